@@ -1,0 +1,271 @@
+"""The bodies and answers of the contract, as dataclasses; JSON on the wire.
+
+`read` parses strictly: a missing, unknown, repeated or mistyped field is refused by its path. Both sides use it:
+the shim for what it is told, the functions for what a droplet, which its owner's containers may have taken over,
+claims. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+M = TypeVar("M")
+MAX_ITEMS = 10_000
+
+
+class Malformed(ValueError):
+    """A sentence that names the field and what is wrong with it."""
+
+
+def read(kind: type[M], text: bytes) -> M:
+    """Parse JSON `text` as the message `kind`. Raises Malformed."""
+    try:
+        value = json.loads(text or b"{}", object_pairs_hook=_no_repeats)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(str(error) if isinstance(error, Malformed) else "the body is not JSON") from None
+    return typing.cast(M, _read(kind, value, kind.__name__))
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if repeated := {key for key in keys if keys.count(key) > 1}:
+        raise Malformed(f"the key {sorted(repeated)[0]!r} stands twice")
+    return dict(pairs)
+
+
+def _read(kind: Any, value: Any, path: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else _read(arguments[0], value, path)
+    if is_dataclass(kind):
+        return _read_message(kind, value, path)
+    if origin is list:
+        _expect(isinstance(value, list) and len(value) <= MAX_ITEMS, path, f"a list of at most {MAX_ITEMS}")
+        return [_read(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if origin is dict:
+        _expect(isinstance(value, dict) and len(value) <= MAX_ITEMS, path, f"an object of at most {MAX_ITEMS}")
+        return {key: _read(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
+    if kind is float:
+        _expect(type(value) in (int, float), path, "a number")
+        return float(value)
+    # `type is`, since True is an int to isinstance.
+    _expect(type(value) is kind, path, {str: "a string", int: "a whole number", bool: "true or false"}[kind])
+    if kind is str:
+        _expect("\0" not in value, path, "a string without NUL")
+    return value
+
+
+def _read_message(kind: Any, value: Any, path: str) -> Any:
+    _expect(isinstance(value, dict), path, "an object")
+    hints = typing.get_type_hints(kind)
+    if unknown := sorted(set(value) - set(hints)):
+        raise Malformed(f"{path} has no field {unknown[0]!r}")
+    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    if missing := sorted(required - set(value)):
+        raise Malformed(f"{path} lacks the field {missing[0]!r}")
+    return kind(**{key: _read(hints[key], item, f"{path}.{key}") for key, item in value.items()})
+
+
+def _expect(held: bool, path: str, what: str) -> None:
+    if not held:
+        raise Malformed(f"{path} must be {what}")
+
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    container_port: int
+    host_port: int
+    protocol: str = "tcp"
+    host_ip: str = "0.0.0.0"
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """`name` is the caller's; on the droplet it is `{instance id}-{name}`."""
+
+    name: str
+    path: str
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """`command` is an argument list, never a shell's line. Times are in seconds."""
+
+    command: list[str]
+    interval: int = 30
+    timeout: int = 10
+    retries: int = 3
+    start_period: int = 10
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    memory_bytes: int
+    nano_cpus: int
+    pids: int
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """The body of `POST /tools`: all that a container may have. What is not here cannot be asked for."""
+
+    instance_id: str
+    spec_generation: int
+    image: str
+    limits: Limits
+    command: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    ports: list[Port] = field(default_factory=list)
+    volumes: list[Volume] = field(default_factory=list)
+    restart_policy: str = "unless-stopped"
+    health_check: HealthCheck | None = None
+    init: bool = True
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """An empty body."""
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """`timeout`: seconds between SIGTERM and SIGKILL."""
+
+    timeout: int = 10
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Restarts only while the container's `started_at` is still this one, so that a repeat is no second restart."""
+
+    started_at: str
+    timeout: int = 10
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    username: str
+    password: str
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    image: str
+    credentials: Credentials | None = None
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    status: str
+    version: str
+    contract: int
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What `inspect` said. `state` is Docker's own word; times are Docker's RFC 3339 with nanoseconds, "" if never.
+
+    `endpoint_id` changes at every start, also those that the engine makes by itself.
+    """
+
+    id: str
+    name: str
+    instance_id: str
+    spec_generation: int
+    state: str
+    health: str | None
+    exit_code: int
+    oom_killed: bool
+    error: str
+    started_at: str
+    finished_at: str
+    restart_count: int
+    image: str
+    image_digest: str
+    ports: list[Port]
+    environment_names: list[str]
+    limits: Limits
+    endpoint_id: str
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """The container after the act, None once it is gone. `changed` is False where it was so already."""
+
+    container: Container | None
+    changed: bool
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of the engine's list: what can be told of a container without inspecting it."""
+
+    id: str
+    name: str
+    instance_id: str
+    spec_generation: int
+    state: str
+    health: str | None
+    endpoint_id: str
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    total_bytes: int
+    active_bytes: int
+    free_bytes: int
+    used_bytes: int
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    mount: str
+    total_bytes: int
+    used_bytes: int
+    free_bytes: int
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    engine_version: str
+    cpu_load_percent: float
+    memory: Memory
+    disk: Disk
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`complete` is False where the engine's list could not be read to its end; absence then means nothing."""
+
+    version: str
+    contract: int
+    engine_id: str
+    complete: bool
+    containers: list[Listed]
+    metrics: Metrics | None = None
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """`time` is Docker's RFC 3339 with nanoseconds, `stream` is stdout or stderr."""
+
+    time: str
+    stream: str
+    text: str
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """`truncated`: older lines within the asked range exist but were left out."""
+
+    lines: list[LogLine]
+    truncated: bool
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Bytes of the layers announced so far; a registry announces a layer's size only when it begins to send it."""
+
+    bytes_done: int
+    bytes_total: int
+    layers_done: int
+    layers_total: int
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    id: str
+    digest: str
+    size_bytes: int
+
+@dataclass(frozen=True, slots=True)
+class PullLine:
+    """One line (NDJSON) of a pull's answer; the last holds `image` or `error`, and an answer without is unknown."""
+
+    progress: Progress | None = None
+    image: Image | None = None
+    error: dict[str, str] | None = None

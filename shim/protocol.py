@@ -1,0 +1,215 @@
+"""The contract between the functions and the shim: the one place that states it.
+
+Paths, error codes, labels, names and limits stand here, and the fields of bodies and answers in `messages`, and
+nowhere else. Both sides import this module, so neither can speak of a route, a field or an error that the other
+does not know. Standard library only: it travels to every droplet.
+
+Every command carries a token (signing.py) that names the contract version it was written for; every answer
+carries the shim's in the header `Toolboxes-Contract`. Where the two differ the command is refused as
+`shim-incompatible` before its route is even looked at, so that another version is never met as a 404.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from dataclasses import dataclass
+from typing import ClassVar
+from urllib.parse import quote
+
+from shim import messages as messages
+
+CONTRACT = 1
+CONTRACT_HEADER = "Toolboxes-Contract"
+PORT = 30000
+MAX_BODY_BYTES = 1_000_000
+MAX_LOG_LINES = 5_000
+HOST_PORTS = range(20_000, 30_000)
+
+LABEL_TOOLBOX = "toolboxes.toolbox-id"
+LABEL_INSTANCE = "toolboxes.instance-id"
+LABEL_SPEC_GENERATION = "toolboxes.spec-generation"
+LABEL_IMAGE_DIGEST = "toolboxes.image-digest"
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+CONTAINER_NAME = re.compile(rf"tool-(?P<instance>{UUID.pattern})-g(?P<generation>[1-9][0-9]{{0,9}})")
+VOLUME_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+CONTAINER_PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9_.@+-]{1,128}){1,16}")
+RESTART_POLICIES = ("unless-stopped", "on-failure", "no")
+# https://github.com/distribution/reference: domain, path, tag, digest; at most 255 characters for domain and path.
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+IMAGE_REFERENCE = re.compile(
+    rf"(?=[^@:]{{1,255}}(?:[:@]|$))(?:{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?/)?{_COMPONENT}(?:/{_COMPONENT})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+
+
+def container_name(instance_id: str, spec_generation: int) -> str:
+    return f"tool-{instance_id}-g{spec_generation}"
+
+
+
+
+class ContractError(Exception):
+    """Anything the shim answers but success: `{"error": {"code", "message"}}` with `status`."""
+
+    code: ClassVar[str] = "internal-error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Refused(ContractError):
+    """The command itself is at fault: nothing was done, and repeating it changes nothing."""
+
+    code, status = "bad-request", 400
+
+
+class BodyTooLarge(Refused):
+    code, status = "body-too-large", 413
+
+
+class Unauthenticated(Refused):
+    code, status = "unauthenticated", 401
+
+
+class ClockSkew(Unauthenticated):
+    code = "clock-skew"
+
+
+class TokenStale(Unauthenticated):
+    """Expired, used before, or issued before this process started: sign anew and ask again."""
+
+    code = "token-stale"
+
+
+class Incompatible(Refused):
+    code, status = "shim-incompatible", 409
+
+
+class UnknownRoute(Refused):
+    code, status = "unknown-route", 404
+
+
+class NoSuchContainer(Refused):
+    code, status = "no-such-container", 404
+
+
+class NoSuchImage(Refused):
+    """The image is not on this droplet; a pull may bring it."""
+
+    code, status = "no-such-image", 404
+
+
+class OlderSpec(Refused):
+    """A container of a newer spec generation exists."""
+
+    code, status = "older-spec", 409
+
+
+class NameTaken(Refused):
+    """The container's name is held by one that this toolbox does not manage."""
+
+    code, status = "name-taken", 409
+
+
+class ImageUnavailable(ContractError):
+    """The registry refused, for good: no such image or tag, denied, or made for another platform."""
+
+    code, status = "image-unavailable", 422
+
+
+class ImageDenied(ImageUnavailable):
+    code = "image-denied"
+
+
+class WrongPlatform(ImageUnavailable):
+    code = "wrong-platform"
+
+
+class StartFailed(ContractError):
+    """The engine cannot start this container, e.g. its command does not exist; the container stays `created`."""
+
+    code, status = "start-failed", 422
+
+
+class PortTaken(StartFailed):
+    code = "port-taken"
+
+
+class Transient(ContractError):
+    """Nothing was done or all is as before, and the same command may succeed later."""
+
+    code, status = "try-again", 503
+
+
+class RegistryUnreachable(Transient):
+    code = "registry-unreachable"
+
+
+class EngineUnavailable(Transient):
+    code = "engine-unavailable"
+
+
+class DiskFull(Transient):
+    code, status = "disk-full", 507
+
+
+class OutcomeUnknown(ContractError):
+    """The engine did not answer in time, or broke off: it may have happened. Inspect before saying anything."""
+
+    code, status = "outcome-unknown", 504
+
+
+def _tree(root: type[ContractError]) -> typing.Iterator[type[ContractError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+ERRORS: dict[str, type[ContractError]] = {error.code: error for error in _tree(ContractError)}
+
+
+# --- Routes ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One verb of the shim. `path` holds `{name}` where a container's name stands; `query` names what may follow."""
+
+    method: str
+    path: str
+    body: type
+    answer: type
+    errors: tuple[type[ContractError], ...] = ()
+    query: tuple[str, ...] = ()
+
+    def target(self, name: str = "", query: str = "") -> str:
+        """The request's target as it is signed and sent: path and query, percent-encoded."""
+        return self.path.replace("{name}", quote(name, safe="")) + (f"?{query}" if query else "")
+
+
+_ANY = (Refused, Unauthenticated, ClockSkew, TokenStale, Incompatible, BodyTooLarge, EngineUnavailable, OutcomeUnknown)
+_ON_ONE = (*_ANY, NoSuchContainer)
+
+HEALTH = Route("GET", "/health", messages.Nothing, messages.Health)
+STATUS = Route("GET", "/status", messages.Nothing, messages.Status, _ANY, ("metrics",))
+CREATE = Route(
+    "POST", "/tools", messages.Create, messages.Acted, (*_ANY, NoSuchImage, OlderSpec, NameTaken, WrongPlatform, DiskFull)
+)
+INSPECT = Route("GET", "/tools/{name}", messages.Nothing, messages.Acted, _ON_ONE)
+REMOVE = Route("DELETE", "/tools/{name}", messages.Nothing, messages.Acted, _ANY)
+START = Route("POST", "/tools/{name}/start", messages.Nothing, messages.Acted, (*_ON_ONE, StartFailed, PortTaken, DiskFull))
+STOP = Route("POST", "/tools/{name}/stop", messages.Stop, messages.Acted, _ON_ONE)
+RESTART = Route("POST", "/tools/{name}/restart", messages.Restart, messages.Acted, (*_ON_ONE, StartFailed, PortTaken))
+LOGS = Route("GET", "/tools/{name}/logs", messages.Nothing, messages.Logs, _ON_ONE, ("tail", "since"))
+PULL = Route(
+    "POST", "/images/pull", messages.Pull, messages.PullLine,
+    (*_ANY, ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable, DiskFull),
+)  # fmt: skip
+
+ROUTES = (HEALTH, STATUS, CREATE, INSPECT, REMOVE, START, STOP, RESTART, LOGS, PULL)
