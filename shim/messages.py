@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 M = TypeVar("M")
@@ -28,6 +28,12 @@ def read(kind: type[M], text: bytes) -> M:
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error) if isinstance(error, Malformed) else "the body is not JSON") from None
     return typing.cast(M, _read(kind, value, kind.__name__))
+
+
+def dump(message: Any) -> bytes:
+    """A message as JSON; one without fields is an empty body."""
+    fields_of_it = asdict(message)
+    return json.dumps(fields_of_it, separators=(",", ":")).encode() if fields_of_it else b""
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""The one place that reads the environment. What is missing or malformed stops the start, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from functions.domain.errors import Misconfigured
+
+# Asymmetric only: with a shared-secret algorithm a public key could be taken for the secret.
+ALGORITHMS = ("RS256", "ES256", "EdDSA")
+
+_BACKINGS = ("GOOGLE_CLOUD_PROJECT", "STORE", "QUEUE")
+_CALLERS = ("CALLER_ISSUER", "CALLER_AUDIENCE", "CALLER_JWKS_URL", "CALLER_ALGORITHM")
+_SERVICES = ("SERVICE_ISSUER", "SERVICE_AUDIENCE", "SERVICE_JWKS_URL", "SERVICE_EMAIL")
+_COMMANDS = ("COMMAND_KEY",)
+REQUIRED = {
+    "toolboxes_user": _BACKINGS + _CALLERS + _COMMANDS,
+    "toolbox_tools": _BACKINGS + _CALLERS + _COMMANDS,
+    "converge": _BACKINGS + _SERVICES + _COMMANDS,
+    "sweep": _BACKINGS + _SERVICES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    issuer: str
+    audience: str
+    jwks_url: str
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """`STORE` is `firestore` or `sqlite:/path`; `QUEUE` is `pubsub:topic` or `sqlite:/path`."""
+
+    kind: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one function needs, and nothing that it does not: `sweep` never sees the key that signs commands."""
+
+    project: str
+    store: Backing
+    queue: Backing
+    callers: TokenSettings | None
+    services: TokenSettings | None
+    service_email: str
+    command_key: str
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """The settings of the function that `FUNCTION_TARGET` names. Raises Misconfigured, naming all that is missing."""
+    target = environment.get("FUNCTION_TARGET", "")
+    if target not in REQUIRED:
+        raise Misconfigured(f"FUNCTION_TARGET must be one of {', '.join(REQUIRED)}, not {target!r}")
+    required = REQUIRED[target]
+    if missing := [name for name in required if not environment.get(name)]:
+        raise Misconfigured(f"{target} requires {', '.join(missing)}")
+    callers, services, commands = (name in required for name in ("CALLER_ISSUER", "SERVICE_ISSUER", "COMMAND_KEY"))
+    return Settings(
+        project=environment["GOOGLE_CLOUD_PROJECT"],
+        store=_backing(environment, "STORE", "firestore", "firestore or sqlite:/path"),
+        queue=_backing(environment, "QUEUE", "pubsub", "pubsub:topic or sqlite:/path"),
+        callers=_tokens(environment, "CALLER", environment["CALLER_ALGORITHM"]) if callers else None,
+        # Google signs identity tokens with RS256: https://www.googleapis.com/oauth2/v3/certs
+        services=_tokens(environment, "SERVICE", "RS256") if services else None,
+        service_email=environment["SERVICE_EMAIL"] if services else "",
+        command_key=environment["COMMAND_KEY"] if commands else "",
+    )
+
+
+def _tokens(environment: Mapping[str, str], prefix: str, algorithm: str) -> TokenSettings:
+    if algorithm not in ALGORITHMS:
+        raise Misconfigured(f"{prefix}_ALGORITHM must be one of {', '.join(ALGORITHMS)}")
+    names = (f"{prefix}_ISSUER", f"{prefix}_AUDIENCE", f"{prefix}_JWKS_URL")
+    issuer, audience, jwks_url = (environment[name] for name in names)
+    return TokenSettings(issuer, audience, jwks_url, algorithm)
+
+
+def _backing(environment: Mapping[str, str], name: str, service: str, allowed: str) -> Backing:
+    kind, _, place = environment[name].partition(":")
+    if kind not in (service, "sqlite") or bool(place) is (kind == "firestore"):
+        raise Misconfigured(f"{name} must be {allowed}")
+    return Backing(kind, place)

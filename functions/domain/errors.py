@@ -1,0 +1,113 @@
+"""Everything that can go wrong, as one tree; web/problems.py alone turns it into HTTP.
+
+`code` is stable and goes into a problem document's `type`; the message is a sentence for the caller. Whatever is
+not in this tree is a bug, and the caller learns no more than that.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ToolboxesError(Exception):
+    code: ClassVar[str] = "internal-error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+# The caller's request.
+
+
+class BadRequest(ToolboxesError):
+    code, status = "bad-request", 400
+
+
+class Unauthorized(ToolboxesError):
+    """No token, or one that proves nothing."""
+
+    code, status = "unauthorized", 401
+
+
+class NotFound(ToolboxesError):
+    """Not there, or somebody else's: the two cannot be told apart."""
+
+    code, status = "not-found", 404
+
+
+class MethodNotAllowed(ToolboxesError):
+    code, status = "method-not-allowed", 405
+
+
+class NameTaken(ToolboxesError):
+    code, status = "name-taken", 409
+
+
+class PortTaken(ToolboxesError):
+    code, status = "port-taken", 409
+
+
+class NotAllowedNow(ToolboxesError):
+    """The thing is in a state in which this cannot be done, e.g. a toolbox that is being deprovisioned."""
+
+    code, status = "not-allowed-now", 409
+
+
+class PayloadTooLarge(ToolboxesError):
+    code, status = "payload-too-large", 413
+
+
+# The toolbox.
+
+
+class ToolboxUnavailable(ToolboxesError):
+    """The toolbox cannot answer now; what is known of it stays as it was."""
+
+    code, status = "toolbox-unavailable", 503
+
+
+class ToolboxUnreachable(ToolboxUnavailable):
+    """No connection, or one that did not present the pinned certificate: nothing was sent."""
+
+    code = "toolbox-unreachable"
+
+
+class ShimIncompatible(ToolboxesError):
+    """The toolbox's shim speaks another contract version; both are named."""
+
+    code, status = "shim-incompatible", 409
+
+
+class ToolboxRefused(ToolboxesError):
+    """The shim or its engine answered with an error of its own; its code stands in the sentence."""
+
+    code, status = "toolbox-refused", 502
+
+
+# The store and the queue.
+
+
+class Unavailable(ToolboxesError):
+    """The store or the queue did not answer in time: ask again."""
+
+    code, status = "unavailable", 503
+
+
+class Contended(Unavailable):
+    """Others changed the same document at every attempt."""
+
+    code = "contended"
+
+
+class Conflict(ToolboxesError):
+    """A commit was refused as a whole: a precondition failed or a created document exists. Re-read, then judge."""
+
+    code, status = "conflict", 409
+
+
+class Misconfigured(ToolboxesError):
+    """Raised at start-up; names the missing or invalid setting."""
+
+    code = "misconfigured"

@@ -1,0 +1,83 @@
+"""Where each thing is kept, and its shape there.
+
+    account_tool_environments/{id}            Toolbox
+    account_tool_instances/{id}               Instance; a deleted one stays as a tombstone until `expire_at`
+    account_tool_instances/{id}/events/{id}   Event
+    instance_names/{hash(toolbox, NFC name)}  {instance_id}: the uniqueness check
+    port_claims/{toolbox}:{port}:{protocol}   {instance_id}: likewise for host ports
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from typing import Generic, TypeVar, cast
+
+from pydantic import TypeAdapter
+
+from functions.domain.event import Event
+from functions.domain.instance import Instance
+from functions.domain.toolbox import Toolbox
+from functions.lifecycle.ports import Create, Document, Put, Ref, Snapshot, Version
+from shim.protocol import messages
+
+TOOLBOXES = "account_tool_environments"
+INSTANCES = "account_tool_instances"
+NAMES = "instance_names"
+PORT_CLAIMS = "port_claims"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[T]):
+    """A document as read, and the version that its next compare-and-set names."""
+
+    value: T
+    version: Version
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
+
+
+def load(kind: type[T], snapshot: Snapshot | None) -> Loaded[T] | None:
+    return Loaded(_adapter(kind).validate_python(snapshot.data), snapshot.version) if snapshot else None
+
+
+def dump(value: Instance | Toolbox | Event) -> Document:
+    return cast(Document, _adapter(type(value)).dump_python(value))
+
+
+def toolbox_ref(toolbox_id: str) -> Ref:
+    return Ref(TOOLBOXES, toolbox_id)
+
+
+def instance_ref(instance_id: str) -> Ref:
+    return Ref(INSTANCES, instance_id)
+
+
+def name_ref(toolbox_id: str, name: str) -> Ref:
+    text = f"{toolbox_id}/{unicodedata.normalize('NFC', name)}"
+    return Ref(NAMES, hashlib.sha256(text.encode()).hexdigest())
+
+
+def port_ref(toolbox_id: str, port: messages.Port) -> Ref:
+    return Ref(PORT_CLAIMS, f"{toolbox_id}:{port.host_port}:{port.protocol}")
+
+
+def claims(instance: Instance) -> list[Ref]:
+    """Every document that keeps others from this instance's name and host ports."""
+    ports = [port_ref(instance.toolbox_id, port) for port in instance.spec.ports]
+    return [name_ref(instance.toolbox_id, instance.name), *ports]
+
+
+def claiming(instance: Instance) -> list[Create]:
+    return [Create(ref, {"instance_id": instance.id, "name": instance.name}) for ref in claims(instance)]
+
+
+def recording(instance: Instance, event: Event) -> Put:
+    return Put(Ref(f"{INSTANCES}/{instance.id}/events", event.id), dump(event))

@@ -1,0 +1,139 @@
+"""What the lifecycle needs of the world: the ports that adapters implement and tests fake.
+
+A document is a dict of None, bool, int, float, str, aware datetimes, lists and dicts with string keys. All
+datetimes are UTC. Every method may raise errors.Unavailable; its outcome is then unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from functions.domain.toolbox import Toolbox
+from shim.protocol import Route, messages
+
+Document = dict[str, Any]
+# What compare-and-set compares: Firestore's update_time, or the embedded store's revision. Opaque.
+Version = object
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A document's place: `collection` is a slash-separated path of collections and ids, e.g. `a/{id}/events`."""
+
+    collection: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    ref: Ref
+    data: Document
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Refused where the document exists."""
+
+    ref: Ref
+    data: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Compare-and-set: refused unless the document's version is still `version`. Keys left out of `data` stay."""
+
+    ref: Ref
+    data: Document
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Written whatever is there: for what is the same at each repeat, such as an event."""
+
+    ref: Ref
+    data: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Refused unless the version matches, where one is given; deleting what is not there succeeds."""
+
+    ref: Ref
+    version: Version = None
+
+
+Write = Create | Replace | Put | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """`where`: (field, one of == < <= > >=, value), all of them; nested fields are dotted (`lease.holder`).
+
+    Ordered by `order_by` (None: by id), then by id in the same direction. `after` is the place to go on from, as
+    (value of order_by, id), or (id,) without order_by. A document without the ordered field is not found.
+    """
+
+    collection: str
+    where: tuple[tuple[str, str, Any], ...] = ()
+    order_by: str | None = None
+    descending: bool = False
+    limit: int = 100
+    after: tuple[Any, ...] | None = None
+
+
+class Store(Protocol):
+    def get(self, refs: Sequence[Ref]) -> list[Snapshot | None]:
+        """The documents in the order asked, None where there is none. One round trip."""
+
+    def commit(self, writes: Sequence[Write]) -> Version:
+        """All or nothing; the version that every written document has now. Raises errors.Conflict."""
+
+    def query(self, query: Query) -> list[Snapshot]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An id to converge; carries nothing to believe. `kind` is `instance` or `toolbox`."""
+
+    kind: str
+    id: str
+
+
+class Queue(Protocol):
+    def publish(self, tasks: Sequence[Task]) -> None:
+        """Returns once all are stored. At least once, in any order."""
+
+
+class Shim(Protocol):
+    """One toolbox's shim. Raises protocol.ContractError, errors.ToolboxUnreachable, errors.ShimIncompatible."""
+
+    def command(
+        self, route: Route, *, start_by: datetime, name: str = "", body: object = messages.Nothing(), query: str = ""
+    ) -> Any:
+        """One command; the answer is the route's message. The shim begins nothing after `start_by`."""
+
+    def pull(
+        self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
+    ) -> messages.Image: ...
+
+
+class Shims(Protocol):
+    def of(self, toolbox: Toolbox) -> Shim: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """`now` gives aware UTC time, `new_id` a random UUID, `pause` sleeps that many seconds, `draw` is random.random."""
+
+    store: Store
+    queue: Queue
+    shims: Shims
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+    pause: Callable[[float], None]
+    draw: Callable[[], float]

@@ -1,0 +1,97 @@
+"""Entry points, one per deployed function; each wires its adapters to the lifecycle once, on first use.
+
+functions-framework loads this file as module `main` and appends its folder, not the repository's root, to
+`sys.path`; the root goes first here, so that `functions.domain.errors` is one module and its classes are one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import functions_framework  # noqa: E402
+from flask import Flask, Request  # noqa: E402
+from werkzeug.wrappers import Response  # noqa: E402
+
+from functions.adapters import settings  # noqa: E402
+from functions.adapters.queue_pubsub import PubsubQueue  # noqa: E402
+from functions.adapters.queue_sqlite import SqliteQueue  # noqa: E402
+from functions.adapters.shim import ShimClients  # noqa: E402
+from functions.adapters.store_firestore import FirestoreStore  # noqa: E402
+from functions.adapters.store_sqlite import SqliteStore  # noqa: E402
+from functions.adapters.tokens import TokenVerifier  # noqa: E402
+from functions.lifecycle.ports import Ports  # noqa: E402
+from functions.web import app, log_lines, workers  # noqa: E402
+from functions.web import toolbox_tools as tools  # noqa: E402
+from functions.web import toolboxes_user as user  # noqa: E402
+
+log_lines.install()
+# Read at start-up, so that a gap in the configuration stops the function there and not at its first request.
+SETTINGS = settings.read(os.environ)
+
+
+@cache
+def _ports() -> Ports:
+    """Made on first use, after the server has forked: a gRPC client does not survive a fork."""
+    store, queue = SETTINGS.store, SETTINGS.queue
+    return Ports(
+        store=SqliteStore(store.place) if store.kind == "sqlite" else FirestoreStore(SETTINGS.project),
+        queue=SqliteQueue(queue.place) if queue.kind == "sqlite" else PubsubQueue(SETTINGS.project, queue.place),
+        shims=ShimClients(SETTINGS.command_key),
+        now=lambda: datetime.now(UTC),
+        new_id=lambda: str(uuid.uuid4()),
+        pause=time.sleep,
+        draw=random.random,
+    )
+
+
+def _callers() -> TokenVerifier:
+    assert SETTINGS.callers is not None
+    return TokenVerifier(SETTINGS.callers)
+
+
+def _services() -> TokenVerifier:
+    assert SETTINGS.services is not None
+    return TokenVerifier(SETTINGS.services)
+
+
+BUILDERS: dict[str, Callable[[], Flask]] = {
+    "toolboxes-user": lambda: user.build(_ports(), _callers()),
+    "toolbox-tools": lambda: tools.build(_ports(), _callers()),
+    "converge": lambda: workers.build_converge(_ports(), _services(), SETTINGS.service_email),
+    "sweep": lambda: workers.build_sweep(_ports(), _services(), SETTINGS.service_email),
+}
+
+
+@cache
+def _app(name: str) -> Flask:
+    return BUILDERS[name]()
+
+
+@functions_framework.http
+def toolboxes_user(request: Request) -> Response:
+    return app.answer(_app("toolboxes-user"), "toolboxes-user", request)
+
+
+@functions_framework.http
+def toolbox_tools(request: Request) -> Response:
+    return app.answer(_app("toolbox-tools"), "toolbox-tools", request)
+
+
+@functions_framework.http
+def converge(request: Request) -> Response:
+    return app.answer(_app("converge"), "converge", request)
+
+
+@functions_framework.http
+def sweep(request: Request) -> Response:
+    return app.answer(_app("sweep"), "sweep", request)

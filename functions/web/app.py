@@ -1,0 +1,51 @@
+"""A Flask application as every function has it: errors as problems, CORS, bounded bodies, one log line a request."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from flask import Flask, Response, g, request
+from flask_cors import CORS
+from werkzeug.wrappers import Request
+from werkzeug.wrappers import Response as WsgiResponse
+
+from functions.web import problems
+from functions.web.requests import MAX_BODY_BYTES, below, request_id
+
+log = logging.getLogger(__name__)
+
+ALLOWED_HEADERS = ["authorization", "x-client-info", "apikey", "content-type", "idempotency-key", "x-retry-count"]
+METHODS = ["GET", "POST", "PATCH", "DELETE", "OPTIONS"]
+
+
+def create(name: str) -> Flask:
+    app = Flask(f"toolboxes.{name}", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    problems.install(app)
+    CORS(app, methods=METHODS, allow_headers=ALLOWED_HEADERS, expose_headers=["Link", "Retry-After"], max_age=3600)
+
+    @app.before_request
+    def begin() -> None:
+        g.began = time.monotonic()
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["X-Request-Id"] = request_id()
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.setdefault("Cache-Control", "no-store")
+        taken = round((time.monotonic() - g.began) * 1000)
+        told = {"method": request.method, "path": request.path, "status": response.status_code, "ms": taken}
+        log.info("%s %s", request.method, request.path, extra=told)
+        return response
+
+    return app
+
+
+def answer(app: Flask, name: str, outer: Request) -> WsgiResponse:
+    """Serve `outer`, which reached the function `name`, by `app`, whatever path it was mounted under."""
+    environ = dict(outer.environ)
+    environ["PATH_INFO"] = below(name, environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+    environ["SCRIPT_NAME"] = ""
+    return WsgiResponse.from_app(app, environ)

@@ -1,0 +1,215 @@
+"""Request bodies: what may be in them, and the domain's own words for it. Any other key is refused by its name."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from functions.domain.instance import Catalogue
+from functions.domain.spec import Mcp, ResourceLimits, Spec, memory_bytes, nano_cpus
+from functions.lifecycle.deploy import ANY_HOST_PORT, NewInstance
+from shim import protocol
+from shim.protocol import messages
+
+
+def _name(text: str) -> str:
+    """1 to 128 characters of any script, NFC; nothing that a path or a log line could trip over."""
+    name = unicodedata.normalize("NFC", text)
+    if not 1 <= len(name) <= 128:
+        raise ValueError("a name has 1 to 128 characters")
+    if any(character in "/\\" or unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise ValueError("a name has no slash, backslash or control character")
+    if name in (".", "..") or protocol.UUID.fullmatch(name.lower()):
+        raise ValueError("a name is not '.', '..' or of an id's form")
+    return name
+
+
+def _image(text: str) -> str:
+    if len(text) > 512 or not protocol.IMAGE_REFERENCE.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not an image reference like registry.example/name:tag")
+    return text
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    for name, value in variables.items():
+        if not protocol.ENVIRONMENT_NAME.fullmatch(name):
+            raise ValueError(f"{name[:80]!r} is not an environment variable's name")
+        if "\0" in value:
+            raise ValueError(f"the value of {name} holds a NUL")
+    return variables
+
+
+def _volume_name(text: str) -> str:
+    if not protocol.VOLUME_NAME.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not a volume name: 1 to 64 of a-z, 0-9, _, . and -")
+    return text
+
+
+def _path(text: str) -> str:
+    if not protocol.CONTAINER_PATH.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not an absolute path in the container")
+    return text
+
+
+def _host_port(port: int) -> int:
+    if port not in ANY_HOST_PORT and port not in protocol.HOST_PORTS:
+        raise ValueError("a host port is from 20000 to 29999, or left out to have one chosen")
+    return port
+
+
+def _argument(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("an argument holds no NUL")
+    return text
+
+
+def _memory(text: str) -> str:
+    memory_bytes(text)
+    return text
+
+
+def _cpu(text: str) -> str:
+    nano_cpus(text)
+    return text
+
+
+def _http_path(text: str) -> str:
+    if not text.startswith("/") or any(c.isspace() or not c.isprintable() for c in text):
+        raise ValueError("a path begins with a slash and has no white space")
+    return text
+
+
+Argument = Annotated[str, Field(max_length=8192), AfterValidator(_argument)]
+Environment = Annotated[dict[str, Annotated[str, Field(max_length=32768)]], AfterValidator(_environment)]
+HttpPath = Annotated[str, Field(max_length=512), AfterValidator(_http_path)]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class PortMapping(Body):
+    containerPort: Annotated[int, Field(ge=1, le=65535)]
+    hostPort: Annotated[int, AfterValidator(_host_port)] | None = None
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+class VolumeMount(Body):
+    name: Annotated[str, AfterValidator(_volume_name)]
+    path: Annotated[str, AfterValidator(_path)]
+
+
+class Limits(Body):
+    memory: Annotated[str, AfterValidator(_memory)] = ResourceLimits().memory
+    cpu: Annotated[str, AfterValidator(_cpu)] = ResourceLimits().cpu
+    pids: Annotated[int, Field(ge=16, le=4096)] = ResourceLimits().pids
+
+
+class HealthCheck(Body):
+    """Times in seconds."""
+
+    command: Annotated[list[Argument], Field(min_length=1, max_length=64)]
+    interval: Annotated[int, Field(ge=1, le=3600)] = 30
+    timeout: Annotated[int, Field(ge=1, le=600)] = 10
+    retries: Annotated[int, Field(ge=1, le=20)] = 3
+    start_period: Annotated[int, Field(ge=0, le=3600)] = 10
+
+
+class McpEndpoint(Body):
+    port: Annotated[int, Field(ge=1, le=65535)]
+    path: HttpPath
+
+
+class Configuration(Body):
+    """What may stand in the deploy body itself or below its `baseConfigOverrideJson`."""
+
+    dockerImage: Annotated[str, AfterValidator(_image)] | None = None
+    command: Annotated[list[Argument], Field(max_length=256)] | None = None
+    environmentVariables: Annotated[Environment, Field(max_length=512)] | None = None
+    portMappings: Annotated[list[PortMapping], Field(max_length=32)] | None = None
+    volumes: Annotated[list[VolumeMount], Field(max_length=16)] | None = None
+    resourceLimits: Limits | None = None
+    restartPolicy: Literal["unless-stopped", "on-failure", "no"] | None = None
+    healthCheck: HealthCheck | None = None
+    mcp: McpEndpoint | None = None
+    init: bool | None = None
+
+
+class Override(Configuration):
+    mcpTransport: Annotated[str, Field(max_length=64)] | None = None
+    mcpEndpoint: HttpPath | None = None
+    mcpPort: Annotated[int, Field(ge=1, le=65535)] | None = None
+    mcpCapabilities: Any = None
+    templateId: Annotated[str, Field(max_length=256)] | None = None
+
+
+class Deploy(Configuration):
+    instanceNameOnToolbox: Annotated[str, AfterValidator(_name)]
+    toolCatalogId: Annotated[str, Field(max_length=256)] | None = None
+    baseConfigOverrideJson: Override | None = None
+    start: bool = True
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Deploy:
+        """A key may stand in either place; in both only with one value, else nobody could say which holds."""
+        nested = self.baseConfigOverrideJson or Override()
+        for key in Configuration.model_fields:
+            outer, inner = getattr(self, key), getattr(nested, key)
+            if outer is not None and inner is not None and outer != inner:
+                raise ValueError(f"{key} differs between the body and its baseConfigOverrideJson")
+        if self._configured("dockerImage") is None:
+            raise ValueError("dockerImage is required")
+        for what, used in self._used_twice():
+            raise ValueError(f"{what} {used} is mapped twice")
+        return self
+
+    def _configured(self, key: str) -> Any:
+        outer = getattr(self, key)
+        return outer if outer is not None or self.baseConfigOverrideJson is None else getattr(self.baseConfigOverrideJson, key)
+
+    def _used_twice(self) -> list[tuple[str, str]]:
+        ports, volumes = self._configured("portMappings") or [], self._configured("volumes") or []
+        chosen = [p for p in ports if p.hostPort and p.hostPort not in ANY_HOST_PORT]
+        keys = {
+            "container port": [f"{p.containerPort}/{p.protocol}" for p in ports],
+            "host port": [f"{p.hostPort}/{p.protocol}" for p in chosen],
+            "volume path": [v.path for v in volumes],
+        }
+        return [(what, key) for what, used in keys.items() for key in sorted(set(used)) if used.count(key) > 1]
+
+    def wanted(self) -> NewInstance:
+        nested, configured = self.baseConfigOverrideJson or Override(), self._configured
+        health, limits = configured("healthCheck"), configured("resourceLimits") or Limits()
+        sent = self.baseConfigOverrideJson
+        spec = Spec(
+            image=configured("dockerImage"),
+            command=configured("command") or [],
+            environment=configured("environmentVariables") or {},
+            ports=[
+                messages.Port(p.containerPort, p.hostPort or 0, p.protocol) for p in configured("portMappings") or []
+            ],
+            volumes=[messages.Volume(v.name, v.path) for v in configured("volumes") or []],
+            limits=ResourceLimits(limits.memory, limits.cpu, limits.pids),
+            restart_policy=configured("restartPolicy") or "unless-stopped",
+            health_check=messages.HealthCheck(**health.model_dump()) if health else None,
+            mcp=self._mcp(),
+            init=configured("init") is not False,
+        )
+        catalogue = Catalogue(
+            tool_catalog_id=self.toolCatalogId,
+            base_config_override=sent.model_dump(exclude_unset=True) if sent else None,
+            mcp_transport=nested.mcpTransport,
+            mcp_endpoint=nested.mcpEndpoint,
+            mcp_capabilities=nested.mcpCapabilities,
+        )
+        return NewInstance(self.instanceNameOnToolbox, spec, catalogue, self.start)
+
+    def _mcp(self) -> Mcp | None:
+        asked, nested = self._configured("mcp"), self.baseConfigOverrideJson
+        if asked:
+            return Mcp(asked.port, asked.path)
+        if nested and nested.mcpPort and nested.mcpEndpoint:
+            return Mcp(nested.mcpPort, nested.mcpEndpoint)
+        return None

@@ -1,0 +1,68 @@
+"""The one place that turns errors into HTTP: RFC 9457 problem documents, with `message` beside `detail`.
+
+The existing frontend reads `message`. What is not one of our errors is logged with its traceback, and its caller
+learns only that it is an internal error, with the id by which to find it.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from functions.domain import errors
+from functions.web.requests import request_id
+from shim.protocol import ContractError, Refused
+
+log = logging.getLogger(__name__)
+
+HTTP_CODES = {404: "unknown-route", 405: "method-not-allowed", 413: "payload-too-large", 400: "bad-request"}
+
+
+def problem(code: str, status: int, detail: str) -> Response:
+    response = jsonify(
+        type=f"urn:toolboxes:problem:{code}",
+        title=code.replace("-", " "),
+        status=status,
+        detail=detail,
+        message=detail,
+        request_id=request_id(),
+    )
+    response.status_code = status
+    response.mimetype = "application/problem+json"
+    return response
+
+
+def install(app: Flask) -> None:
+    @app.errorhandler(errors.ToolboxesError)
+    def ours(error: errors.ToolboxesError) -> Response:
+        if error.status >= 500:
+            log.error("%s: %s", error.code, error.detail, exc_info=error)
+        response = problem(error.code, error.status, error.detail)
+        if isinstance(error, errors.Unauthorized):
+            response.headers["WWW-Authenticate"] = "Bearer"
+        if error.status == 503:
+            response.headers["Retry-After"] = "5"
+        return response
+
+    @app.errorhandler(ContractError)
+    def the_shims(error: ContractError) -> Response:
+        # A refusal of what we sent is our fault and not the caller's, who never speaks to the shim.
+        status = 502 if isinstance(error, Refused) or error.status == 500 else error.status
+        log.error("the shim answered %s: %s", error.code, error.message, exc_info=error)
+        return problem(error.code, status, f"the toolbox answered: {error.message}")
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        status = error.code or 500
+        response = problem(HTTP_CODES.get(status, "http-error"), status, error.description or error.name)
+        for name, value in error.get_headers():
+            if name == "Allow":
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    def bug(error: Exception) -> Response:
+        log.exception("unexpected error")
+        return problem("internal-error", 500, "internal error")

@@ -1,0 +1,73 @@
+"""What every request has: a path below its function's name, an id, and a bounded JSON body."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import TypeVar
+
+from flask import g, has_request_context, request
+from pydantic import BaseModel, ValidationError
+
+from functions.domain.errors import BadRequest, NotFound
+from shim.protocol import UUID
+
+MAX_BODY_BYTES = 1_000_000
+_TRACE = re.compile(r"[0-9a-f]{32}")
+
+B = TypeVar("B", bound=BaseModel)
+
+
+def below(function: str, path: str) -> str:
+    """The path below the function's own name, whatever stands before it, without a trailing slash.
+
+    A function answers at `/functions/v1/{name}/…`, at `/api/{name}/…`, at `/{name}/…`, and bare on its own host.
+    """
+    mounted = re.match(rf"(?:/functions/v1|/api)?/{re.escape(function)}(?=/|$)", path)
+    rest = path[mounted.end() :] if mounted else path
+    return rest.rstrip("/") or "/"
+
+
+def request_id() -> str:
+    """The trace id that the platform gave, else a random one; the same for the whole request."""
+    if not has_request_context():
+        return ""
+    if "request_id" not in g:
+        given = request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0]
+        g.request_id = given if _TRACE.fullmatch(given) else uuid.uuid4().hex
+    return str(g.request_id)
+
+
+def body(kind: type[B]) -> B:
+    """The JSON body as `kind`; an empty one is `{}`. Raises BadRequest, naming what is wrong and where."""
+    raw = request.get_data(cache=False)
+    try:
+        return kind.model_validate_json(raw.strip() or b"{}")
+    except ValidationError as error:
+        raise BadRequest("; ".join(_sentence(dict(e)) for e in error.errors(include_url=False)[:5])) from None
+
+
+def _sentence(error: dict[str, object]) -> str:
+    place = error["loc"]
+    where = ".".join(str(part) for part in place) if isinstance(place, tuple) else ""
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {where!r}"
+    if error["type"] == "missing":
+        return f"{where!r} is required"
+    said = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
+
+
+def integer(name: str, default: int, allowed: range) -> int:
+    """A whole number of the query string. Raises BadRequest."""
+    text = request.args.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) not in allowed:
+        raise BadRequest(f"{name} must be a whole number from {allowed.start} to {allowed.stop - 1}")
+    return int(text)
+
+
+def toolbox_id(text: str) -> str:
+    """Only an id is looked up; anything else is there for nobody. Raises NotFound."""
+    if not UUID.fullmatch(text):
+        raise NotFound(f"there is no toolbox {text!r}")
+    return text

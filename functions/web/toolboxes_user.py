@@ -1,0 +1,38 @@
+"""`toolboxes-user`: an account's toolboxes."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, jsonify
+
+from functions.lifecycle import toolboxes
+from functions.lifecycle.ports import Ports
+from functions.web import paging
+from functions.web.app import create
+from functions.web.callers import Verify, account
+from functions.web.records import toolbox_record
+from functions.web.requests import toolbox_id
+
+NAME = "toolboxes-user"
+
+
+def build(ports: Ports, verify: Verify) -> Flask:
+    app = create(NAME)
+
+    @app.get("/")
+    def list_toolboxes() -> Response:
+        caller = account(verify)
+        limit, after = paging.asked()
+        found = toolboxes.page(ports, caller, limit, after)
+        return paging.answer(found, [toolbox_record(toolbox) for toolbox in found], limit)
+
+    @app.get("/<key>")
+    def get(key: str) -> Response:
+        caller = account(verify)
+        return jsonify(toolbox_record(toolboxes.get(ports, caller, toolbox_id(key))))
+
+    @app.route("/<key>/refresh-status", methods=["GET", "POST"])
+    def refresh_status(key: str) -> Response:
+        caller = account(verify)
+        return jsonify(toolbox_record(toolboxes.refresh(ports, caller, toolbox_id(key))))
+
+    return app
