@@ -18,21 +18,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import functions_framework  # noqa: E402
-from flask import Flask, Request  # noqa: E402
-from werkzeug.wrappers import Response  # noqa: E402
+import functions_framework
+from flask import Flask, Request
+from werkzeug.wrappers import Response
 
-from functions.adapters import settings  # noqa: E402
-from functions.adapters.queue_pubsub import PubsubQueue  # noqa: E402
-from functions.adapters.queue_sqlite import SqliteQueue  # noqa: E402
-from functions.adapters.shim import ShimClients  # noqa: E402
-from functions.adapters.store_firestore import FirestoreStore  # noqa: E402
-from functions.adapters.store_sqlite import SqliteStore  # noqa: E402
-from functions.adapters.tokens import TokenVerifier  # noqa: E402
-from functions.lifecycle.ports import Ports  # noqa: E402
-from functions.web import app, log_lines, workers  # noqa: E402
-from functions.web import toolbox_tools as tools  # noqa: E402
-from functions.web import toolboxes_user as user  # noqa: E402
+from functions.adapters import settings
+from functions.adapters.queue_pubsub import PubsubQueue
+from functions.adapters.queue_sqlite import SqliteQueue
+from functions.adapters.shim import ShimClients
+from functions.adapters.store_firestore import FirestoreStore
+from functions.adapters.store_sqlite import SqliteStore
+from functions.adapters.tokens import TokenVerifier
+from functions.lifecycle.ports import Ports
+from functions.web import app, log_lines, workers
+from functions.web import toolbox_tools as tools
+from functions.web import toolboxes_user as user
 
 log_lines.install()
 # Read at start-up, so that a gap in the configuration stops the function there and not at its first request.

@@ -47,7 +47,8 @@ class ShimClients:
     def of(self, toolbox: Toolbox) -> ShimClient:
         if not toolbox.address or not toolbox.fingerprint:
             raise ToolboxUnreachable(f"toolbox {toolbox.name!r} has not enrolled yet")
-        return ShimClient(self._key, toolbox.id, toolbox.address, toolbox.fingerprint, self._session(toolbox.fingerprint))
+        session = self._session(toolbox.fingerprint)
+        return ShimClient(self._key, toolbox.id, toolbox.address, toolbox.fingerprint, session)
 
     def _session(self, fingerprint: str) -> requests.Session:
         with self._lock:
@@ -66,7 +67,7 @@ class _PinnedAdapter(HTTPAdapter):
         super().__init__(pool_maxsize=16)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, assert_fingerprint=self._fingerprint, cert_reqs="CERT_NONE")  # type: ignore[no-untyped-call]
+        super().init_poolmanager(*args, **kwargs, assert_fingerprint=self._fingerprint, cert_reqs="CERT_NONE")
 
 
 def _pinned(fingerprint: str) -> requests.Session:
@@ -110,7 +111,7 @@ class ShimClient:
                 raise _error(answer.status_code, _content(answer))
             try:
                 for text in answer.iter_lines():
-                    line = _read(messages.PullLine, text)
+                    line: messages.PullLine = _read(messages.PullLine, text)
                     if line.image:
                         return line.image
                     if line.error:
@@ -128,9 +129,7 @@ class ShimClient:
                 raise _error(answer.status_code, content)
             return _read(route.answer, content)
 
-    def _send(
-        self, route: Route, target: str, payload: bytes, start_by: datetime, silence: float
-    ) -> requests.Response:
+    def _send(self, route: Route, target: str, payload: bytes, start_by: datetime, silence: float) -> requests.Response:
         now = datetime.now(UTC)
         token = signing.sign(
             self._key,

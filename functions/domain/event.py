@@ -11,7 +11,7 @@ from functions.domain.instance import Instance
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`id` derives from what is recorded, so that recording it again is the same event."""
+    """`id` derives from what is recorded, so that recording it again is the same event; ids sort as things happened."""
 
     id: str
     time: datetime
@@ -27,7 +27,7 @@ def requested(before: Instance | None, after: Instance, verb: str, actor: str, n
     """The account asked for something: one event a generation."""
     generation = after.desired.generation
     origin = before.status if before else None
-    return Event(f"{generation:08d}-requested", now, f"{verb}_requested", actor, generation, origin, after.status)
+    return Event(f"{generation:08d}-0-requested", now, f"{verb}_requested", actor, generation, origin, after.status)
 
 
 def status_changed(before: Instance, after: Instance, now: datetime) -> Event:
@@ -39,4 +39,4 @@ def status_changed(before: Instance, after: Instance, now: datetime) -> Event:
     mark = hashlib.sha256(told.encode()).hexdigest()[:12]
     detail = f"{reason.code}: {reason.message}" if reason else None
     kind = "deleted" if after.deleted_at else "status_changed"
-    return Event(f"{generation:08d}-{mark}", now, kind, "converge", generation, before.status, after.status, detail)
+    return Event(f"{generation:08d}-1-{mark}", now, kind, "converge", generation, before.status, after.status, detail)

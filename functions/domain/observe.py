@@ -51,7 +51,7 @@ def erred(observed: Observed, error: protocol.ContractError | ToolboxesError, no
 
 
 def concluded(instance: Instance, observed: Observed) -> Instance:
-    """The sighting, judged against what was wanted: a failure ends this generation, but a deletion is never given up."""
+    """The sighting judged against what was wanted: a failure ends this generation; a deletion is never given up."""
     if observed.failure and instance.desired.state is DesiredState.DELETED:
         observed = replace(observed, trouble=observed.failure, failure=None)
     if observed.failure:

@@ -1,10 +1,10 @@
 """Where each thing is kept, and its shape there.
 
-    account_tool_environments/{id}            Toolbox
-    account_tool_instances/{id}               Instance; a deleted one stays as a tombstone until `expire_at`
-    account_tool_instances/{id}/events/{id}   Event
-    instance_names/{hash(toolbox, NFC name)}  {instance_id}: the uniqueness check
-    port_claims/{toolbox}:{port}:{protocol}   {instance_id}: likewise for host ports
+account_tool_environments/{id}            Toolbox
+account_tool_instances/{id}               Instance; a deleted one stays as a tombstone until `expire_at`
+account_tool_instances/{id}/events/{id}   Event
+instance_names/{hash(toolbox, NFC name)}  {instance_id}: the uniqueness check
+port_claims/{toolbox}:{port}:{protocol}   {instance_id}: likewise for host ports
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -39,17 +38,16 @@ class Loaded(Generic[T]):
     version: Version
 
 
-@cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)
+# Built once: it compiles the whole tree of fields.
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Instance, Toolbox, Event)}
 
 
 def load(kind: type[T], snapshot: Snapshot | None) -> Loaded[T] | None:
-    return Loaded(_adapter(kind).validate_python(snapshot.data), snapshot.version) if snapshot else None
+    return Loaded(_ADAPTERS[kind].validate_python(snapshot.data), snapshot.version) if snapshot else None
 
 
 def dump(value: Instance | Toolbox | Event) -> Document:
-    return cast(Document, _adapter(type(value)).dump_python(value))
+    return cast(Document, _ADAPTERS[type(value)].dump_python(value))
 
 
 def toolbox_ref(toolbox_id: str) -> Ref:

@@ -57,9 +57,7 @@ class Hold:
         new = stamped(self._ports, replace(instance, lease=keep))
         for attempt in range(ATTEMPTS):
             try:
-                version = self._ports.store.commit(
-                    [Replace(instance_ref(new.id), dump(new), self._version), *writes]
-                )
+                version = self._ports.store.commit([Replace(instance_ref(new.id), dump(new), self._version), *writes])
             except (Conflict, Unavailable) as error:
                 found = self._reread(new, error)
                 if found is None:
@@ -92,7 +90,9 @@ def stamped(ports: Ports, instance: Instance) -> Instance:
     return replace(instance, revision=ports.new_id(), updated_at=ports.now(), status=derive_status(instance))
 
 
-def write(ports: Ports, instance: Instance, base: Loaded[Instance] | None, writes: Sequence[Write]) -> Loaded[Instance] | None:
+def write(
+    ports: Ports, instance: Instance, base: Loaded[Instance] | None, writes: Sequence[Write]
+) -> Loaded[Instance] | None:
     """Commit `instance` over `base` (None: it is new); None where somebody else was first. Raises Unavailable."""
     ref, document = instance_ref(instance.id), dump(instance)
     first: Write = Replace(ref, document, base.version) if base else Create(ref, document)

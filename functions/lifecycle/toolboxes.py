@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from functions.domain import lease
 from functions.domain.errors import Conflict, Contended, ToolboxUnavailable
 from functions.domain.toolbox import Toolbox, ToolboxStatus
 from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, backoff
 from functions.lifecycle.instances import owned
 from functions.lifecycle.ports import Ports, Query, Replace
-from functions.domain import lease
 from shim import protocol
 from shim.protocol import messages
 

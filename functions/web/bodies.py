@@ -167,7 +167,7 @@ class Deploy(Configuration):
 
     def _configured(self, key: str) -> Any:
         outer = getattr(self, key)
-        return outer if outer is not None or self.baseConfigOverrideJson is None else getattr(self.baseConfigOverrideJson, key)
+        return getattr(self.baseConfigOverrideJson, key, None) if outer is None else outer
 
     def _used_twice(self) -> list[tuple[str, str]]:
         ports, volumes = self._configured("portMappings") or [], self._configured("volumes") or []

@@ -20,5 +20,6 @@ def install() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.addFilter(_RequestId())
     names = {"levelname": "severity", "exc_info": "stack_trace"}
-    handler.setFormatter(JsonFormatter("%(levelname)s %(message)s %(name)s %(request)s", rename_fields=names, timestamp="time"))
+    fields = "%(levelname)s %(message)s %(name)s %(request)s"
+    handler.setFormatter(JsonFormatter(fields, rename_fields=names, timestamp="time"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -90,9 +90,7 @@ def _health(toolbox: Toolbox) -> Record | None:
 
 def _spec(spec: Spec) -> Record:
     """The spec in the keys of the deploy body, so that it can be sent again; its defaults are filled in."""
-    ports = [
-        {"containerPort": p.container_port, "hostPort": p.host_port, "protocol": p.protocol} for p in spec.ports
-    ]
+    ports = [{"containerPort": p.container_port, "hostPort": p.host_port, "protocol": p.protocol} for p in spec.ports]
     return {
         "dockerImage": spec.image,
         "command": spec.command,

@@ -1,0 +1,99 @@
+"""What is to be done, as printed, for each pair of desired and observed."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from functions.domain.decide import decide
+from functions.domain.instance import Desired, DesiredState, Instance, Observed, Reason, Status, derive_status, want
+from functions.domain.spec import Spec
+from shim.protocol import messages
+
+ID = "22222222-2222-4222-8222-222222222222"
+NAME = f"tool-{ID}-g1"
+RUN, STOP, DELETE = DesiredState.RUNNING, DesiredState.STOPPED, DesiredState.DELETED
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def container(state: str, started_at: str = "t1") -> messages.Container:
+    return messages.Container(
+        id="c" * 64, name=NAME, instance_id=ID, spec_generation=1, state=state, health=None, exit_code=0,
+        oom_killed=False, error="", started_at=started_at, finished_at="", restart_count=0, image="nginx",
+        image_digest="", ports=[], environment_names=[], limits=messages.Limits(1, 1, 1), endpoint_id="",
+    )  # fmt: skip
+
+
+def instance(state: DesiredState, observed: Observed, **desired: object) -> Instance:
+    return Instance(
+        id=ID, toolbox_id="t", account="a", name="n", spec=Spec("nginx"),
+        desired=Desired(state, **desired), created_at=AT, updated_at=AT, observed=observed,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+SEEN_RUNNING, SEEN_EXITED = Observed(container("running")), Observed(container("exited"))
+GONE, NEVER_RAN = Observed(gone=True), Observed(container("created", ""))
+FAILED = Observed(container("created", ""), failure=Reason("start-failed", "no such file"), generation=1)
+
+
+@pytest.mark.parametrize(
+    ("state", "observed", "plan"),
+    [
+        (RUN, Observed(), f"create {NAME}: no container\nstart {NAME}: desired running"),
+        (RUN, GONE, f"create {NAME}: no container\nstart {NAME}: desired running"),
+        (STOP, Observed(), f"create {NAME}: no container"),
+        (RUN, Observed(image_missing=True),
+         f"pull nginx: the image is not on the toolbox\ncreate {NAME}: no container\nstart {NAME}: desired running"),
+        (RUN, NEVER_RAN, f"start {NAME}: desired running, seen created"),
+        (RUN, SEEN_EXITED, f"start {NAME}: desired running, seen exited"),
+        (RUN, SEEN_RUNNING, "nothing to do"),
+        (STOP, SEEN_RUNNING, f"stop {NAME}: desired stopped, seen running"),
+        (STOP, Observed(container("restarting")), f"stop {NAME}: desired stopped, seen restarting"),
+        (STOP, SEEN_EXITED, "nothing to do"),
+        (STOP, NEVER_RAN, "nothing to do"),
+        (DELETE, SEEN_RUNNING, f"stop {NAME}: desired deleted\nremove {NAME}: desired deleted"),
+        (DELETE, SEEN_EXITED, f"remove {NAME}: desired deleted"),
+        (DELETE, Observed(), f"remove {NAME}: desired deleted"),
+        (DELETE, GONE, "nothing to do"),
+        (RUN, replace(SEEN_RUNNING, uncertain=True), f"inspect {NAME}: an earlier outcome is unknown"),
+        (DELETE, replace(GONE, uncertain=True), f"inspect {NAME}: an earlier outcome is unknown"),
+        (RUN, FAILED, "nothing to do"),
+    ],
+)  # fmt: skip
+def test_the_plan_follows_from_desired_and_observed(state: DesiredState, observed: Observed, plan: str) -> None:
+    assert str(decide(instance(state, observed))) == plan
+
+
+def test_a_restart_is_wanted_only_while_the_container_runs_since_the_time_that_was_seen() -> None:
+    wanted = instance(RUN, SEEN_RUNNING, restart_of="t1")
+    assert str(decide(wanted)) == f"restart {NAME}: a restart was asked for"
+    restarted = replace(wanted, observed=Observed(container("running", "t2")))
+    assert str(decide(restarted)) == "nothing to do"
+
+
+def test_a_new_generation_wakes_what_an_earlier_one_gave_up() -> None:
+    assert str(decide(want(instance(RUN, FAILED), RUN))) == f"start {NAME}: desired running, seen created"
+
+
+@pytest.mark.parametrize(
+    ("state", "observed", "status"),
+    [
+        (RUN, Observed(), Status.PENDING_DEPLOY),
+        (RUN, Observed(image_missing=True), Status.DEPLOYING),
+        (RUN, NEVER_RAN, Status.DEPLOYING),
+        (RUN, SEEN_RUNNING, Status.RUNNING),
+        (RUN, SEEN_EXITED, Status.STARTING),
+        (STOP, SEEN_RUNNING, Status.STOPPING),
+        (STOP, SEEN_EXITED, Status.STOPPED),
+        (STOP, NEVER_RAN, Status.STOPPED),
+        (RUN, FAILED, Status.ERROR_INSTALL),
+        (RUN, replace(FAILED, container=container("exited")), Status.ERROR_RUNTIME),
+        (DELETE, SEEN_RUNNING, Status.DELETING),
+    ],
+)
+def test_the_status_follows_from_desired_and_observed(state: DesiredState, observed: Observed, status: Status) -> None:
+    assert derive_status(instance(state, observed)) is status
+
+
+def test_a_failure_of_an_earlier_generation_is_no_status_of_this_one() -> None:
+    assert derive_status(want(instance(RUN, FAILED), RUN)) is Status.DEPLOYING

@@ -1,0 +1,168 @@
+"""A droplet in memory: a hand-written stand-in for the shim and its engine, held against the contract.
+
+It behaves as the real one is measured to (tests/shim): verbs are idempotent, a second create of a name is the same
+container, starting needs the image. It can be told to fail before an act, after it, or to be unreachable.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from functions.domain.errors import ToolboxUnreachable
+from functions.domain.toolbox import Toolbox
+from shim import protocol
+from shim.protocol import Route, messages
+
+IMAGE = "registry.test/server:1"
+
+
+@dataclass
+class Fault:
+    """Raised at the next command of `route` (None: any), `after` its act was done or before."""
+
+    error: Exception
+    route: Route | None = None
+    after: bool = False
+
+
+@dataclass
+class FakeDroplet:
+    now: Callable[[], datetime]
+    engine_id: str = "engine-1"
+    images: set[str] = field(default_factory=lambda: {IMAGE})
+    registry: dict[str, Exception | None] = field(default_factory=dict)
+    containers: dict[str, messages.Container] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    reachable: bool = True
+    before_command: Callable[[Route, str], None] | None = None
+    _ids: Any = field(default_factory=lambda: itertools.count(1))
+
+    # lifecycle.ports.Shims and Shim in one: every toolbox is this droplet.
+    def of(self, toolbox: Toolbox) -> FakeDroplet:
+        return self
+
+    def command(
+        self, route: Route, *, start_by: datetime, name: str = "", body: Any = messages.Nothing(), query: str = ""
+    ) -> Any:
+        self._arrive(route, name, start_by)
+        answer = getattr(self, "_" + next(verb for verb, known in VERBS.items() if known is route))(name, body)
+        self._leave(route)
+        return answer
+
+    def pull(
+        self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
+    ) -> messages.Image:
+        self._arrive(protocol.PULL, body.image, start_by)
+        if body.image not in self.registry:
+            raise protocol.ImageUnavailable(f"manifest for {body.image} not found: manifest unknown")
+        on_progress(messages.Progress(bytes_done=1, bytes_total=2, layers_done=0, layers_total=1))
+        if error := self.registry[body.image]:
+            raise error
+        self.images.add(body.image)
+        self._leave(protocol.PULL)
+        return messages.Image("sha256:" + "1" * 64, "sha256:" + "2" * 64, 2)
+
+    def running(self) -> list[str]:
+        return [c.name for c in self.containers.values() if c.state == "running"]
+
+    def die(self, name: str, *, exit_code: int = 1, oom: bool = False) -> None:
+        at = self.now().isoformat()
+        dead = replace(self.containers[name], state="exited", exit_code=exit_code, oom_killed=oom, finished_at=at)
+        self.containers[name] = dead
+
+    def _arrive(self, route: Route, name: str, start_by: datetime) -> None:
+        if self.before_command:
+            self.before_command(route, name)
+        if not self.reachable:
+            raise ToolboxUnreachable("the toolbox cannot be reached: connection refused")
+        self.calls.append(f"{route.method} {route.target(name)}")
+        if self.now() > start_by:
+            raise protocol.TokenStale("the command's start-by time has passed")
+        self._fail(route, after=False)
+
+    def _leave(self, route: Route) -> None:
+        self._fail(route, after=True)
+
+    def _fail(self, route: Route, *, after: bool) -> None:
+        for fault in self.faults:
+            if fault.after is after and fault.route in (None, route):
+                self.faults.remove(fault)
+                raise fault.error
+
+    def _found(self, name: str) -> messages.Container:
+        if name not in self.containers:
+            raise protocol.NoSuchContainer(f"there is no container {name}")
+        return self.containers[name]
+
+    def _create(self, _: str, body: messages.Create) -> messages.Acted:
+        name = protocol.container_name(body.instance_id, body.spec_generation)
+        if any(c.instance_id == body.instance_id and c.spec_generation > body.spec_generation
+               for c in self.containers.values()):  # fmt: skip
+            raise protocol.OlderSpec("a container of a newer spec generation exists")
+        if name in self.containers:
+            return messages.Acted(self.containers[name], changed=False)
+        if body.image not in self.images:
+            raise protocol.NoSuchImage(f"no such image: {body.image}")
+        made = messages.Container(
+            id=f"{next(self._ids):064x}", name=name, instance_id=body.instance_id,
+            spec_generation=body.spec_generation, state="created", health=None, exit_code=0, oom_killed=False,
+            error="", started_at="", finished_at="", restart_count=0, image=body.image,
+            image_digest="sha256:" + "2" * 64, ports=body.ports, environment_names=sorted(body.environment),
+            limits=body.limits, endpoint_id="",
+        )  # fmt: skip
+        self.containers[name] = made
+        return messages.Acted(made, changed=True)
+
+    def _inspect(self, name: str, _: Any) -> messages.Acted:
+        return messages.Acted(self._found(name), changed=False)
+
+    def _start(self, name: str, _: Any) -> messages.Acted:
+        container = self._found(name)
+        if container.state == "running":
+            return messages.Acted(container, changed=False)
+        return messages.Acted(self._started(container), changed=True)
+
+    def _started(self, container: messages.Container) -> messages.Container:
+        tick = next(self._ids)
+        started = replace(container, state="running", started_at=f"{self.now().isoformat()}#{tick}", exit_code=0,
+                          endpoint_id=f"endpoint-{tick}")  # fmt: skip
+        self.containers[container.name] = started
+        return started
+
+    def _stop(self, name: str, _: Any) -> messages.Acted:
+        container = self._found(name)
+        if container.state == "running":
+            self.die(name, exit_code=143)
+        return messages.Acted(self.containers[name], changed=container.state == "running")
+
+    def _restart(self, name: str, body: messages.Restart) -> messages.Acted:
+        container = self._found(name)
+        if container.started_at != body.started_at:
+            return messages.Acted(container, changed=False)
+        return messages.Acted(self._started(container), changed=True)
+
+    def _remove(self, name: str, _: Any) -> messages.Acted:
+        return messages.Acted(None, changed=self.containers.pop(name, None) is not None)
+
+    def _logs(self, name: str, _: Any) -> messages.Logs:
+        self._found(name)
+        return messages.Logs([messages.LogLine("2026-01-01T00:00:00.000000001Z", "stdout", "ready")], truncated=False)
+
+    def _status(self, _: str, __: Any) -> messages.Status:
+        listed = [
+            messages.Listed(c.id, c.name, c.instance_id, c.spec_generation, c.state, c.health, c.endpoint_id)
+            for c in self.containers.values()
+        ]
+        metrics = messages.Metrics("20.10.24", 12.5, messages.Memory(8, 1, 5, 3), messages.Disk("/", 100, 40, 60))
+        return messages.Status("1.0.0", protocol.CONTRACT, self.engine_id, True, listed, metrics)
+
+
+VERBS = {
+    "create": protocol.CREATE, "inspect": protocol.INSPECT, "start": protocol.START, "stop": protocol.STOP,
+    "restart": protocol.RESTART, "remove": protocol.REMOVE, "logs": protocol.LOGS, "status": protocol.STATUS,
+}  # fmt: skip

@@ -1,0 +1,112 @@
+"""The lifecycle's ports on one thread: the embedded store in memory, a fake droplet, and a clock that tests move."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from functions.adapters.store_sqlite import SqliteStore
+from functions.domain.errors import Unavailable
+from functions.domain.instance import Catalogue, Instance
+from functions.domain.spec import Spec
+from functions.domain.toolbox import Toolbox, ToolboxStatus
+from functions.lifecycle import converge, sweep
+from functions.lifecycle.deploy import NewInstance
+from functions.lifecycle.documents import INSTANCES, dump, toolbox_ref
+from functions.lifecycle.ports import Create, Ports, Query, Task, Version, Write
+from shim.protocol import messages
+from tests.fakes.droplet import IMAGE, FakeDroplet
+
+TOOLBOX = "11111111-1111-4111-8111-111111111111"
+ACCOUNT = "account-a"
+
+
+@dataclass
+class ListQueue:
+    """Keeps what was published until the test delivers it, as often as it likes."""
+
+    tasks: list[Task] = field(default_factory=list)
+    down: bool = False
+
+    def publish(self, tasks: Sequence[Task]) -> None:
+        if self.down:
+            raise Unavailable("the queue did not answer")
+        self.tasks.extend(tasks)
+
+
+class FaultyStore:
+    """The embedded store in memory, with a say before and after each commit; either may raise."""
+
+    def __init__(self) -> None:
+        self._inner = SqliteStore(":memory:")
+        self.get, self.query = self._inner.get, self._inner.query
+        self.before_commit: Callable[[Sequence[Write]], None] = lambda writes: None
+        self.after_commit: Callable[[Sequence[Write]], None] = lambda writes: None
+
+    def commit(self, writes: Sequence[Write]) -> Version:
+        self.before_commit(writes)
+        version = self._inner.commit(writes)
+        self.after_commit(writes)
+        return version
+
+
+class World:
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+        self.droplet = FakeDroplet(now=self.now)
+        self.queue = ListQueue()
+        self.store = FaultyStore()
+        self.draws: Iterator[float] = itertools.repeat(0.5)
+        ids = itertools.count(1)
+        self.ports = Ports(
+            store=self.store,
+            queue=self.queue,
+            shims=self.droplet,
+            now=self.now,
+            new_id=lambda: str(uuid.UUID(int=next(ids), version=4)),
+            pause=self.pass_time,
+            draw=lambda: next(self.draws),
+        )
+
+    def now(self) -> datetime:
+        return self.time
+
+    def pass_time(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    def deliver(self) -> None:
+        """What Pub/Sub would push: each waiting task to the worker."""
+        tasks, self.queue.tasks = self.queue.tasks, []
+        for task in tasks:
+            converge.run(self.ports, task)
+
+    def sweep(self, seconds: float = 60) -> None:
+        """A minute passes, the scheduler calls, and what it published is delivered."""
+        self.pass_time(seconds)
+        sweep.sweep(self.ports)
+        self.deliver()
+
+    def add_toolbox(self, toolbox_id: str = TOOLBOX, account: str = ACCOUNT) -> Toolbox:
+        toolbox = Toolbox(
+            id=toolbox_id, account=account, name="box", status=ToolboxStatus.ACTIVE, region="fra1",
+            size="s-1vcpu-1gb", image="debian-12-x64", created_at=self.time, updated_at=self.time,
+            address="192.0.2.1", fingerprint="0" * 64,
+        )  # fmt: skip
+        self.store.commit([Create(toolbox_ref(toolbox.id), dump(toolbox))])
+        return toolbox
+
+    def documents(self, collection: str = INSTANCES) -> list[dict[str, object]]:
+        return [snapshot.data for snapshot in self.store.query(Query(collection))]
+
+    def events(self, instance: Instance) -> list[tuple[object, object, object]]:
+        found = self.store.query(Query(f"{INSTANCES}/{instance.id}/events", order_by="time"))
+        return [(event.data["type"], event.data["before"], event.data["after"]) for event in found]
+
+
+def new(name: str = "server", *, image: str = IMAGE, ports: tuple[int, ...] = (), start: bool = True) -> NewInstance:
+    """A deploy of `image`, with container port 3000 mapped to each of `ports` (0: to be chosen)."""
+    mapped = [messages.Port(3000 + index, port) for index, port in enumerate(ports)]
+    return NewInstance(name, Spec(image, ports=mapped), Catalogue(), start)
