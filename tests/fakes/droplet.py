@@ -18,6 +18,7 @@ from shim import protocol
 from shim.protocol import Route, messages
 
 IMAGE = "registry.test/server:1"
+NOTHING = messages.Nothing()
 
 
 @dataclass
@@ -46,9 +47,7 @@ class FakeDroplet:
     def of(self, toolbox: Toolbox) -> FakeDroplet:
         return self
 
-    def command(
-        self, route: Route, *, start_by: datetime, name: str = "", body: Any = messages.Nothing(), query: str = ""
-    ) -> Any:
+    def command(self, route: Route, *, start_by: datetime, name: str = "", body: Any = NOTHING, query: str = "") -> Any:
         self._arrive(route, name, start_by)
         answer = getattr(self, "_" + next(verb for verb, known in VERBS.items() if known is route))(name, body)
         self._leave(route)

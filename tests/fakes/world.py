@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class World:
         self.droplet = FakeDroplet(now=self.now)
         self.queue = ListQueue()
         self.store = FaultyStore()
-        self.draws: Iterator[float] = itertools.repeat(0.5)
+        self.draws: Iterator[float] = iter(random.Random(1).random, None)
         ids = itertools.count(1)
         self.ports = Ports(
             store=self.store,

@@ -1,0 +1,82 @@
+"""Imports point down only; the picture in the README is held here."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# What a module below the first may import of the project, and of the SDKs that are each one file's affair.
+ALLOWED = {
+    "functions/domain": ["functions.domain", "shim.protocol"],
+    "functions/lifecycle": ["functions.domain", "functions.lifecycle", "shim.protocol"],
+    "functions/web": ["functions.domain", "functions.lifecycle", "functions.web", "shim.protocol"],
+    # An adapter sees of the lifecycle the ports that it implements, and nothing else.
+    "functions/adapters": [
+        "functions.domain", "functions.adapters", "functions.lifecycle.ports", "shim.protocol", "shim.signing",
+    ],
+    "functions/main.py": ["functions"],
+    "shim/messages.py": [],
+    "shim/protocol.py": ["shim.messages"],
+    "shim": ["shim"],
+}  # fmt: skip
+ONLY_IN = {
+    "docker": "shim/engine.py",
+    "google.cloud.firestore": "functions/adapters/store_firestore.py",
+    "google.cloud.pubsub": "functions/adapters/queue_pubsub.py",
+    "flask": ("functions/web", "functions/main.py", "shim/app.py", "shim/__main__.py"),
+    # docker-py's errors are those of requests where the engine's socket fails.
+    "requests": ("functions/adapters/shim.py", "shim/engine.py"),
+    "sqlite3": "functions/adapters/sqlite.py",
+}
+IMPURE = ("os", "time", "random", "logging", "uuid", "socket", "subprocess")
+
+
+def modules() -> list[str]:
+    return sorted(str(p.relative_to(ROOT)) for top in ("functions", "shim") for p in (ROOT / top).rglob("*.py"))
+
+
+def imported(path: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def below(name: str, tops: str | list[str] | tuple[str, ...], separator: str = ".") -> bool:
+    places = [tops] if isinstance(tops, str) else tops
+    return any(name == top or name.startswith(top + separator) for top in places)
+
+
+@pytest.mark.parametrize("path", modules())
+def test_a_module_imports_only_what_lies_below_it(path: str) -> None:
+    allowed = (
+        next(names for place, names in ALLOWED.items() if below(path, place, "/")) if "/__init__" not in path else []
+    )
+    for name in imported(path):
+        if below(name, ("functions", "shim", "infra", "tests")):
+            assert below(name, allowed), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules())
+def test_an_sdk_is_imported_in_its_one_place(path: str) -> None:
+    for name in imported(path):
+        for sdk, places in ONLY_IN.items():
+            if below(name, sdk):
+                assert below(path, places, "/"), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if path.startswith("functions/domain/")])
+def test_the_domain_has_no_clock_no_environment_and_no_logging(path: str) -> None:
+    assert not [name for name in imported(path) if below(name, IMPURE)]
+
+
+def test_the_contract_needs_the_standard_library_alone() -> None:
+    import sys
+
+    for path in ("shim/protocol.py", "shim/messages.py"):
+        for name in imported(path):
+            assert name.partition(".")[0] in {*sys.stdlib_module_names, "shim"}

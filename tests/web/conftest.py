@@ -1,0 +1,57 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from functions.adapters.tokens import TokenVerifier
+from functions.web import toolbox_tools, toolboxes_user, workers
+from tests.fakes.issuer import Issuer
+from tests.fakes.world import ACCOUNT, World
+
+SERVICE = "pubsub@project.iam.gserviceaccount.com"
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    made = Issuer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.add_toolbox()
+    return made
+
+
+class Caller:
+    """Calls the functions as an account would, without a server between; `token` None sends none."""
+
+    def __init__(self, apps: dict[str, Flask], token: str | None) -> None:
+        self._clients = {name: app.test_client() for name, app in apps.items()}
+        self.token = token
+
+    def __call__(self, method: str, function: str, path: str, **options: Any) -> TestResponse:
+        headers = dict(options.pop("headers", {}))
+        if self.token is not None:
+            headers.setdefault("Authorization", f"Bearer {self.token}")
+        return self._clients[function].open(path, method=method, headers=headers, **options)
+
+
+@pytest.fixture
+def apps(world: World, issuer: Issuer) -> dict[str, Flask]:
+    verify = TokenVerifier(issuer.settings)
+    return {
+        "toolboxes-user": toolboxes_user.build(world.ports, verify),
+        "toolbox-tools": toolbox_tools.build(world.ports, verify),
+        "converge": workers.build_converge(world.ports, verify, SERVICE),
+        "sweep": workers.build_sweep(world.ports, verify, SERVICE),
+    }
+
+
+@pytest.fixture
+def call(apps: dict[str, Flask], issuer: Issuer) -> Caller:
+    return Caller(apps, issuer.token(ACCOUNT))

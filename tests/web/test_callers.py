@@ -1,0 +1,122 @@
+"""Every route asks who is calling, and tells strangers nothing."""
+
+import base64
+import json
+
+import pytest
+from flask import Flask
+
+from functions.lifecycle.documents import INSTANCES
+from tests.fakes.droplet import IMAGE
+from tests.fakes.issuer import Issuer
+from tests.fakes.world import ACCOUNT, TOOLBOX, World
+from tests.web.conftest import SERVICE, Caller
+
+TOOLS = f"/{TOOLBOX}/tools"
+ACCOUNT_ROUTES = [
+    ("GET", "toolboxes-user", "/"),
+    ("GET", "toolboxes-user", f"/{TOOLBOX}"),
+    ("GET", "toolboxes-user", f"/{TOOLBOX}/refresh-status"),
+    ("POST", "toolboxes-user", f"/{TOOLBOX}/refresh-status"),
+    ("GET", "toolbox-tools", TOOLS),
+    ("POST", "toolbox-tools", TOOLS),
+    ("GET", "toolbox-tools", f"{TOOLS}/server"),
+    ("DELETE", "toolbox-tools", f"{TOOLS}/server"),
+    ("POST", "toolbox-tools", f"{TOOLS}/server/start"),
+    ("POST", "toolbox-tools", f"{TOOLS}/server/stop"),
+    ("POST", "toolbox-tools", f"{TOOLS}/server/restart"),
+    ("GET", "toolbox-tools", f"{TOOLS}/server/logs"),
+]
+SERVICE_ROUTES = [("POST", "converge", "/"), ("POST", "sweep", "/")]
+
+
+def test_these_are_all_routes_that_there_are(apps: dict[str, Flask]) -> None:
+    known = {(function, method) for method, function, _ in ACCOUNT_ROUTES + SERVICE_ROUTES}
+    rules = [rule for app in apps.values() for rule in app.url_map.iter_rules()]
+    # start, stop and restart are one rule; refresh-status has two methods.
+    assert len(rules) == len(ACCOUNT_ROUTES + SERVICE_ROUTES) - 2 - 1
+    assert {(name, method) for name, app in apps.items() for rule in app.url_map.iter_rules()
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}} == known  # fmt: skip
+
+
+def forged(issuer: Issuer) -> dict[str, str | None]:
+    good: dict[str, object] = {"sub": ACCOUNT, "iss": issuer.url, "aud": "toolboxes", "exp": 9_000_000_000}
+
+    def raw(algorithm: str, key: bytes | None) -> str:
+        """By hand: the library refuses to make such tokens."""
+        parts = (json.dumps(part).encode() for part in ({"alg": algorithm, "kid": "key-1"}, good))
+        signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+        mac = hmac.digest(key, signed, "sha256") if key else b""
+        return (signed + b"." + base64.urlsafe_b64encode(mac).rstrip(b"=")).decode()
+
+    stranger = Issuer()
+    stranger.close()
+    return {
+        "no token": None,
+        "empty": "",
+        "not a token": "abc",
+        "expired": issuer.token(ACCOUNT, exp=1_600_000_000),
+        "not yet valid": issuer.token(ACCOUNT, nbf=9_000_000_000),
+        "no expiry": issuer.token(ACCOUNT, exp=None),
+        "no subject": issuer.token(None),
+        "empty subject": issuer.token(""),
+        "huge subject": issuer.token("a" * 256),
+        "other audience": issuer.token(ACCOUNT, aud="others"),
+        "other issuer": issuer.token(ACCOUNT, iss="https://example.org"),
+        "other key": stranger.token(ACCOUNT, iss=issuer.url),
+        "alg none": raw("none", None),
+        "public key as secret": raw("HS256", issuer.public_pem()),
+        "huge": issuer.token(ACCOUNT, more="x" * 20_000),
+    }
+
+
+def test_a_token_that_proves_nothing_is_a_401_on_every_route(
+    world: World, apps: dict[str, Flask], issuer: Issuer
+) -> None:
+    for method, function, path in ACCOUNT_ROUTES + SERVICE_ROUTES:
+        for why, token in forged(issuer).items():
+            answer = Caller(apps, token)(method, function, path)
+            assert answer.status_code == 401, (method, function, path, why)
+            assert answer.json["type"] == "urn:toolboxes:problem:unauthorized"
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert world.documents() == world.droplet.calls == []
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        {"email": "other@x", "email_verified": True},
+        {"email": SERVICE},
+        {"email": SERVICE, "email_verified": "true"},
+    ],
+)
+@pytest.mark.parametrize("route", SERVICE_ROUTES)
+def test_workers_take_only_the_platforms_own_identity(
+    apps: dict[str, Flask], issuer: Issuer, route: tuple[str, str, str], claims: dict[str, object]
+) -> None:
+    assert Caller(apps, issuer.token("platform", **claims))(*route).status_code == 401
+    good = Caller(apps, issuer.token("platform", email=SERVICE, email_verified=True))
+    assert good(*route, json={"message": {"data": ""}}).status_code in (200, 400)
+
+
+@pytest.mark.parametrize("route", ACCOUNT_ROUTES[1:], ids=[" ".join(route) for route in ACCOUNT_ROUTES[1:]])
+def test_somebody_elses_toolbox_cannot_be_told_from_none(
+    world: World, call: Caller, issuer: Issuer, apps: dict[str, Flask], route: tuple[str, str, str]
+) -> None:
+    body = {"instanceNameOnToolbox": "server", "dockerImage": IMAGE}
+    assert call("POST", "toolbox-tools", TOOLS, json=body).status_code == 201
+    before = world.documents(INSTANCES), len(world.droplet.calls)
+    nowhere = "99999999-9999-4999-8999-999999999999"
+    method, function, path = route
+    stranger = Caller(apps, issuer.token("account-b"))
+    sent = {"json": body} if path == TOOLS and method == "POST" else {}
+    theirs, nothing = stranger(*route, **sent), stranger(method, function, path.replace(TOOLBOX, nowhere), **sent)
+    assert theirs.status_code == nothing.status_code == 404
+    assert theirs.json["detail"].replace(TOOLBOX, nowhere) == nothing.json["detail"]
+    assert (world.documents(INSTANCES), len(world.droplet.calls)) == before
+
+
+def test_a_list_shows_the_callers_own(world: World, call: Caller, apps: dict[str, Flask], issuer: Issuer) -> None:
+    assert [record["id"] for record in call("GET", "toolboxes-user", "/").json] == [TOOLBOX]
+    assert Caller(apps, issuer.token("account-b"))("GET", "toolboxes-user", "/").json == []

@@ -1,0 +1,47 @@
+"""`converge` and `sweep`, as the platform calls them."""
+
+import base64
+import json
+
+import pytest
+from flask import Flask
+
+from functions.lifecycle.deploy import deploy
+from functions.lifecycle.instances import get
+from tests.fakes.issuer import Issuer
+from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.web.conftest import SERVICE, Caller
+
+PULLED = "registry.test/other:2"
+
+
+@pytest.fixture
+def platform(apps: dict[str, Flask], issuer: Issuer) -> Caller:
+    return Caller(apps, issuer.token("platform", email=SERVICE, email_verified=True))
+
+
+def pushed(task: dict[str, str]) -> dict[str, object]:
+    data = base64.b64encode(json.dumps(task).encode()).decode()
+    return {"message": {"data": data, "messageId": "1", "publishTime": "…", "attributes": {}}, "subscription": "s"}
+
+
+def test_a_pushed_task_is_converged_and_acknowledged(world: World, platform: Caller) -> None:
+    world.droplet.registry[PULLED] = None
+    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new(image=PULLED))
+    answer = platform("POST", "converge", "/", json=pushed({"kind": "instance", "id": instance.id}))
+    assert answer.status_code == 204
+    assert get(world.ports, ACCOUNT, TOOLBOX, instance.id).status == "running"
+
+
+@pytest.mark.parametrize("data", ["", "!!", base64.b64encode(b'{"kind": "planet", "id": "1"}').decode()])
+def test_a_message_without_a_task_is_refused(platform: Caller, data: str) -> None:
+    assert platform("POST", "converge", "/", json={"message": {"data": data}}).status_code == 400
+
+
+def test_a_sweep_publishes_what_is_due(world: World, platform: Caller) -> None:
+    world.droplet.reachable = False
+    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new())
+    assert platform("POST", "sweep", "/").json == {"published": 0}
+    world.pass_time(60)
+    assert platform("POST", "sweep", "/").json == {"published": 1}
+    assert [task.id for task in world.queue.tasks] == [instance.id]
