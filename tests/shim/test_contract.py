@@ -1,0 +1,213 @@
+"""One contract: every route walked from the functions' own client to the real shim, over TLS, on a real engine.
+
+The system that this one replaces had two agents with different APIs, and nobody could tell "no such route" from "no
+such container". Here both sides are built from shim/protocol.py, and these tests hold them to it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cheroot.wsgi import Server
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from flask import Flask
+
+from functions.adapters.shim import ShimClient, ShimClients
+from functions.domain.errors import ShimIncompatible, ToolboxRefused, ToolboxUnreachable
+from functions.domain.toolbox import Toolbox, ToolboxStatus
+from shim import certificate, protocol, signing
+from shim.__main__ import assemble, server
+from shim.protocol import Route, messages
+from tests.shim.droplet import Droplet, create
+from tests.shim.fake_engine import FakeEngine
+
+ADDRESSES = (f"127.0.7.{number}" for number in itertools.count(1))
+Serve = Callable[[Flask], str]
+
+
+def soon() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=30)
+
+
+@pytest.fixture
+def serve(tmp_path: Path, toolbox_id: str) -> Iterator[Serve]:
+    """Serves an app as a droplet would, on the contract's port of a loopback address; gives that address."""
+    running: list[tuple[Server, threading.Thread]] = []
+
+    def start(app: Flask) -> str:
+        address = next(ADDRESSES)
+        served = server(app, certificate.ensure(tmp_path, toolbox_id), (address, protocol.PORT))
+        served.prepare()
+        thread = threading.Thread(target=served.serve)
+        thread.start()
+        running.append((served, thread))
+        return address
+
+    yield start
+    for served, thread in running:
+        served.stop()
+        thread.join()
+
+
+@pytest.fixture
+def client_of(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callable[..., ShimClient]:
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    clients = ShimClients(pem)
+
+    def make(address: str, fingerprint: str = "") -> ShimClient:
+        pinned = fingerprint or certificate.fingerprint(certificate.ensure(tmp_path, toolbox_id))
+        now = datetime.now(UTC)
+        return clients.of(
+            Toolbox(
+                id=toolbox_id, account="a", name="box", status=ToolboxStatus.ACTIVE, region="r", size="s", image="i",
+                created_at=now, updated_at=now, address=address, fingerprint=pinned,
+            )
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def real_app(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callable[[str], Flask]:
+    def make(engine: str) -> Flask:
+        public = key.public_key()
+        return assemble(toolbox_id, {signing.kid(public): public}, certificate.ensure(tmp_path, toolbox_id), engine)
+
+    return make
+
+
+@pytest.fixture
+def client(
+    serve: Serve, real_app: Callable[[str], Flask], fake_engine: FakeEngine, client_of: Callable[..., ShimClient]
+) -> ShimClient:
+    """The functions' client before the real shim, whose engine answers what the test says."""
+    return client_of(serve(real_app(fake_engine.url)))
+
+
+@pytest.mark.docker
+def test_every_route_of_the_contract_is_walked(
+    serve: Serve, real_app: Callable[[str], Flask], client_of: Callable[..., ShimClient], droplet: Droplet, busybox: str,
+    engine_socket: str,
+) -> None:  # fmt: skip
+    client = client_of(serve(real_app(engine_socket)))
+    walked: list[Route] = []
+
+    def go(route: Route, **options: Any) -> Any:
+        walked.append(route)
+        answer = client.command(route, start_by=soon(), **options)
+        assert isinstance(answer, route.answer)
+        return answer
+
+    assert go(protocol.HEALTH).contract == protocol.CONTRACT
+    body = create(busybox, "sh", "-c", "echo hello; sleep 600")
+    made = go(protocol.CREATE, body=body).container
+    assert (made.state, made.instance_id) == ("created", body.instance_id)
+    name = protocol.container_name(body.instance_id, 1)
+    started = go(protocol.START, name=name).container
+    assert started.state == "running"
+    assert go(protocol.INSPECT, name=name).container == started
+    assert [listed.name for listed in go(protocol.STATUS).containers] == [name]
+    assert [line.text for line in go(protocol.LOGS, name=name, query="tail=10").lines] == ["hello"]
+    restart = messages.Restart(started.started_at, timeout=0)
+    assert go(protocol.RESTART, name=name, body=restart).container.started_at != started.started_at
+    assert go(protocol.STOP, name=name, body=messages.Stop(timeout=0)).container.state == "exited"
+    assert go(protocol.REMOVE, name=name).container is None
+    walked.append(protocol.PULL)
+    with pytest.raises(protocol.RegistryUnreachable):
+        client.pull(messages.Pull("127.0.0.1:1/nothing:1"), start_by=soon(), on_progress=lambda progress: None)
+    assert set(walked) == set(protocol.ROUTES)
+
+
+def test_an_unknown_route_and_an_unknown_container_are_told_apart(client: ShimClient) -> None:
+    invented = Route("POST", "/tools/{name}/explode", messages.Nothing, messages.Acted)
+    name = protocol.container_name(str(uuid.uuid4()), 1)
+    with pytest.raises(protocol.UnknownRoute):
+        client.command(invented, name=name, start_by=soon())
+    with pytest.raises(protocol.NoSuchContainer):
+        client.command(protocol.START, name=name, start_by=soon())
+
+
+@pytest.mark.parametrize("route", [r for r in protocol.ROUTES if r not in (protocol.HEALTH, protocol.PULL)])
+def test_a_shim_of_another_contract_is_named_as_such_on_every_route(
+    serve: Serve, client_of: Callable[..., ShimClient], route: Route
+) -> None:
+    """Another version may answer anything, a 404 above all: its header says who speaks."""
+    other = Flask("another shim")
+    other.register_error_handler(404, lambda error: ('{"error": "no"}', 404, {protocol.CONTRACT_HEADER: "2"}))
+    with pytest.raises(ShimIncompatible, match=r"contract 2 .* 1"):
+        client_of(serve(other)).command(route, name="x", start_by=soon())
+
+
+def test_what_is_no_shim_at_all_is_named_as_such(serve: Serve, client_of: Callable[..., ShimClient]) -> None:
+    with pytest.raises(ShimIncompatible, match="none"):
+        client_of(serve(Flask("a web server"))).command(protocol.STATUS, start_by=soon())
+
+
+def test_another_certificate_than_the_pinned_one_is_sent_nothing(
+    serve: Serve, real_app: Callable[[str], Flask], fake_engine: FakeEngine, client_of: Callable[..., ShimClient]
+) -> None:
+    address = serve(real_app(fake_engine.url))
+    with pytest.raises(ToolboxUnreachable):
+        client_of(address, fingerprint="ab" * 32).command(protocol.REMOVE, name="x", start_by=soon())
+    assert fake_engine.calls == []
+
+
+def test_nobody_at_the_address_is_unreachable_and_not_an_unknown_outcome(client_of: Callable[..., ShimClient]) -> None:
+    with pytest.raises(ToolboxUnreachable):
+        client_of(next(ADDRESSES)).command(protocol.STATUS, start_by=soon())
+
+
+def test_an_answer_that_is_not_of_the_contract_is_refused(serve: Serve, client_of: Callable[..., ShimClient]) -> None:
+    liar = Flask("liar")
+    ours = {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
+    liar.add_url_rule("/status", "status", lambda: ('{"version": 1}', 200, ours))
+    liar.add_url_rule("/tools/x", "inspect", lambda: ("Teapot", 418, ours))
+    client = client_of(serve(liar))
+    with pytest.raises(ToolboxRefused, match="contract"):
+        client.command(protocol.STATUS, start_by=soon())
+    with pytest.raises(ToolboxRefused, match="418"):
+        client.command(protocol.INSPECT, name="x", start_by=soon())
+
+
+def test_a_command_signed_before_the_shim_started_is_signed_anew(
+    serve: Serve, client_of: Callable[..., ShimClient], real_app: Callable[[str], Flask], fake_engine: FakeEngine
+) -> None:
+    """The first answer of a shim that was just restarted is `token-stale`; the caller does not notice."""
+    app, stale = real_app(fake_engine.url), [1]
+
+    @app.before_request
+    def restarted() -> None:
+        if stale.pop() if stale else 0:
+            raise protocol.TokenStale("the token was issued before this shim started")
+
+    answer = client_of(serve(app)).command(protocol.STATUS, start_by=soon())
+    assert answer.engine_id == "engine-1"
+
+
+def test_a_command_whose_start_by_time_has_passed_begins_nothing(client: ShimClient, fake_engine: FakeEngine) -> None:
+    name = protocol.container_name(str(uuid.uuid4()), 1)
+    with pytest.raises(protocol.TokenStale):
+        client.command(protocol.START, name=name, start_by=datetime.now(UTC) - timedelta(seconds=1))
+    assert fake_engine.acts() == []
+
+
+@pytest.mark.parametrize("error", sorted(protocol.ERRORS.values(), key=lambda error: error.code), ids=lambda e: e.code)
+def test_every_error_of_the_contract_arrives_as_itself(
+    serve: Serve, client_of: Callable[..., ShimClient], error: type[protocol.ContractError]
+) -> None:
+    said = {"error": {"code": error.code, "message": "why"}}
+    app = Flask("shim")
+    header = {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
+    app.add_url_rule("/status", view_func=lambda: (said, error.status, header))
+    expected = ShimIncompatible if error is protocol.Incompatible else error
+    with pytest.raises(expected, match="why") as raised:
+        client_of(serve(app)).command(protocol.STATUS, start_by=soon())
+    assert type(raised.value) is expected
