@@ -8,13 +8,17 @@ claims. Standard library only.
 from __future__ import annotations
 
 import json
+import re
 import types
 import typing
+from collections import Counter
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 M = TypeVar("M")
 MAX_ITEMS = 10_000
+MAX_NUMBER = 1e300
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Malformed(ValueError):
@@ -37,10 +41,11 @@ def dump(message: Any) -> bytes:
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if repeated := {key for key in keys if keys.count(key) > 1}:
-        raise Malformed(f"the key {sorted(repeated)[0]!r} stands twice")
-    return dict(pairs)
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        repeated, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise Malformed(f"the key {repeated!r} stands twice")
+    return read
 
 
 def _read(kind: Any, value: Any, path: str) -> Any:
@@ -56,12 +61,14 @@ def _read(kind: Any, value: Any, path: str) -> Any:
         _expect(isinstance(value, dict) and len(value) <= MAX_ITEMS, path, f"an object of at most {MAX_ITEMS}")
         return {key: _read(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
     if kind is float:
-        _expect(type(value) in (int, float), path, "a number")
+        # Also no NaN, no infinity and no whole number that a float cannot hold: JSON parsers let them through.
+        _expect(type(value) in (int, float) and abs(value) < MAX_NUMBER, path, "a number")
         return float(value)
     # `type is`, since True is an int to isinstance.
     _expect(type(value) is kind, path, {str: "a string", int: "a whole number", bool: "true or false"}[kind])
     if kind is str:
-        _expect("\0" not in value, path, "a string without NUL")
+        # A lone surrogate passes for JSON, and then nothing can encode it.
+        _expect("\0" not in value and not _SURROGATE.search(value), path, "a string of Unicode without NUL")
     return value
 
 
@@ -81,13 +88,13 @@ def _expect(held: bool, path: str, what: str) -> None:
         raise Malformed(f"{path} must be {what}")
 
 
-
 @dataclass(frozen=True, slots=True)
 class Port:
     container_port: int
     host_port: int
     protocol: str = "tcp"
-    host_ip: str = "0.0.0.0"
+    host_ip: str = "0.0.0.0"  # noqa: S104  published is what a port is for
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -95,6 +102,7 @@ class Volume:
 
     name: str
     path: str
+
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
@@ -106,11 +114,13 @@ class HealthCheck:
     retries: int = 3
     start_period: int = 10
 
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     memory_bytes: int
     nano_cpus: int
     pids: int
+
 
 @dataclass(frozen=True, slots=True)
 class Create:
@@ -128,15 +138,18 @@ class Create:
     health_check: HealthCheck | None = None
     init: bool = True
 
+
 @dataclass(frozen=True, slots=True)
 class Nothing:
     """An empty body."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stop:
     """`timeout`: seconds between SIGTERM and SIGKILL."""
 
     timeout: int = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Restart:
@@ -145,21 +158,25 @@ class Restart:
     started_at: str
     timeout: int = 10
 
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     username: str
     password: str
+
 
 @dataclass(frozen=True, slots=True)
 class Pull:
     image: str
     credentials: Credentials | None = None
 
+
 @dataclass(frozen=True, slots=True)
 class Health:
     status: str
     version: str
     contract: int
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -187,12 +204,14 @@ class Container:
     limits: Limits
     endpoint_id: str
 
+
 @dataclass(frozen=True, slots=True)
 class Acted:
     """The container after the act, None once it is gone. `changed` is False where it was so already."""
 
     container: Container | None
     changed: bool
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -206,12 +225,14 @@ class Listed:
     health: str | None
     endpoint_id: str
 
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     total_bytes: int
     active_bytes: int
     free_bytes: int
     used_bytes: int
+
 
 @dataclass(frozen=True, slots=True)
 class Disk:
@@ -220,12 +241,14 @@ class Disk:
     used_bytes: int
     free_bytes: int
 
+
 @dataclass(frozen=True, slots=True)
 class Metrics:
     engine_version: str
     cpu_load_percent: float
     memory: Memory
     disk: Disk
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -238,6 +261,7 @@ class Status:
     containers: list[Listed]
     metrics: Metrics | None = None
 
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """`time` is Docker's RFC 3339 with nanoseconds, `stream` is stdout or stderr."""
@@ -246,12 +270,14 @@ class LogLine:
     stream: str
     text: str
 
+
 @dataclass(frozen=True, slots=True)
 class Logs:
     """`truncated`: older lines within the asked range exist but were left out."""
 
     lines: list[LogLine]
     truncated: bool
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -262,11 +288,13 @@ class Progress:
     layers_done: int
     layers_total: int
 
+
 @dataclass(frozen=True, slots=True)
 class Image:
     id: str
     digest: str
     size_bytes: int
+
 
 @dataclass(frozen=True, slots=True)
 class PullLine:

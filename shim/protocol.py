@@ -50,8 +50,6 @@ def container_name(instance_id: str, spec_generation: int) -> str:
     return f"tool-{instance_id}-g{spec_generation}"
 
 
-
-
 class ContractError(Exception):
     """Anything the shim answers but success: `{"error": {"code", "message"}}` with `status`."""
 
@@ -199,11 +197,17 @@ _ON_ONE = (*_ANY, NoSuchContainer)
 HEALTH = Route("GET", "/health", messages.Nothing, messages.Health)
 STATUS = Route("GET", "/status", messages.Nothing, messages.Status, _ANY, ("metrics",))
 CREATE = Route(
-    "POST", "/tools", messages.Create, messages.Acted, (*_ANY, NoSuchImage, OlderSpec, NameTaken, WrongPlatform, DiskFull)
+    "POST",
+    "/tools",
+    messages.Create,
+    messages.Acted,
+    (*_ANY, NoSuchImage, OlderSpec, NameTaken, WrongPlatform, DiskFull),
 )
 INSPECT = Route("GET", "/tools/{name}", messages.Nothing, messages.Acted, _ON_ONE)
 REMOVE = Route("DELETE", "/tools/{name}", messages.Nothing, messages.Acted, _ANY)
-START = Route("POST", "/tools/{name}/start", messages.Nothing, messages.Acted, (*_ON_ONE, StartFailed, PortTaken, DiskFull))
+START = Route(
+    "POST", "/tools/{name}/start", messages.Nothing, messages.Acted, (*_ON_ONE, StartFailed, PortTaken, DiskFull)
+)
 STOP = Route("POST", "/tools/{name}/stop", messages.Stop, messages.Acted, _ON_ONE)
 RESTART = Route("POST", "/tools/{name}/restart", messages.Restart, messages.Acted, (*_ON_ONE, StartFailed, PortTaken))
 LOGS = Route("GET", "/tools/{name}/logs", messages.Nothing, messages.Logs, _ON_ONE, ("tail", "since"))

@@ -1,0 +1,52 @@
+"""The layer that all worlds on this machine share: engine, registry, images."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from infra.local import engine, images, registry, world
+from infra.local.processes import Processes
+from infra.local.steps import step, wait_until
+
+PROCESSES = Processes("machine", world.STATE / "machine")
+
+
+def up() -> None:
+    """Engine, network, registry and images, each only where it is not as it should be."""
+    with _alone():
+        with step("starting the Docker Engine"):
+            PROCESSES.apply([engine.program(), registry.program()])
+            _wait_for_engine()
+        with step("starting the registry"):
+            engine.ensure_network()
+            PROCESSES.start("registry")
+            wait_until(registry.answers, 20, "the registry")
+        with step("Debian's image"):
+            images.ensure_base()
+        with step("the images of droplet, shim and MCP server"):
+            images.ensure_all()
+
+
+def down() -> None:
+    """Ends engine and registry, and with them what still runs there."""
+    with _alone():
+        PROCESSES.stop()
+
+
+def _wait_for_engine() -> None:
+    try:
+        wait_until(engine.answers, 60, "the Docker Engine")
+    except TimeoutError:
+        print(PROCESSES.last_lines("engine"))
+        raise
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two worlds may come up at once; this layer is one worker's at a time."""
+    world.STATE.mkdir(parents=True, exist_ok=True)
+    with (world.STATE / "machine.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,81 @@
+"""What the world on one machine is made of: places, ports and addresses, and nothing that acts.
+
+The machine layer (engine, registry, images) exists once. Above it stand named worlds, each with its own
+gateway, functions, store and droplets, so that the tests never disturb the world a developer works in.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STATE = Path("/var/lib/toolboxes")
+RUN = Path("/run/toolboxes")
+
+NETWORK = IPv4Network("172.30.0.0/24")
+NETWORK_NAME = "toolboxes"
+NETWORK_GATEWAY = NETWORK[1]
+"""The machine's own address on the droplets' network: what listens here is reached under one name by both."""
+
+PROJECT = "toolboxes-local"
+
+
+@dataclass(frozen=True)
+class World:
+    """One world. Its ports are counted from `base_port`, its droplets' addresses from `first_address`."""
+
+    name: str
+    base_port: int
+    first_address: IPv4Address
+    droplet_prefix: str
+
+    @property
+    def directory(self) -> Path:
+        return STATE / "worlds" / self.name
+
+    @property
+    def logs(self) -> Path:
+        return self.directory / "logs"
+
+    @property
+    def gateway(self) -> str:
+        return f"http://127.0.0.1:{self.base_port}"
+
+    def function_port(self, index: int) -> int:
+        return self.base_port + 1 + index
+
+    @property
+    def firestore_port(self) -> int:
+        return self.base_port + 20
+
+    @property
+    def pubsub_port(self) -> int:
+        return self.base_port + 21
+
+    @property
+    def relay_port(self) -> int:
+        return self.base_port + 22
+
+    def droplet_address(self, droplet: int) -> IPv4Address:
+        """The address of droplet 1, 2, …: fixed, so that what was recorded stays true over restarts."""
+        return self.first_address + droplet - 1
+
+
+WORLDS = {
+    world.name: world
+    for world in (
+        World("main", 8080, NETWORK[10], "droplet-"),
+        World("tests", 18080, NETWORK[100], "tests-droplet-"),
+    )
+}
+
+
+def current() -> World:
+    """The world that TOOLBOXES_WORLD names. Raises SystemExit for a name that is none."""
+    name = os.environ.get("TOOLBOXES_WORLD", "main")
+    if name not in WORLDS:
+        raise SystemExit(f"TOOLBOXES_WORLD is {name!r}; it can be {' or '.join(WORLDS)}.")
+    return WORLDS[name]

@@ -1,0 +1,177 @@
+"""HTTP in and out: verify, parse, act, answer. The one place that turns errors into HTTP.
+
+Token and contract are judged before the route is looked at, so that a command of another version is never a 404.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from shim import __version__, logs, messages, protocol
+from shim.images import Images
+from shim.messages import Metrics
+from shim.protocol import Route
+from shim.signing import Claims, Verifier
+from shim.tools import Tools
+
+_log = logging.getLogger("shim")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One verified request. `name` is the container's, "" where the route has none."""
+
+    claims: Claims
+    name: str
+    body: Any
+    query: dict[str, str]
+
+
+Handler = Callable[[Command], Any]
+
+
+def handlers(tools: Tools, images: Images, measure: Callable[[], Metrics]) -> dict[Route, Handler]:
+    """What each route but /health does: answers its message, or an iterator of messages for NDJSON."""
+
+    def status(command: Command) -> messages.Status:
+        if (wanted := command.query.get("metrics", "0")) not in ("0", "1"):
+            raise protocol.Refused(f"metrics is {wanted[:64]!r}, neither 0 nor 1")
+        engine_id, listed = tools.listing()
+        metrics = measure() if wanted == "1" else None
+        return messages.Status(__version__, protocol.CONTRACT, engine_id, True, listed, metrics)
+
+    def logged(command: Command) -> messages.Logs:
+        tail, since = command.query.get("tail", ""), command.query.get("since", "")
+        return tools.logs(command.name, logs.line_count(tail), logs.since(since))
+
+    return {
+        protocol.STATUS: status,
+        protocol.CREATE: lambda command: tools.create(command.body, command.claims),
+        protocol.INSPECT: lambda command: tools.inspect(command.name),
+        protocol.REMOVE: lambda command: tools.remove(command.name, command.claims),
+        protocol.START: lambda command: tools.start(command.name, command.claims),
+        protocol.STOP: lambda command: tools.stop(command.name, command.body.timeout, command.claims),
+        protocol.RESTART: lambda command: tools.restart(
+            command.name, command.body.started_at, command.body.timeout, command.claims
+        ),
+        protocol.LOGS: logged,
+        protocol.PULL: lambda command: images.pull(command.body),
+    }
+
+
+def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:
+    app = Flask("shim", static_folder=None)
+    app.url_map.merge_slashes = False
+    for route in protocol.ROUTES:
+        view = _health if route == protocol.HEALTH else _view(route, acts[route])
+        app.add_url_rule(
+            route.path.replace("{name}", "<name>"),
+            endpoint=f"{route.method} {route.path}",
+            view_func=view,
+            methods=[route.method],
+            provide_automatic_options=False,
+        )
+
+    @app.before_request
+    def verify() -> None:
+        g.began = time.monotonic()
+        if (request.method, request.path) == (protocol.HEALTH.method, protocol.HEALTH.path):
+            return
+        target = request.environ["REQUEST_URI"]
+        header = request.headers.get("Authorization", "")
+        # Read whole, within the server's bound, also where it is too large: a client that is cut off while it sends
+        # never sees the answer.
+        if len(body := request.get_data(cache=True)) > protocol.MAX_BODY_BYTES:
+            raise protocol.BodyTooLarge(f"the body is larger than {protocol.MAX_BODY_BYTES} bytes")
+        g.claims = verifier.verify(header, request.method, target, body)
+        if g.claims.contract != protocol.CONTRACT:
+            raise protocol.Incompatible(
+                f"the command speaks contract {g.claims.contract}, this shim {__version__} speaks {protocol.CONTRACT}"
+            )
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers[protocol.CONTRACT_HEADER] = str(protocol.CONTRACT)
+        if request.path != protocol.HEALTH.path:
+            words = "%s %s %s", request.method, request.path[:200], response.status_code
+            _log.info(*words, extra=_context())
+        return response
+
+    app.register_error_handler(Exception, _refusal)
+    return app
+
+
+def _health() -> Response:
+    return _answer(messages.Health("ok", __version__, protocol.CONTRACT))
+
+
+def _view(route: Route, act: Handler) -> Callable[..., Response]:
+    def view(name: str = "") -> Response:
+        try:
+            body: Any = messages.read(route.body, request.get_data())
+        except messages.Malformed as error:
+            raise protocol.Refused(str(error)) from None
+        answer = act(Command(g.claims, name, body, _query(route)))
+        if isinstance(answer, Iterator):
+            return Response(_streamed(answer, _context()), mimetype="application/x-ndjson")
+        return _answer(answer)
+
+    return view
+
+
+def _query(route: Route) -> dict[str, str]:
+    pairs = parse_qsl(request.query_string.decode("ascii", "replace"), keep_blank_values=True)
+    if len(pairs) != len(dict(pairs)) or not dict(pairs).keys() <= set(route.query):
+        raise protocol.Refused(f"the query may hold, once each, {', '.join(route.query) or 'nothing'}")
+    return dict(pairs)
+
+
+def _answer(message: Any, status: int = 200) -> Response:
+    return Response(json.dumps(asdict(message)), status, mimetype="application/json")
+
+
+def _streamed(lines: Iterator[messages.PullLine], context: dict[str, Any]) -> Iterator[str]:
+    """The outermost edge of a stream: its status went out long ago, so what fails is its last line."""
+    try:
+        for line in lines:
+            yield json.dumps(asdict(line)) + "\n"
+    except Exception as error:
+        yield json.dumps(asdict(messages.PullLine(error=_told(error, context)[0]))) + "\n"
+
+
+def _refusal(error: Exception) -> Response:
+    told, status = _told(error, _context())
+    return Response(json.dumps({"error": told}), status, mimetype="application/json")
+
+
+def _told(error: Exception, context: dict[str, Any]) -> tuple[dict[str, str], int]:
+    """Code and sentence, and the HTTP status."""
+    if isinstance(error, NotFound | MethodNotAllowed):
+        error = protocol.UnknownRoute("this shim has no such route")
+    elif isinstance(error, HTTPException):
+        error = protocol.Refused(error.description or "the request is not valid HTTP")
+    elif not isinstance(error, protocol.ContractError):
+        _log.error("an error that nobody foresaw", exc_info=error, extra=context)
+        error = protocol.ContractError("internal error")
+    else:
+        _log.warning("%s: %s", error.code, error.message, extra=context)
+    return {"code": error.code, "message": error.message}, error.status
+
+
+def _context() -> dict[str, Any]:
+    """What a log line carries; all of it is gone once a stream runs, so a stream is given its own."""
+    match = protocol.CONTAINER_NAME.search(request.path)
+    return {
+        "jti": g.claims.jti if "claims" in g else None,
+        "instance": match["instance"] if match else None,
+        "milliseconds": round((time.monotonic() - g.began) * 1000, 1),
+    }

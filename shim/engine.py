@@ -1,0 +1,175 @@
+"""The Docker Engine, by its socket: the only import of docker. Its errors become the contract's; it judges nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import requests
+from docker import APIClient
+from docker.errors import APIError, DockerException
+
+from shim import faults, protocol
+
+ANSWER_SECONDS = 30
+PULL_SILENCE_SECONDS = 60
+CONNECTIONS = 32
+
+Said = dict[str, Any]
+Judge = Callable[[int, str], protocol.ContractError]
+
+
+class Engine:
+    """One call of the engine's API each, by container id but for `create`; answers are the engine's JSON.
+
+    Every method may raise EngineUnavailable, DiskFull or OutcomeUnknown. Safe to share between threads.
+    """
+
+    def __init__(self, socket: str, silence_seconds: float = PULL_SILENCE_SECONDS) -> None:
+        """`socket` is a URL, e.g. unix:///var/run/docker.sock; the engine need not be up yet."""
+        self._socket, self._silence_seconds = socket, silence_seconds
+        self._client: APIClient | None = None
+        self._connecting = threading.Lock()
+
+    def data_id(self) -> str:
+        """The id of the engine's network `none`, which is made once for each data directory.
+
+        The engine's own `ID` outlives a wipe of its data in releases before 24, and costs eight times as much.
+        """
+        with self._docker() as docker:
+            return str(docker.inspect_network("none")["Id"])
+
+    def info(self) -> Said:
+        with self._docker() as docker:
+            return docker.info()
+
+    def containers(self, labels: dict[str, str]) -> list[Said]:
+        with self._docker() as docker:
+            return cast(
+                list[Said],
+                docker.containers(all=True, filters={"label": [f"{key}={value}" for key, value in labels.items()]}),
+            )
+
+    def inspect(self, reference: str) -> Said | None:
+        """By name or id; None where there is none."""
+        try:
+            with self._docker() as docker:
+                return cast(Said, docker.inspect_container(reference))
+        except protocol.NoSuchContainer:
+            return None
+
+    def create(self, name: str, config: Said) -> str:
+        """The new container's id. Raises NoSuchImage, NameTaken, Refused."""
+        with self._docker(faults.of_create) as docker:
+            return str(docker.create_container_from_config(config, name)["Id"])  # type: ignore[no-untyped-call]
+
+    def start(self, container_id: str) -> None:
+        """Raises StartFailed, PortTaken, NoSuchContainer."""
+        with self._docker(faults.of_start) as docker:
+            docker.start(container_id)
+
+    def stop(self, container_id: str, timeout: int) -> None:
+        """`timeout`: seconds until SIGKILL. Raises NoSuchContainer."""
+        with self._docker() as docker:
+            docker.stop(container_id, timeout=timeout)
+
+    def restart(self, container_id: str, timeout: int) -> None:
+        """Raises StartFailed, PortTaken, NoSuchContainer."""
+        with self._docker(faults.of_start) as docker:
+            docker.restart(container_id, timeout=timeout)
+
+    def remove(self, container_id: str) -> None:
+        """With its anonymous volumes, never its named ones. Raises NoSuchContainer where it is gone or going."""
+        with self._docker(faults.of_removal) as docker:
+            docker.remove_container(container_id, v=True)
+
+    def log_stream(self, container_id: str, tail: int, since: str) -> Iterator[bytes]:
+        """By hand, since docker-py merges the two streams and rounds `since` to a float."""
+        query: dict[str, str | int] = {"stdout": 1, "stderr": 1, "timestamps": 1, "tail": tail, "since": since}
+        with self._docker() as docker:
+            url = f"{docker.base_url}/v{docker.api_version}/containers/{container_id}/logs"
+            with docker.get(url, params=query, stream=True, timeout=ANSWER_SECONDS) as response:
+                if response.status_code != requests.codes.ok:
+                    raise faults.of_engine(response.status_code, response.text)
+                yield from response.iter_content(1 << 16)
+
+    def image(self, reference: str) -> Said:
+        """Raises NoSuchImage."""
+        with self._docker(faults.of_create) as docker:
+            return cast(Said, docker.inspect_image(reference))  # type: ignore[no-untyped-call]
+
+    def platform(self) -> str:
+        with self._docker() as docker:
+            said = docker.version()
+        return f"{said['Os']}/{said['Arch']}"
+
+    def pull(self, repository: str, tag: str, credentials: dict[str, str]) -> Iterator[Said]:
+        """The lines of the engine's stream; closing it ends the engine's pull.
+
+        By hand, since docker-py waits for a silent registry without end. Raises RegistryUnreachable after a
+        silence, and before the first line ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable.
+        """
+        # Sent empty, too, so that this machine's own credentials are never used.
+        sent = base64.urlsafe_b64encode(json.dumps(credentials).encode()).decode()
+        with self._docker(faults.of_registry, protocol.RegistryUnreachable) as docker:
+            response = docker.post(
+                f"{docker.base_url}/v{docker.api_version}/images/create",
+                params={"fromImage": repository, "tag": tag},
+                headers={"X-Registry-Auth": sent},
+                stream=True,
+                timeout=self._silence_seconds,
+            )
+            if response.status_code != requests.codes.ok:
+                with response:
+                    raise faults.of_registry(response.status_code, response.json()["message"])
+        return self._lines(response)
+
+    def _lines(self, response: requests.Response) -> Iterator[Said]:
+        with response, self._docker(faults.of_registry, protocol.RegistryUnreachable):
+            for line in response.iter_lines():
+                yield json.loads(line)
+
+    @contextmanager
+    def _docker(
+        self, judge: Judge = faults.of_engine, silence: type[protocol.ContractError] = protocol.OutcomeUnknown
+    ) -> Iterator[APIClient]:
+        """The engine's client. `judge` names its refusals, `silence` what a timeout means."""
+        try:
+            yield self._connected()
+        except APIError as error:
+            raise self._forgotten(judge(error.status_code or 500, error.explanation or str(error))) from error
+        except requests.RequestException as error:
+            causes = list(_causes(error))
+            if any(isinstance(cause, (FileNotFoundError, ConnectionRefusedError, PermissionError)) for cause in causes):
+                raise self._forgotten(protocol.EngineUnavailable("the engine's socket does not answer")) from error
+            if any(isinstance(cause, TimeoutError) for cause in causes):
+                raise silence("nothing was heard in time") from error
+            raise protocol.OutcomeUnknown("the engine broke off") from error
+
+    def _connected(self) -> APIClient:
+        with self._connecting:
+            if self._client is None:
+                try:
+                    self._client = APIClient(
+                        self._socket, version="auto", timeout=ANSWER_SECONDS, max_pool_size=CONNECTIONS
+                    )
+                except DockerException as error:
+                    raise protocol.EngineUnavailable(f"the engine does not answer: {error}") from error
+            return self._client
+
+    def _forgotten(self, error: protocol.ContractError) -> protocol.ContractError:
+        """An engine that was away may come back as another release: its API version is negotiated anew."""
+        if isinstance(error, protocol.EngineUnavailable):
+            self._client = None
+        return error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -1,0 +1,157 @@
+"""Commands signed by the control plane's private key and verified by its public keys: JWT, EdDSA, nothing else.
+
+The token's form is the same in all contract versions. Both sides use this module; it does no input or output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from shim import protocol
+
+ALGORITHM = "EdDSA"
+ISSUER = "toolboxes-control"
+MAX_SKEW_SECONDS = 5.0
+MAX_LIFE_SECONDS = 60.0
+MAX_REMEMBERED = 100_000
+_STRINGS, _NUMBERS = ("iss", "aud", "jti", "htm", "htu", "body"), ("iat", "exp")
+
+
+def audience(toolbox_id: str, fingerprint: str) -> str:
+    """Whom a token is for. `fingerprint`: SHA-256 of the shim's certificate in DER, lower-case hex."""
+    return f"{toolbox_id}/{fingerprint}"
+
+
+def kid(public_key: Ed25519PublicKey) -> str:
+    """A key's name in tokens: the first 16 hex digits of the SHA-256 of its 32 raw bytes."""
+    return hashlib.sha256(public_key.public_bytes_raw()).hexdigest()[:16]
+
+
+def sign(
+    private_key: Ed25519PrivateKey,
+    *,
+    audience: str,
+    method: str,
+    target: str,
+    body: bytes,
+    now: float,
+    expires: float,
+    jti: str,
+) -> str:
+    """The token of one command. `target` is path and query exactly as sent; times are seconds since 1970."""
+    claims = {
+        "iss": ISSUER,
+        "aud": audience,
+        "iat": now,
+        "exp": expires,
+        "jti": jti,
+        "contract": protocol.CONTRACT,
+        "htm": method,
+        "htu": target,
+        "body": hashlib.sha256(body).hexdigest(),
+    }
+    return jwt.encode(claims, private_key, ALGORITHM, headers={"kid": kid(private_key.public_key())})
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """A verified token. `expires` is a start-by time, in seconds since 1970."""
+
+    jti: str
+    expires: float
+    contract: int
+
+    def must_not_be_expired(self, now: float) -> None:
+        """Raises TokenStale."""
+        if now >= self.expires:
+            raise protocol.TokenStale(f"the command had to start by {_text(self.expires)}, and it is {_text(now)}")
+
+
+class Verifier:
+    """Judges tokens. Safe to share between threads."""
+
+    def __init__(
+        self,
+        keys: Mapping[str, Ed25519PublicKey],
+        audience: str,
+        started_at: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._keys, self._audience, self._started_at, self._clock = dict(keys), audience, started_at, clock
+        self._remembered: set[str] = set()
+        self._by_expiry: list[tuple[float, str]] = []
+        self._lock = threading.Lock()
+
+    def verify(self, authorization: str, method: str, target: str, body: bytes) -> Claims:
+        """Judge the header `Authorization` of one request.
+
+        Raises Unauthenticated, ClockSkew, TokenStale, or Transient where too many commands are under way.
+        """
+        claims = self._signed(authorization)
+        # Before all that depends on this clock: a droplet whose clock is wrong is to be told just that.
+        now = self._clock()
+        if abs(now - claims["iat"]) > MAX_SKEW_SECONDS:
+            raise protocol.ClockSkew(f"the token was issued at {_text(claims['iat'])}, and it is {_text(now)} here")
+        if claims["exp"] - claims["iat"] > MAX_LIFE_SECONDS:
+            raise protocol.Unauthenticated(f"the token lives longer than {MAX_LIFE_SECONDS:.0f} seconds")
+        sent = {"htm": method, "htu": target, "body": hashlib.sha256(body).hexdigest()}
+        for claim, value in sent.items():
+            if claims[claim] != value:
+                raise protocol.Unauthenticated(f"the token was signed for another request: {claim} differs")
+        if claims["iat"] < self._started_at:
+            raise protocol.TokenStale("the token was issued before this shim started")
+        verified = Claims(claims["jti"], claims["exp"], claims["contract"])
+        verified.must_not_be_expired(now)
+        self._use_once(verified, now)
+        return verified
+
+    def _signed(self, authorization: str) -> dict[str, Any]:
+        """The claims, once signature, issuer and audience are proven and each claim is of its type."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme != "Bearer" or not token:
+            raise protocol.Unauthenticated("a command needs the header Authorization: Bearer TOKEN")
+        try:
+            key = self._keys.get(jwt.get_unverified_header(token).get("kid", ""))
+            if key is None:
+                raise protocol.Unauthenticated("the token's kid names no key of this shim")
+            options: Any = {"strict_aud": True, "verify_exp": False, "verify_iat": False}
+            claims = jwt.decode(token, key, [ALGORITHM], options, audience=self._audience, issuer=ISSUER)
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            raise protocol.Unauthenticated(f"the token is not valid: {error}") from None
+        typed = (
+            all(type(claims.get(name)) is str and len(claims[name]) <= 4096 for name in _STRINGS)
+            and all(type(claims.get(name)) in (int, float) and math.isfinite(claims[name]) for name in _NUMBERS)
+            and type(claims.get("contract")) is int
+        )
+        if not typed or not 0 < len(claims["jti"]) <= 64:
+            raise protocol.Unauthenticated("a claim is missing or of the wrong type")
+        return claims
+
+    def _use_once(self, claims: Claims, now: float) -> None:
+        with self._lock:
+            while self._by_expiry and self._by_expiry[0][0] <= now:
+                self._remembered.discard(heapq.heappop(self._by_expiry)[1])
+            if claims.jti in self._remembered:
+                raise protocol.TokenStale("the token was used before")
+            if len(self._remembered) >= MAX_REMEMBERED:
+                raise protocol.Transient("too many commands within a minute")
+            self._remembered.add(claims.jti)
+            heapq.heappush(self._by_expiry, (claims.expires, claims.jti))
+
+
+def _text(seconds: float) -> str:
+    """A time in RFC 3339, or the bare seconds where no calendar reaches."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError):
+        return f"{seconds} seconds"

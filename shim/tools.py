@@ -1,0 +1,172 @@
+"""The verbs on containers: find by inspect, act once, answer with what inspect says afterwards. Nothing is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from shim import container, logs, protocol, spec
+from shim.engine import Engine
+from shim.images import Images
+from shim.messages import Acted, Container, Create, Listed, Logs
+from shim.signing import Claims
+from shim.turns import Turns
+
+T = TypeVar("T")
+LIVE = ("running", "restarting", "paused")
+GONE_SECONDS = 10.0
+REMOVAL_STOP_SECONDS = 10
+STOP_TIMEOUTS = range(121)
+
+
+class Tools:
+    """Names are checked here: one that no container of ours can have is NoSuchContainer.
+
+    Methods that take claims check them again with the instance's lock held: they raise TokenStale.
+    """
+
+    def __init__(self, engine: Engine, images: Images, toolbox_id: str, turns: Turns) -> None:
+        self._engine, self._images, self._toolbox_id, self._turns = engine, images, toolbox_id, turns
+
+    def listing(self) -> tuple[str, list[Listed]]:
+        """The engine's id and all managed containers, by one list.
+
+        The id is read last, so that the containers of an engine which was replaced meanwhile are never missed
+        under the old one's id.
+        """
+        found = self._listed({})
+        return self._engine.data_id(), found
+
+    def inspect(self, name: str) -> Acted:
+        _instance_id(name)
+        return Acted(self._must_find(name), changed=False)
+
+    def create(self, body: Create, claims: Claims) -> Acted:
+        """Raises Refused, NoSuchImage, WrongPlatform, OlderSpec, NameTaken, DiskFull."""
+        spec.check(body)
+        name = protocol.container_name(body.instance_id, body.spec_generation)
+        labels = {
+            protocol.LABEL_TOOLBOX: self._toolbox_id,
+            protocol.LABEL_INSTANCE: body.instance_id,
+            protocol.LABEL_SPEC_GENERATION: str(body.spec_generation),
+            protocol.LABEL_IMAGE_DIGEST: self._images.inspect(body.image).digest,
+        }
+        with self._turns.of(body.instance_id, claims) as fence:
+            held = self._listed({protocol.LABEL_INSTANCE: body.instance_id})
+            if newer := [other.name for other in held if other.spec_generation > body.spec_generation]:
+                raise protocol.OlderSpec(f"{newer[0]} was made from a newer spec")
+            fence()
+            try:
+                made = self._engine.create(name, spec.engine_config(body, labels))
+            except protocol.NameTaken:
+                return Acted(self._held_already(name), changed=False)
+            return self._acted(made)
+
+    def start(self, name: str, claims: Claims) -> Acted:
+        """Raises StartFailed or PortTaken; the container then stays as it was."""
+        with self._turn(name, claims) as before:
+            if before.state in LIVE:
+                return Acted(before, changed=False)
+            self._engine.start(before.id)
+            return self._acted(before.id)
+
+    def stop(self, name: str, timeout: int, claims: Claims) -> Acted:
+        """`timeout`: seconds until SIGKILL. Raises Refused."""
+        _check_timeout(timeout)
+        with self._turn(name, claims) as before:
+            if before.state not in LIVE:
+                return Acted(before, changed=False)
+            self._engine.stop(before.id, timeout)
+            return self._acted(before.id)
+
+    def restart(self, name: str, started_at: str, timeout: int, claims: Claims) -> Acted:
+        """Only while the container's start is still that of `started_at`. Raises Refused, StartFailed, PortTaken."""
+        _check_timeout(timeout)
+        with self._turn(name, claims) as before:
+            if before.started_at != started_at:
+                return Acted(before, changed=False)
+            self._engine.restart(before.id, timeout)
+            return self._acted(before.id)
+
+    def remove(self, name: str, claims: Claims) -> Acted:
+        """Stops what runs, removes it, and waits until it is gone."""
+        with self._turns.of(_instance_id(name), claims) as fence:
+            before = self._find(name)
+            if before is None:
+                return Acted(None, changed=False)
+            fence()
+            container_id = before.id
+            with suppress(protocol.NoSuchContainer):
+                if before.state in LIVE:
+                    self._engine.stop(container_id, REMOVAL_STOP_SECONDS)
+                self._engine.remove(container_id)
+            deadline = time.monotonic() + GONE_SECONDS
+            while _seen(lambda: self._find(container_id)):
+                if time.monotonic() > deadline:
+                    raise protocol.OutcomeUnknown(f"{name} is being removed for more than {GONE_SECONDS:.0f} seconds")
+                time.sleep(0.1)
+            return Acted(None, changed=True)
+
+    def logs(self, name: str, tail: int, since: str) -> Logs:
+        """The last `tail` lines since `since`: seconds since 1970 with up to nine decimals."""
+        _instance_id(name)
+        found = self._must_find(name)
+        # One line more than was asked tells whether there were more.
+        return logs.newest(self._engine.log_stream(found.id, tail + 1, since), tail)
+
+    @contextmanager
+    def _turn(self, name: str, claims: Claims) -> Iterator[Container]:
+        """The managed container, with its instance's lock held and the command not expired."""
+        with self._turns.of(_instance_id(name), claims) as fence:
+            before = self._must_find(name)
+            fence()
+            yield before
+
+    def _listed(self, labels: dict[str, str]) -> list[Listed]:
+        said = self._engine.containers({protocol.LABEL_TOOLBOX: self._toolbox_id, **labels})
+        return [found for found in (container.listed(entry, self._toolbox_id) for entry in said) if found]
+
+    def _find(self, reference: str) -> Container | None:
+        said = self._engine.inspect(reference)
+        return container.inspected(said, self._toolbox_id) if said else None
+
+    def _must_find(self, reference: str) -> Container:
+        found = self._find(reference)
+        if found is None:
+            raise protocol.NoSuchContainer(f"this toolbox manages no container {reference}")
+        return found
+
+    def _acted(self, container_id: str) -> Acted:
+        return Acted(_seen(lambda: self._must_find(container_id)), changed=True)
+
+    def _held_already(self, name: str) -> Container:
+        """The container that holds the name: a create repeated. Raises NameTaken where it is another's."""
+        found = self._find(name)
+        if found is None:
+            raise protocol.NameTaken(f"a container that this toolbox does not manage is named {name}")
+        if found.state in ("removing", "dead"):
+            raise protocol.Transient(f"the last container named {name} is still being removed")
+        return found
+
+
+def _seen(look: Callable[[], T]) -> T:
+    """A look after an act: what cannot be seen then is unknown, not undone."""
+    try:
+        return look()
+    except protocol.Transient as error:
+        raise protocol.OutcomeUnknown(f"it was done, but not seen: {error.message}") from error
+
+
+def _instance_id(name: str) -> str:
+    """Raises NoSuchContainer for a name that no container of ours can have."""
+    match = protocol.CONTAINER_NAME.fullmatch(name)
+    if match is None:
+        raise protocol.NoSuchContainer(f"{name[:100]!r} is no name of a managed container")
+    return match["instance"]
+
+
+def _check_timeout(timeout: int) -> None:
+    if timeout not in STOP_TIMEOUTS:
+        raise protocol.Refused(f"timeout is not between 0 and {STOP_TIMEOUTS.stop - 1} seconds")

@@ -1,0 +1,76 @@
+"""Both kinds of store and queue, each test with one of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from functions.adapters.queue_pubsub import PubsubQueue
+from functions.adapters.queue_sqlite import SqliteQueue
+from functions.adapters.store_firestore import FirestoreStore
+from functions.adapters.store_sqlite import SqliteStore
+from functions.lifecycle.ports import Queue, Store
+from tests.adapters import emulators
+from tests.adapters.pushes import Pushed, through_pubsub, through_relay
+
+EMULATED = pytest.mark.emulator
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("TOOLBOXES_NO_EMULATOR") != "1":
+        return
+    left_out = [item for item in items if item.get_closest_marker("emulator")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+    config.stash[LEFT_OUT] = len(left_out)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    left_out = config.stash.get(LEFT_OUT, 0)
+    return [f"TOOLBOXES_NO_EMULATOR=1: {left_out} tests on the real emulators are left out"] if left_out else []
+
+
+@pytest.fixture(scope="session")
+def firestore_emulator() -> Iterator[str]:
+    with emulators.firestore() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def pubsub_emulator() -> Iterator[str]:
+    with emulators.pubsub() as address:
+        yield address
+
+
+@pytest.fixture
+def project() -> str:
+    """Emulators keep projects apart: with one of its own, a test sees nobody else's documents and topics."""
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["memory", "file", pytest.param("firestore", marks=EMULATED)])
+def store(request: pytest.FixtureRequest, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    if request.param == "firestore":
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", request.getfixturevalue("firestore_emulator"))
+        return FirestoreStore(project)
+    return SqliteStore(":memory:" if request.param == "memory" else str(tmp_path / "store.db"))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("pubsub", marks=EMULATED)])
+def queue_and_pushes(
+    request: pytest.FixtureRequest, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Queue, Pushed]]:
+    """A queue and the endpoint that its messages are pushed to."""
+    if request.param == "pubsub":
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", request.getfixturevalue("pubsub_emulator"))
+        with through_pubsub(project, "converge") as pushed:
+            yield PubsubQueue(project, "converge"), pushed
+    else:
+        queue = SqliteQueue(str(tmp_path / "queue.db"))
+        with through_relay(queue) as pushed:
+            yield queue, pushed

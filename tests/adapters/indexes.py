@@ -1,0 +1,91 @@
+"""Whether infra/firestore.indexes.json has what a query needs; the emulator answers without any index.
+
+Rules: https://firebase.google.com/docs/firestore/query-data/index-overview. Every field has an ascending and a
+descending index of its own unless exempted; an exemption of a map covers what is in it. A query is answered from the
+indexes that end with its order and begin with fields that it compares with `==`; several are merged, so together
+they must name all of these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from functions.lifecycle.ports import Query, Ref, Snapshot, Store, Version, Write
+
+FILE = Path(__file__).parents[2] / "infra" / "firestore.indexes.json"
+BOTH = ("ASCENDING", "DESCENDING")
+
+# (field path, direction) from first to last.
+Index = tuple[tuple[str, str], ...]
+
+
+def missing(query: Query, declared: dict[str, Any]) -> str | None:
+    """The composite index that `query` needs and `declared` (the file's content) lacks, in words; None if it has it."""
+    equal = {field for field, operator, _ in query.where if operator == "=="}
+    direction = BOTH[query.descending]
+    order: Index = ()
+    if query.order_by is not None and query.order_by not in equal:
+        order = ((query.order_by, direction),)
+    elif query.descending:
+        order = (("__name__", direction),)
+    if not equal and not order:
+        return None
+    found = [index for index in _indexes(query, declared) if _serves(index, equal, order)]
+    if found and equal == {field for index in found for field, _ in index[: len(index) - len(order)]}:
+        return None
+    fields = [f"{field} ASCENDING" for field in sorted(equal)] + [f"{field} {way}" for field, way in order]
+    return f"{_group(query)}: {', '.join(fields)}"
+
+
+def _serves(index: Index, equal: set[str], order: Index) -> bool:
+    """Whether the index ends with the order and begins with nothing but fields that are compared with `==`."""
+    rest = index[: len(index) - len(order)]
+    if index[len(rest) :] != order or not {field for field, _ in rest} <= equal:
+        return False
+    # An index's own order by id is that of its last field.
+    return bool(order) or rest[-1][1] == "ASCENDING"
+
+
+def _indexes(query: Query, declared: dict[str, Any]) -> Iterator[Index]:
+    group = _group(query)
+    for index in declared["indexes"]:
+        if index["collectionGroup"] == group and index["queryScope"] == "COLLECTION":
+            yield tuple((field["fieldPath"], field["order"]) for field in index["fields"])
+    for field in {field for field, _, _ in query.where} | {query.order_by}:
+        if field is not None:
+            yield from (((field, direction),) for direction in _directions(group, field, declared))
+
+
+def _directions(group: str, field: str, declared: dict[str, Any]) -> Sequence[str]:
+    overrides = {(one["collectionGroup"], one["fieldPath"]): one["indexes"] for one in declared["fieldOverrides"]}
+    while field:
+        if (group, field) in overrides:
+            return [one["order"] for one in overrides[group, field] if one["queryScope"] == "COLLECTION"]
+        field = field.rpartition(".")[0]
+    return BOTH
+
+
+def _group(query: Query) -> str:
+    return query.collection.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class IndexedStore:
+    """A store that fails a test whose query would need an index that infra/firestore.indexes.json lacks."""
+
+    store: Store
+
+    def get(self, refs: Sequence[Ref]) -> list[Snapshot | None]:
+        return self.store.get(refs)
+
+    def commit(self, writes: Sequence[Write]) -> Version:
+        return self.store.commit(writes)
+
+    def query(self, query: Query) -> list[Snapshot]:
+        lacking = missing(query, json.loads(FILE.read_text()))
+        assert lacking is None, f"infra/firestore.indexes.json lacks an index on {lacking}"
+        return self.store.query(query)

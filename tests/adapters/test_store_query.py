@@ -1,0 +1,174 @@
+"""The queries of both stores: which documents are found, in which order, page by page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from functions.lifecycle.ports import Put, Query, Ref, Store
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def keep(store: Store, documents: dict[str, dict[str, Any]], collection: str = "things") -> None:
+    store.commit([Put(Ref(collection, id), data) for id, data in documents.items()])
+
+
+def ids(store: Store, *where: tuple[str, str, Any], order_by: str | None = None, **options: Any) -> str:
+    return "".join(found.ref.id for found in store.query(Query("things", where, order_by, **options)))
+
+
+def test_what_is_found_can_be_read_and_replaced(store: Store) -> None:
+    keep(store, {"a": {"n": 1, "at": NOON}})
+    [found] = store.query(Query("things"))
+    assert [found] == store.get([Ref("things", "a")])
+    assert store.query(Query("nothing")) == []
+
+
+def test_a_collection_does_not_hold_its_subcollections(store: Store) -> None:
+    keep(store, {"a": {"n": 1}})
+    keep(store, {"1": {"n": 2}, "2": {"n": 3}}, "things/a/events")
+    keep(store, {"3": {"n": 4}}, "things/b/events")
+    assert ids(store) == "a"
+    events = store.query(Query("things/a/events", order_by="n", descending=True))
+    assert [found.ref for found in events] == [Ref("things/a/events", "2"), Ref("things/a/events", "1")]
+
+
+def test_every_operator(store: Store) -> None:
+    keep(store, {id: {"n": n} for id, n in (("a", 1), ("b", 2), ("c", 2.0), ("d", 3.5), ("e", "2"), ("f", None))})
+    assert ids(store, ("n", "==", 2)) == "bc"
+    assert ids(store, ("n", "<", 2), order_by="n") == "a"
+    assert ids(store, ("n", "<=", 2), order_by="n") == "abc"
+    assert ids(store, ("n", ">", 2), order_by="n") == "d"
+    assert ids(store, ("n", ">=", 2), order_by="n") == "bcd"
+    assert ids(store, ("n", ">", 1), ("n", "<", 3.5), order_by="n") == "bc"
+    assert ids(store, ("n", ">=", ""), order_by="n") == "e"
+
+
+def test_equality_of_every_type(store: Store) -> None:
+    values: dict[str, Any] = {
+        "a": None,
+        "b": False,
+        "c": 0,
+        "d": NOON,
+        "e": "",
+        "f": [],
+        "g": {},
+        "h": [1],
+        "i": {"x": 1},
+    }
+    keep(store, {id: {"v": value} for id, value in values.items()})
+    keep(store, {"j": {"other": None}})
+    for id, value in values.items():
+        assert ids(store, ("v", "==", value)) == id
+
+
+def test_all_conditions_hold_and_nested_fields_are_dotted(store: Store) -> None:
+    keep(
+        store,
+        {
+            "a": {"lease": {"holder": "x", "until": NOON}, "s": 1},
+            "b": {"lease": {"holder": "x"}, "s": 2},
+            "c": {"lease": None, "s": 1},
+            "d": {"lease": {"holder": None}, "s": 1},
+            "e": {"lease": "holder", "s": 1},
+        },
+    )
+    assert ids(store, ("lease.holder", "==", "x")) == "ab"
+    assert ids(store, ("lease.holder", "==", "x"), ("s", "==", 1)) == "a"
+    assert ids(store, ("lease.holder", "==", None)) == "d"
+    assert ids(store, ("lease", "==", None)) == "c"
+    assert ids(store, ("lease.until", "<=", NOON), order_by="lease.until") == "a"
+    assert ids(store, order_by="lease.holder", descending=True) == "bad"
+
+
+def test_null_is_first_and_a_missing_field_is_not_found(store: Store) -> None:
+    keep(store, {"a": {"at": None}, "b": {"at": NOON}, "c": {}, "d": {"at": NOON - timedelta(microseconds=1)}})
+    assert ids(store, order_by="at") == "adb"
+    assert ids(store, order_by="at", descending=True) == "bda"
+    assert ids(store, ("at", "<=", NOON), order_by="at") == "db"
+    assert ids(store, ("at", "==", None)) == "a"
+
+
+def test_types_are_ordered_before_values(store: Store) -> None:
+    values = [
+        None,
+        False,
+        True,
+        -1,
+        0.5,
+        1,
+        NOON,
+        NOON + timedelta(1),
+        "",
+        "a",
+        "b",
+        "ü",
+        "☃",
+        "🧰",
+        [],
+        [1],
+        {},
+        {"a": 1},
+    ]
+    letters = "abcdefghijklmnopqrstuvwxyz"[: len(values)]
+    keep(store, {id: {"v": value} for id, value in zip(reversed(letters), values, strict=True)})
+    assert ids(store, order_by="v") == letters[::-1]
+    assert ids(store, order_by="v", descending=True) == letters
+
+
+def test_without_an_order_it_is_by_id(store: Store) -> None:
+    keep(store, {id: {"s": id in "acZ"} for id in ["b", "a", "c", "Z", "é", "9"]})
+    assert ids(store) == "9Zabcé"
+    assert ids(store, ("s", "==", True)) == "Zac"
+    assert ids(store, after=("Z",), limit=2) == "ab"
+    assert ids(store, after=("ab",)) == "bcé"
+    assert ids(store, ("s", "==", True), after=("Z",)) == "ac"
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_pages_go_through_equal_values_without_loss_or_repeat(store: Store, descending: bool, size: int) -> None:
+    times = {"a": NOON, "b": NOON, "c": NOON, "d": NOON + timedelta(1), "e": None, "f": None, "g": NOON - timedelta(1)}
+    keep(store, {id: {"at": at, "s": 1} for id, at in times.items()})
+    keep(store, {"x": {"at": NOON, "s": 2}, "y": {"s": 1}})
+    seen, after = "", None
+    for _ in range(10):
+        page = store.query(Query("things", (("s", "==", 1),), "at", descending, size, after))
+        assert len(page) <= size
+        seen += "".join(found.ref.id for found in page)
+        if len(page) < size:
+            break
+        after = (page[-1].data["at"], page[-1].ref.id)
+    assert seen == ("dcbagfe" if descending else "efgabcd")
+
+
+def test_a_page_goes_on_from_a_document_that_has_gone(store: Store) -> None:
+    keep(store, {id: {"n": 1} for id in "ace"})
+    assert ids(store, order_by="n", after=(1, "b")) == "ce"
+    assert ids(store, order_by="n", descending=True, after=(1, "b")) == "a"
+    assert ids(store, order_by="n", after=(0, "z")) == "ace"
+
+
+def test_a_hundred_at_most_unless_told(store: Store) -> None:
+    keep(store, {f"{n:03}": {"n": n} for n in range(101)})
+    assert len(store.query(Query("things"))) == 100
+    assert len(store.query(Query("things", limit=200))) == 101
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query("things", (("n", "<", 1),)),
+        Query("things", (("n", "<", 1),), "m"),
+        Query("things", (("n", "<=", None),), "n"),
+        Query("things/a"),
+    ],
+    ids=["unordered", "in another order", "of null", "a document"],
+)
+def test_what_firestore_cannot_answer_is_refused_by_both(store: Store, query: Query) -> None:
+    keep(store, {"a": {"n": 0, "m": 0}})
+    with pytest.raises(ValueError):
+        store.query(query)

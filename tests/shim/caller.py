@@ -1,0 +1,85 @@
+"""Calls the shim as the control plane does: each command signed, the certificate pinned."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+import uuid
+from dataclasses import asdict
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flask import Flask
+
+from shim import messages, protocol, signing
+from shim.protocol import Route
+
+
+class Answer:
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        return str(self.json["error"]["code"])
+
+
+class Caller:
+    """`send` goes through Flask's own client; over_tls() makes one that goes through the network."""
+
+    def __init__(self, key: Ed25519PrivateKey, audience: str, app: Flask) -> None:
+        self.key, self.audience, self.app = key, audience, app
+
+    def send(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
+        answer = self.app.test_client().open(target, method=method, headers=headers, data=body)
+        return Answer(answer.status_code, dict(answer.headers), answer.data)
+
+    def token(self, method: str, target: str, body: bytes = b"", **changed: Any) -> str:
+        now = changed.pop("now", time.time())
+        signed = {
+            "audience": self.audience, "method": method, "target": target, "body": body, "now": now,
+            "expires": now + 50, "jti": str(uuid.uuid4()), "private_key": self.key,
+        }  # fmt: skip
+        return signing.sign(**(signed | changed))
+
+    def raw(self, method: str, target: str, body: bytes = b"", **changed: Any) -> Answer:
+        headers = {"Authorization": "Bearer " + self.token(method, target, body, **changed)}
+        return self.send(method, target, headers, body)
+
+    def call(self, route: Route, name: str = "", message: Any = None, query: str = "", **changed: Any) -> Answer:
+        body = json.dumps(asdict(message)).encode() if message else b""
+        answer = self.raw(route.method, route.target(name, query), body, **changed)
+        assert answer.headers[protocol.CONTRACT_HEADER] == str(protocol.CONTRACT)
+        return answer
+
+    def acted(self, route: Route, name: str = "", message: Any = None) -> messages.Acted:
+        """The answer of a command that must succeed, as strictly read as the functions read it."""
+        answer = self.call(route, name, message)
+        assert answer.status == 200, answer.body
+        return messages.read(messages.Acted, answer.body)
+
+
+class TlsCaller(Caller):
+    def __init__(self, key: Ed25519PrivateKey, audience: str, port: int) -> None:
+        self.key, self.audience = key, audience
+        self.context = ssl.create_default_context()
+        self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
+        self.port = port
+
+    def connect(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context, timeout=60)
+
+    def send(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
+        connection = self.connect()
+        try:
+            connection.request(method, target, body or None, headers)
+            answer = connection.getresponse()
+            return Answer(answer.status, dict(answer.headers), answer.read())
+        finally:
+            connection.close()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from shim import certificate, protocol, signing
+from shim.__main__ import assemble, server
+from tests.shim.caller import Caller, TlsCaller
+from tests.shim.droplet import Droplet, Registry, busybox_image, free_port
+from tests.shim.fake_engine import FakeEngine
+
+
+@pytest.fixture
+def key() -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.generate()
+
+
+@pytest.fixture
+def toolbox_id() -> str:
+    return str(uuid.uuid4())
+
+
+@pytest.fixture
+def fake_engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    engine = FakeEngine(tmp_path / "engine.sock")
+    yield engine
+    engine.shutdown()
+    engine.server_close()
+
+
+@pytest.fixture
+def caller(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine: FakeEngine) -> Caller:
+    """The real app on an engine that answers what the test says."""
+    pem = certificate.ensure(tmp_path, toolbox_id)
+    public = key.public_key()
+    app = assemble(toolbox_id, {signing.kid(public): public}, pem, fake_engine.url)
+    return Caller(key, signing.audience(toolbox_id, certificate.fingerprint(pem)), app)
+
+
+@pytest.fixture(scope="session")
+def engine_socket() -> str:
+    """The Docker Engine that the project started for its tests; without it these tests fail."""
+    socket = os.environ.get("TOOLBOXES_ENGINE_SOCKET")
+    assert socket, "TOOLBOXES_ENGINE_SOCKET names no Docker Engine; tests/run starts one"
+    return socket if socket.startswith("unix://") else f"unix://{socket}"
+
+
+@pytest.fixture(scope="session")
+def busybox(engine_socket: str) -> Iterator[str]:
+    """An image of busybox alone, with no command of its own and labels that claim to be ours."""
+    yield from busybox_image(engine_socket)
+
+
+@pytest.fixture
+def droplet(engine_socket: str, tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Iterator[Droplet]:
+    """The real shim on a real engine over real TLS."""
+    pem = certificate.ensure(tmp_path, toolbox_id)
+    public = key.public_key()
+    port = free_port()
+    app = assemble(toolbox_id, {signing.kid(public): public}, pem, engine_socket)
+    served = server(app, pem, ("127.0.0.1", port))
+    served.prepare()
+    thread = threading.Thread(target=served.serve)
+    thread.start()
+    audience = signing.audience(toolbox_id, certificate.fingerprint(pem))
+    made = Droplet(TlsCaller(key, audience, port), engine_socket, toolbox_id)
+    yield made
+    served.stop()
+    thread.join()
+    made.clean()
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    port = free_port()
+    settings = tmp_path / "registry.yml"
+    settings.write_text(
+        f"version: 0.1\nhttp: {{addr: 127.0.0.1:{port}}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/b}}}}\n"
+    )
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(["docker-registry", "serve", str(settings)], stdout=quiet, stderr=quiet)
+    yield Registry(port)
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def name(toolbox_id: str) -> str:
+    return protocol.container_name(str(uuid.uuid4()), 1)

@@ -1,0 +1,105 @@
+"""A toolbox for one test: the shim's caller, the engine itself to look behind its back, and what to clean up."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import socket
+import tarfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+
+from shim import messages, protocol
+from tests.shim.caller import TlsCaller
+
+APPLETS = ("sh", "sleep", "echo", "cat", "httpd", "true", "false", "id", "chown", "seq", "wget", "touch")
+
+
+class Droplet:
+    def __init__(self, caller: TlsCaller, engine_socket: str, toolbox_id: str) -> None:
+        self.caller, self.toolbox_id = caller, toolbox_id
+        self.docker = docker.APIClient(engine_socket, version="auto")
+
+    def clean(self) -> None:
+        wanted = {"label": f"{protocol.LABEL_TOOLBOX}={self.toolbox_id}"}
+        for found in self.docker.containers(all=True, filters=wanted):
+            self.docker.remove_container(found["Id"], v=True, force=True)
+        for volume in self.docker.volumes(filters=wanted)["Volumes"] or []:
+            self.docker.remove_volume(volume["Name"])
+        self.docker.close()
+
+    def make(self, image: str, *command: str, start: bool = True, **changed: Any) -> messages.Container:
+        """A created container, by default started."""
+        made = self.caller.acted(protocol.CREATE, message=create(image, *command, **changed)).container
+        assert made
+        if start:
+            made = self.caller.acted(protocol.START, made.name).container
+            assert made
+        return made
+
+
+def create(image: str, *command: str, **changed: Any) -> messages.Create:
+    asked: dict[str, Any] = {
+        "instance_id": str(uuid.uuid4()), "spec_generation": 1, "image": image, "command": list(command),
+        "limits": messages.Limits(64 << 20, 500_000_000, 64),
+    }  # fmt: skip
+    return messages.Create(**(asked | changed))
+
+
+@dataclass(frozen=True)
+class Registry:
+    port: int
+
+    def push(self, client: docker.APIClient, image: str, name: str) -> str:
+        """The reference under which the image can then be pulled; the engine's own copy of it is gone."""
+        reference = f"127.0.0.1:{self.port}/{name}"
+        client.tag(image, reference, "1")
+        for _ in range(50):
+            said = list(client.push(reference, "1", stream=True, decode=True))
+            if not any("error" in line for line in said):
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError(said)
+        client.remove_image(f"{reference}:1")
+        return f"{reference}:1"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def busybox_image(engine_socket: str, platform: str = "") -> Iterator[str]:
+    client = docker.APIClient(engine_socket, version="auto")
+    reference = f"shim-test-{uuid.uuid4().hex[:8]}:1"
+    repository, tag = reference.split(":")
+    claims = f"LABEL {protocol.LABEL_TOOLBOX}=another {protocol.LABEL_INSTANCE}=another kept=1"
+    url = f"{client.base_url}/v{client.api_version}/images/create"
+    query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": claims, "platform": platform}
+    client.post(url, params=query, data=_busybox(), headers={"Content-Type": "application/x-tar"}).raise_for_status()
+    yield reference
+    client.remove_image(reference, force=True)
+    client.close()
+
+
+def _busybox() -> bytes:
+    packed = io.BytesIO()
+    busybox = shutil.which("busybox")
+    assert busybox, "the package busybox-static is missing"
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(busybox, "bin/busybox")
+        for applet in APPLETS:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        folder = tarfile.TarInfo("tmp")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
+        tar.addfile(folder)
+    return packed.getvalue()

@@ -1,0 +1,150 @@
+"""What stands before every route: token, contract, route, body; and the one form of every error."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import asdict
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from shim import app, messages, protocol, signing
+from shim.protocol import Route
+from tests.shim.caller import Caller
+from tests.shim.droplet import create
+from tests.shim.fake_engine import FakeEngine
+
+COMMANDS = [route for route in protocol.ROUTES if route != protocol.HEALTH]
+BODIES: dict[Route, Any] = {
+    protocol.CREATE: create("probe:1"), protocol.STOP: messages.Stop(), protocol.RESTART: messages.Restart("x"),
+    protocol.PULL: messages.Pull("probe:1"),
+}  # fmt: skip
+
+
+def each_command() -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("route", COMMANDS, ids=lambda route: f"{route.method} {route.path}")
+
+
+def body(route: Route) -> bytes:
+    return json.dumps(asdict(BODIES[route])).encode() if route in BODIES else b""
+
+
+def test_health_tells_this_and_no_more_to_anyone(caller: Caller) -> None:
+    answer = caller.send("GET", "/health", {}, b"")
+    assert (answer.status, answer.json) == (200, {"status": "ok", "version": "1.0.0", "contract": protocol.CONTRACT})
+
+
+@each_command()
+def test_every_command_needs_a_token(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
+    answer = caller.send(route.method, route.target(name), {}, body(route))
+    assert (answer.status, answer.code) == (401, "unauthenticated")
+    assert answer.headers[protocol.CONTRACT_HEADER] == str(protocol.CONTRACT)
+    assert fake_engine.calls == []
+
+
+@each_command()
+def test_a_command_of_another_contract_is_named_as_such(
+    caller: Caller, fake_engine: FakeEngine, route: Route, name: str, key: Ed25519PrivateKey
+) -> None:
+    answer = another_contract(caller, key, route.method, route.target(name), body(route))
+    assert (answer.status, answer.code) == (409, "shim-incompatible")
+    assert "contract 7" in answer.json["error"]["message"] and "speaks 1" in answer.json["error"]["message"]
+    assert fake_engine.calls == []
+
+
+def another_contract(caller: Caller, key: Ed25519PrivateKey, method: str, target: str, body: bytes = b"") -> Any:
+    claims = jwt.decode(caller.token(method, target, body), options={"verify_signature": False})
+    text = jwt.encode(claims | {"contract": 7}, key, "EdDSA", headers={"kid": signing.kid(key.public_key())})
+    return caller.send(method, target, {"Authorization": f"Bearer {text}"}, body)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"), [("GET", "/instances"), ("PUT", "/status"), ("POST", "/tools/x/explode")]
+)
+def test_another_contract_is_never_met_as_an_unknown_route(
+    caller: Caller, key: Ed25519PrivateKey, method: str, target: str
+) -> None:
+    assert another_contract(caller, key, method, target).code == "shim-incompatible"
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", "/"), ("GET", "/instances"), ("PUT", "/status"), ("OPTIONS", "/status"), ("GET", "/status/"),
+        ("POST", "/tools/x/explode"), ("GET", "/tools/a/b"), ("GET", "/static/app.py"),
+    ],
+)  # fmt: skip
+def test_an_unknown_route_is_told_apart(caller: Caller, method: str, target: str) -> None:
+    answer = caller.raw(method, target)
+    assert (answer.status, answer.code) == (404, "unknown-route")
+
+
+@pytest.mark.parametrize("route", [route for route in COMMANDS if "{name}" in route.path], ids=lambda route: route.path)
+@pytest.mark.parametrize("asked", ["x", "toolboxes-shim", "..", "tool-x-g1", f"tool-{uuid.uuid4()}-g0", "a%b c", "é"])
+def test_a_name_that_none_of_ours_can_have_never_reaches_the_engine(
+    caller: Caller, fake_engine: FakeEngine, route: Route, asked: str
+) -> None:
+    answer = caller.call(route, asked, BODIES.get(route))
+    assert (answer.status, answer.code) == (404, "no-such-container")
+    assert fake_engine.calls == []
+
+
+@each_command()
+def test_a_body_with_an_unknown_field_is_refused(caller: Caller, route: Route, name: str) -> None:
+    answer = caller.raw(route.method, route.target(name), b'{"privileged": true}')
+    assert (answer.status, answer.code) == (400, "bad-request")
+    assert "privileged" in answer.json["error"]["message"]
+
+
+@each_command()
+def test_a_query_that_the_route_does_not_name_is_refused(caller: Caller, route: Route, name: str) -> None:
+    answer = caller.call(route, name, BODIES.get(route), query="force=1")
+    assert (answer.status, answer.code) == (400, "bad-request")
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["tail=0", "tail=5001", "tail=x", "tail=1&tail=2", "since=yesterday", "since=2026-13-01T00:00:00Z", "tail=²"],
+)
+def test_a_query_out_of_its_bounds_is_refused(caller: Caller, name: str, query: str) -> None:
+    answer = caller.call(protocol.LOGS, name, query=query.replace("²", "%C2%B2"))
+    assert (answer.status, answer.code) == (400, "bad-request")
+
+
+@each_command()
+def test_a_body_over_one_megabyte_is_refused(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
+    answer = caller.raw(route.method, route.target(name), b" " * (protocol.MAX_BODY_BYTES + 1))
+    assert (answer.status, answer.code) == (413, "body-too-large")
+    assert fake_engine.calls == []
+
+
+def test_an_error_that_nobody_foresaw_is_logged_and_says_nothing(
+    caller: Caller, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_engine.on("GET /containers/json", (200, [{"nonsense": 1}]))
+    answer = caller.call(protocol.STATUS)
+    assert (answer.status, answer.json["error"]) == (500, {"code": "internal-error", "message": "internal error"})
+    assert "Traceback" in caplog.text and "KeyError" in caplog.text
+
+
+def test_no_log_line_holds_a_token_or_a_value(
+    caller: Caller, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    asked = create("probe:1", environment={"KEY": "s3cret"})
+    fake_engine.on("POST /containers/create", (400, {"message": "invalid"}))
+    body = json.dumps(asdict(asked)).encode()
+    text = caller.token("POST", "/tools", body)
+    answer = caller.send("POST", "/tools", {"Authorization": f"Bearer {text}"}, body)
+    assert answer.status == 400
+    assert "s3cret" not in caplog.text and text.split(".")[2] not in caplog.text
+    access = next(record for record in caplog.records if record.getMessage() == "POST /tools 400")
+    assert access.jti and access.milliseconds >= 0  # type: ignore[attr-defined]
+
+
+def test_every_route_of_the_contract_has_a_handler(caller: Caller) -> None:
+    acts = app.handlers(None, None, None)  # type: ignore[arg-type]
+    assert set(acts) | {protocol.HEALTH} == set(protocol.ROUTES)

@@ -1,0 +1,350 @@
+"""What the engine does wrong, as errors of the contract; and what must hold whatever it does."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shim import messages, protocol
+from shim.engine import Engine
+from tests.shim.caller import Caller
+from tests.shim.droplet import create
+from tests.shim.fake_engine import IMAGE, FakeEngine, Handler
+
+
+def said(name: str, toolbox_id: str, state: str = "running", **labels: str) -> dict[str, Any]:
+    match = protocol.CONTAINER_NAME.fullmatch(name)
+    ours = {
+        protocol.LABEL_TOOLBOX: toolbox_id, protocol.LABEL_INSTANCE: match["instance"] if match else "",
+        protocol.LABEL_SPEC_GENERATION: match["generation"] if match else "",
+    }  # fmt: skip
+    return {
+        "Id": "c1", "Name": f"/{name}", "RestartCount": 0,
+        "State": {"Status": state, "ExitCode": 0, "OOMKilled": False, "Error": "",
+                  "StartedAt": "2026-01-01T00:00:00.1Z", "FinishedAt": "0001-01-01T00:00:00Z"},
+        "Config": {"Image": "probe:1", "Labels": ours | labels, "Env": ["A=s3cret"]},
+        "HostConfig": {"Memory": 1, "NanoCpus": 2, "PidsLimit": 3, "PortBindings": None},
+        "NetworkSettings": {"Networks": {"bridge": {"EndpointID": "e1"}}},
+    }  # fmt: skip
+
+
+def listed(name: str, toolbox_id: str, status: str = "Up 5 minutes", **labels: str) -> dict[str, Any]:
+    full = said(name, toolbox_id, **labels)
+    return {
+        "Id": "c1", "Names": [f"/{name}"], "Labels": full["Config"]["Labels"], "State": "running", "Status": status,
+        "NetworkSettings": full["NetworkSettings"],
+    }  # fmt: skip
+
+
+def hang_up(handler: Handler) -> None:
+    handler.connection.close()
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "code"),
+    [
+        (500, "driver failed: Bind for 0.0.0.0:20001 failed: port is already allocated", "port-taken"),
+        (500, "error starting userland proxy: listen tcp4 0.0.0.0:20001: bind: address already in use", "port-taken"),
+        (400, 'OCI runtime create failed: exec: "x": executable file not found in $PATH', "start-failed"),
+        (404, "OCI runtime create failed: no such file or directory: unknown", "start-failed"),
+        (500, "write /var/lib/docker/x: no space left on device", "disk-full"),
+        (500, "connection error: dial unix /run/containerd/containerd.sock: connection refused", "engine-unavailable"),
+        (409, "container is marked for removal and cannot be started", "try-again"),
+        (404, "No such container: c1", "no-such-container"),
+    ],
+)
+def test_a_start_that_fails_says_why(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, status: int, words: str, code: str
+) -> None:
+    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
+    fake_engine.on("POST /containers/c1/start", (status, {"message": words}))
+    answer = caller.call(protocol.START, name)
+    assert (answer.status, answer.code) == (protocol.ERRORS[code].status, code)
+    assert words in answer.json["error"]["message"]
+
+
+def test_an_engine_that_hangs_up_leaves_the_outcome_unknown(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
+    fake_engine.on("POST /containers/c1/start", hang_up)
+    assert caller.call(protocol.START, name).code == "outcome-unknown"
+
+
+def test_an_act_that_could_not_be_seen_afterwards_is_unknown_not_undone(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    def start(handler: Handler) -> None:
+        fake_engine.on("GET /containers/", (500, {"message": "no space left on device"}))
+        handler.say(204, None)
+
+    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
+    fake_engine.on("POST /containers/c1/start", start)
+    assert caller.call(protocol.START, name).code == "outcome-unknown"
+
+
+def test_the_shim_starts_before_its_engine_and_finds_it_when_it_comes(tmp_path: Path) -> None:
+    engine = Engine(f"unix://{tmp_path}/late.sock")
+    with pytest.raises(protocol.EngineUnavailable):
+        engine.data_id()
+    late = FakeEngine(tmp_path / "late.sock")
+    assert engine.data_id() == "engine-1"
+    late.shutdown()
+    late.server_close()
+
+
+@pytest.mark.parametrize("labels", [
+    {protocol.LABEL_TOOLBOX: "another"}, {protocol.LABEL_INSTANCE: "another"}, {protocol.LABEL_SPEC_GENERATION: "2"},
+])  # fmt: skip
+def test_a_container_whose_labels_disagree_with_its_name_is_not_ours(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, labels: dict[str, str]
+) -> None:
+    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, **labels)))
+    fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, **labels)]))
+    for route in (protocol.INSPECT, protocol.START, protocol.LOGS):
+        assert caller.call(route, name).code == "no-such-container"
+    assert caller.call(protocol.STOP, name, messages.Stop()).code == "no-such-container"
+    assert caller.acted(protocol.REMOVE, name) == messages.Acted(None, False)
+    assert caller.call(protocol.STATUS).json["containers"] == []
+    assert fake_engine.acts() == []
+
+
+def test_inspect_gives_names_of_the_environment_and_no_value(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
+    answer = caller.call(protocol.INSPECT, name)
+    assert answer.json["container"]["environment_names"] == ["A"] and b"s3cret" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("status", "health"),
+    [("Up 5 minutes", None), ("Up 5 minutes (healthy)", "healthy"), ("Up 1 second (health: starting)", "starting"),
+     ("Up 2 hours (unhealthy)", "unhealthy"), ("Exited (0) 2 hours ago", None), ("Up 2 hours (Paused)", None)],
+)  # fmt: skip
+def test_status_reads_health_out_of_the_lists_text(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, status: str, health: str | None
+) -> None:
+    fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, status)]))
+    found = messages.read(messages.Status, caller.call(protocol.STATUS).body)
+    assert [(one.name, one.health, one.endpoint_id) for one in found.containers] == [(name, health, "e1")]
+    assert (found.engine_id, found.complete) == ("engine-1", True)
+
+
+def test_a_create_from_an_older_spec_is_refused(caller: Caller, fake_engine: FakeEngine, toolbox_id: str) -> None:
+    instance = str(uuid.uuid4())
+    fake_engine.on("GET /containers/json", (200, [listed(protocol.container_name(instance, 2), toolbox_id)]))
+    answer = caller.call(protocol.CREATE, message=create("probe:1", instance_id=instance, spec_generation=1))
+    assert (answer.status, answer.code) == (409, "older-spec")
+    assert fake_engine.acts() == []
+
+
+def test_a_name_held_by_another_is_told_apart_from_ones_own(
+    caller: Caller, fake_engine: FakeEngine, toolbox_id: str
+) -> None:
+    asked = create("probe:1")
+    name = protocol.container_name(asked.instance_id, 1)
+    fake_engine.on("POST /containers/create", (409, {"message": f'The container name "/{name}" is already in use'}))
+    fake_engine.on("GET /containers/tool", (200, said(name, "another")))
+    assert caller.call(protocol.CREATE, message=asked).code == "name-taken"
+    fake_engine.on("GET /containers/tool", (200, said(name, toolbox_id)))
+    assert caller.acted(protocol.CREATE, message=asked).changed is False
+    fake_engine.on("GET /containers/tool", (200, said(name, toolbox_id, "removing")))
+    assert caller.call(protocol.CREATE, message=asked).code == "try-again"
+
+
+def test_an_image_that_is_missing_or_for_another_platform_is_told_apart(
+    caller: Caller, fake_engine: FakeEngine
+) -> None:
+    fake_engine.on("GET /images/", (404, {"message": "No such image: probe:1"}))
+    assert caller.call(protocol.CREATE, message=create("probe:1")).code == "no-such-image"
+    fake_engine.on("GET /images/", (200, IMAGE | {"Architecture": "arm64"}))
+    answer = caller.call(protocol.CREATE, message=create("probe:1"))
+    assert (answer.code, "linux/arm64" in answer.json["error"]["message"]) == ("wrong-platform", True)
+    assert fake_engine.acts() == []
+
+
+@pytest.mark.parametrize(
+    ("image", "known", "digest"),
+    [
+        ("nginx:1", ["other@sha256:2", "nginx@sha256:3"], "sha256:3"),
+        ("docker.io/library/nginx", ["nginx@sha256:3"], "sha256:3"),
+        ("127.0.0.1:5000/a/b:1", ["b@sha256:2", "127.0.0.1:5000/a/b@sha256:3"], "sha256:3"),
+        ("nginx:1", ["other@sha256:2"], IMAGE["Id"]),
+        ("nginx:1", None, IMAGE["Id"]),
+    ],
+)
+def test_the_digest_label_is_that_of_the_references_repository(
+    caller: Caller, fake_engine: FakeEngine, toolbox_id: str, image: str, known: list[str] | None, digest: str
+) -> None:
+    asked = create(image)
+    fake_engine.on("GET /images/", (200, IMAGE | {"RepoDigests": known}))
+    fake_engine.on("POST /containers/create", (201, {"Id": "c1"}))
+    fake_engine.on("GET /containers/c1", (200, said(protocol.container_name(asked.instance_id, 1), toolbox_id)))
+    caller.acted(protocol.CREATE, message=asked)
+    sent = json.loads(fake_engine.bodies[fake_engine.calls.index("POST /containers/create")])
+    assert sent["Labels"][protocol.LABEL_IMAGE_DIGEST] == digest
+
+
+def test_a_command_that_expired_behind_another_one_touches_nothing(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    held, release = threading.Event(), threading.Event()
+
+    def slow(handler: Handler) -> None:
+        held.set()
+        release.wait(5)
+        handler.say(204, None)
+
+    fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
+    fake_engine.on("POST /containers/c1/stop", slow)
+    first = threading.Thread(target=caller.call, args=(protocol.STOP, name, messages.Stop()))
+    first.start()
+    assert held.wait(5)
+    now = time.time()
+    answer = caller.call(protocol.REMOVE, name, now=now, expires=now + 0.5)
+    release.set()
+    first.join()
+    assert (answer.status, answer.code) == (401, "token-stale")
+    assert fake_engine.acts() == ["POST /containers/c1/stop"]
+
+
+def test_a_command_that_expired_while_the_engine_was_looking_touches_nothing(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    def slow(handler: Handler) -> None:
+        time.sleep(0.6)
+        handler.say(200, said(name, toolbox_id))
+
+    fake_engine.on("GET /containers/", slow)
+    now = time.time()
+    for route, message in ((protocol.STOP, messages.Stop()), (protocol.REMOVE, None)):
+        assert caller.call(route, name, message, now=now, expires=now + 0.5).code == "token-stale"
+        now = time.time()
+    assert fake_engine.acts() == []
+
+
+def test_a_removal_that_is_already_going_on_is_waited_for(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    def going(handler: Handler) -> None:
+        handler.say(409, {"message": "removal of container c1 is already in progress"})
+        gone = (404, {"message": "No such container: c1"})
+        threading.Timer(0.3, lambda: fake_engine.on("GET /containers/", gone)).start()
+
+    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "removing")))
+    fake_engine.on("DELETE /containers/c1", going)
+    began = time.monotonic()
+    assert caller.acted(protocol.REMOVE, name) == messages.Acted(None, True)
+    assert time.monotonic() - began > 0.25
+
+
+def stream(*lines: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(line).encode() + b"\r\n" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("manifest for x:1 not found: manifest unknown: manifest unknown", "image-unavailable"),
+        ("pull access denied for x, repository does not exist or may require 'docker login': denied: requested access "
+         "to the resource is denied", "image-unavailable"),
+        ("Head https://x/v2/a: unauthorized: authentication required", "image-denied"),
+        ("no matching manifest for linux/amd64 in the manifest list entries", "wrong-platform"),
+        ("write /var/lib/docker/tmp/GetImageBlob1: no space left on device", "disk-full"),
+        ('Get "https://x/v2/": dial tcp 127.0.0.1:1: connect: connection refused', "registry-unreachable"),
+        ('Get "https://x/v2/": dial tcp: lookup x on 10.0.0.1:53: no such host', "registry-unreachable"),
+        ('Get "https://x/v2/": net/http: request canceled (Client.Timeout exceeded)', "registry-unreachable"),
+        ("received unexpected HTTP status: 500 Internal Server Error", "registry-unreachable"),
+        ("toomanyrequests: You have reached your pull rate limit", "registry-unreachable"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_pull_that_fails_says_why_before_or_inside_its_stream(
+    caller: Caller, fake_engine: FakeEngine, words: str, code: str, inside: bool
+) -> None:
+    lines = stream({"status": "Pulling from x", "id": "1"}, {"errorDetail": {"message": words}, "error": words})
+    fake_engine.on("POST /images/create", (200, lines) if inside else (500, {"message": words}))
+    answer = caller.call(protocol.PULL, message=messages.Pull("x:1"))
+    last = json.loads(answer.body.splitlines()[-1])["error"] if inside else answer.json["error"]
+    assert answer.status == (200 if inside else protocol.ERRORS[code].status)
+    assert last["code"] == code and words in last["message"]
+
+
+def test_a_pull_that_the_engine_breaks_off_is_unknown(caller: Caller, fake_engine: FakeEngine) -> None:
+    def half(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"20\r\n" + b" " * 10)
+        handler.wfile.flush()
+        hang_up(handler)
+
+    fake_engine.on("POST /images/create", half)
+    answer = caller.call(protocol.PULL, message=messages.Pull("x:1"))
+    assert json.loads(answer.body.splitlines()[-1])["error"]["code"] == "outcome-unknown"
+
+
+def test_a_registry_that_falls_silent_is_given_up(tmp_path: Path, fake_engine: FakeEngine) -> None:
+    def silent(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(stream({"status": "Pulling from x"}))
+        handler.wfile.flush()
+        time.sleep(1)
+
+    engine = Engine(fake_engine.url, silence_seconds=0.3)
+    fake_engine.on("POST /images/create", silent)
+    with pytest.raises(protocol.RegistryUnreachable):
+        list(engine.pull("x", "1", {}))
+    fake_engine.on("POST /images/create", lambda handler: time.sleep(1))
+    with pytest.raises(protocol.RegistryUnreachable):
+        list(engine.pull("x", "1", {}))
+
+
+def test_an_image_that_a_pull_did_not_bring_is_not_reported_as_pulled(caller: Caller, fake_engine: FakeEngine) -> None:
+    fake_engine.on("POST /images/create", (200, stream({"status": "Status: Downloaded newer image"})))
+    fake_engine.on("GET /images/", (404, {"message": "No such image"}))
+    last = json.loads(caller.call(protocol.PULL, message=messages.Pull("x")).body.splitlines()[-1])
+    assert last["error"]["code"] == "no-such-image" and last["image"] is None
+
+
+@pytest.mark.parametrize(
+    ("image", "query"),
+    [("x", "fromImage=x&tag=latest"), ("r:5/x/y", "fromImage=r%3A5%2Fx%2Fy&tag=latest"), ("x:2", "fromImage=x&tag=2"),
+     ("x:2@sha256:" + "0" * 64, "fromImage=x&tag=sha256%3A" + "0" * 64)],
+)  # fmt: skip
+def test_a_pull_asks_for_one_image_never_for_all_tags(
+    caller: Caller, fake_engine: FakeEngine, image: str, query: str
+) -> None:
+    asked: list[str] = []
+
+    def note(handler: Handler) -> None:
+        asked.append(handler.path)
+        handler.say(200, b"")
+
+    fake_engine.on("POST /images/create", note)
+    caller.call(protocol.PULL, message=messages.Pull(image))
+    assert [path.partition("?")[2] for path in asked] == [query]
+
+
+def test_progress_adds_up_the_layers(caller: Caller, fake_engine: FakeEngine) -> None:
+    downloading = {"status": "Downloading", "progressDetail": {"current": 5, "total": 10}}
+    fake_engine.on("POST /images/create", (200, stream(
+        {"status": "Pulling from library/x", "id": "latest"},
+        {"status": "Pulling fs layer", "id": "a"}, {"status": "Already exists", "id": "b"}, downloading | {"id": "a"},
+        {"status": "Download complete", "id": "a"}, {"status": "Pull complete", "id": "a"},
+        {"status": "Pulling fs layer", "id": "c"}, downloading | {"id": "c"},
+    )))  # fmt: skip
+    lines = [messages.read(messages.PullLine, line) for line in
+             caller.call(protocol.PULL, message=messages.Pull("x")).body.splitlines()]  # fmt: skip
+    assert lines[-2].progress == messages.Progress(bytes_done=15, bytes_total=20, layers_done=2, layers_total=3)
+    assert lines[-1].image == messages.Image(str(IMAGE["Id"]), str(IMAGE["Id"]), 1)

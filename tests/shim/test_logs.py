@@ -1,0 +1,79 @@
+"""The log stream of the engine, taken apart."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from shim import logs, protocol
+from shim.messages import LogLine, Logs
+
+
+def frame(text: bytes, stream: int = 1, second: int = 1) -> bytes:
+    message = f"2026-01-01T00:00:{second:02d}.000000000Z ".encode() + text
+    return struct.pack(">BxxxI", stream, len(message)) + message
+
+
+def test_lines_keep_stream_and_time_wherever_the_chunks_break() -> None:
+    raw = frame(b"out\n") + frame(b"err\r\n", 2, 2) + frame(b"\n", 1, 3)
+    expected = [
+        LogLine("2026-01-01T00:00:01.000000000Z", "stdout", "out"),
+        LogLine("2026-01-01T00:00:02.000000000Z", "stderr", "err"),
+        LogLine("2026-01-01T00:00:03.000000000Z", "stdout", ""),
+    ]
+    for size in (1, 7, 8, 9, 1000):
+        chunks = [raw[start : start + size] for start in range(0, len(raw), size)]
+        assert logs.newest(chunks, 10) == Logs(expected, False)
+
+
+def test_a_line_that_came_in_pieces_is_one_line() -> None:
+    raw = frame(b"a" * 16_384) + frame(b"other\n", 2) + frame(b"b\n", 1, 2) + frame(b"unfinished")
+    found = logs.newest([raw], 10).lines
+    assert [line.text for line in found] == ["other", "a" * 16_384 + "b", "unfinished"]
+
+
+def test_what_is_not_text_is_still_shown() -> None:
+    assert logs.newest([frame(b"\xff\xfeok\n")], 10).lines[0].text == "\ufffd\ufffdok"
+
+
+def test_the_newest_lines_stay_and_it_is_said_that_others_were_left_out() -> None:
+    found = logs.newest([frame(b"%d\n" % number) for number in range(6)], 5)
+    assert ([line.text for line in found.lines], found.truncated) == (["1", "2", "3", "4", "5"], True)
+
+
+def test_a_log_larger_than_memory_may_hold_is_cut_at_its_old_end() -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(5_000):
+            yield frame(b"x" * 16_000 + b"\n")
+
+    found = logs.newest(endless(), 5_000)
+    assert found.truncated and 0 < sum(len(line.text) for line in found.lines) <= logs.MAX_BYTES
+
+
+def test_a_line_without_end_is_cut() -> None:
+    found = logs.newest([frame(b"x" * 16_000)] * 1_000, 10)
+    assert all(len(line.text) <= 2 * logs.MAX_LINE_BYTES for line in found.lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("", "0"),
+        ("1767225600", "1767225600"),
+        ("1767225600.123456789", "1767225600.123456789"),
+        ("2026-01-01T00:00:00Z", "1767225600.0"),
+        ("2026-01-01T01:00:00.123456789+01:00", "1767225600.123456789"),
+    ],
+)
+def test_since_keeps_its_nanoseconds(text: str, asked: str) -> None:
+    assert logs.since(text) == asked
+
+
+@pytest.mark.parametrize(
+    "text", ["-1", "yesterday", "2026-02-30T00:00:00Z", "2026-01-01", "1e9", "2026-01-01T00:00:00"]
+)
+def test_a_since_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(protocol.Refused):
+        logs.since(text)
