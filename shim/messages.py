@@ -280,6 +280,41 @@ class Logs:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request to the container's own address. `timeout` in seconds, for the whole of it."""
+
+    port: int
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = ""
+    timeout: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the server answered; header names in lower case, the body decoded as UTF-8, cut where `truncated`."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Remove every image but those that a container uses and those of these references."""
+
+    keep: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    removed: list[str]
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Bytes of the layers announced so far; a registry announces a layer's size only when it begins to send it."""
 

@@ -149,6 +149,12 @@ class RegistryUnreachable(Transient):
     code = "registry-unreachable"
 
 
+class NotAnswering(Transient):
+    """Nothing in the container answers at that port yet, or it broke off."""
+
+    code = "not-answering"
+
+
 class EngineUnavailable(Transient):
     code = "engine-unavailable"
 
@@ -211,6 +217,10 @@ START = Route(
 STOP = Route("POST", "/tools/{name}/stop", messages.Stop, messages.Acted, _ON_ONE)
 RESTART = Route("POST", "/tools/{name}/restart", messages.Restart, messages.Acted, (*_ON_ONE, StartFailed, PortTaken))
 LOGS = Route("GET", "/tools/{name}/logs", messages.Nothing, messages.Logs, _ON_ONE, ("tail", "since"))
+REQUEST = Route(
+    "POST", "/tools/{name}/request", messages.Request, messages.Response, (*_ON_ONE, NotAnswering)
+)
+PRUNE = Route("POST", "/images/prune", messages.Prune, messages.Pruned, _ANY)
 PULL = Route(
     "POST", "/images/pull", messages.Pull, messages.PullLine,
     (*_ANY, ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable, DiskFull),

@@ -1,0 +1,77 @@
+"""Every function that is deployed, and how it runs here: under functions-framework, as it does there."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from functions.adapters import settings
+from infra.local import issuer, secret, world
+from infra.local.backing import Backing
+from infra.local.issuer import Issuer
+from infra.local.processes import BIN, Program
+from infra.local.world import World
+
+FUNCTIONS = ("toolboxes-user", "toolbox-tools", "converge", "sweep")
+
+
+def port(of: World, function: str) -> int:
+    return of.base_port + 1 + FUNCTIONS.index(function)
+
+
+def programs(of: World, backing: Backing) -> list[Program]:
+    """One process for each function, started again when its source or its environment changed."""
+    environment = _environment(of, backing)
+    return [_program(of, function, environment) for function in FUNCTIONS]
+
+
+def command_key(of: World) -> Ed25519PrivateKey:
+    """What this world's functions sign their commands to shims with."""
+    key = secret.private_key(of.directory / "command.pem", Ed25519PrivateKey.generate)
+    assert isinstance(key, Ed25519PrivateKey)
+    return key
+
+
+def source_version(*folders: str) -> str:
+    """A hash over all Python below these folders of the checkout."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((world.CHECKOUT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _environment(of: World, backing: Backing) -> dict[str, str]:
+    tokens = Issuer(of)
+    return {
+        "GOOGLE_CLOUD_PROJECT": world.PROJECT,
+        **backing.environment(of),
+        "CALLER_ISSUER": tokens.url,
+        "CALLER_AUDIENCE": issuer.CALLER_AUDIENCE,
+        "CALLER_JWKS_URL": tokens.jwks_url,
+        "CALLER_ALGORITHM": issuer.ALGORITHM,
+        "SERVICE_ISSUER": tokens.url,
+        "SERVICE_AUDIENCE": issuer.SERVICE_AUDIENCE,
+        "SERVICE_JWKS_URL": tokens.jwks_url,
+        "SERVICE_EMAIL": issuer.SERVICE_EMAIL,
+        "COMMAND_KEY": secret.pem(command_key(of)),
+    }
+
+
+def _program(of: World, function: str, environment: dict[str, str]) -> Program:
+    entry_point = function.replace("-", "_")
+    # No more than what it reads: `sweep` is not given the key that signs commands.
+    names = [*settings.REQUIRED[entry_point], "FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"]
+    given = "".join(f"{name}={shlex.quote(environment[name])}\n" for name in names if name in environment)
+    file = of.directory / "functions" / f"{function}.env"
+    secret.write(file, given)
+    server = [
+        str(BIN / "functions-framework"), "--source", "functions/main.py", "--target", entry_point,
+        "--host", "127.0.0.1", "--port", str(port(of, function)),
+    ]  # fmt: skip
+    version = hashlib.sha256(f"{given}{source_version('functions', 'shim')}".encode()).hexdigest()[:16]
+    # A key has more than one line, which supervisord's configuration cannot hold.
+    command = ["/bin/sh", "-c", 'set -a; . "$0"; exec "$@"', str(file), *server]
+    return Program(function, command, {"TOOLBOXES_VERSION": version})

@@ -1,0 +1,36 @@
+"""The one address of a world: nginx before its functions, with the issuer's keys beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from infra.local import deployed, world
+from infra.local.issuer import Issuer
+from infra.local.processes import Program
+from infra.local.world import World
+
+
+def program(of: World) -> Program:
+    """nginx as a process to supervise, started again when its configuration changed."""
+    directory = of.directory / "gateway"
+    directory.mkdir(parents=True, exist_ok=True)
+    config = directory / "nginx.conf"
+    config.write_text(_config(of))
+    version = hashlib.sha256(config.read_bytes()).hexdigest()[:16]
+    return Program("gateway", ["/usr/sbin/nginx", "-c", str(config)], {"TOOLBOXES_VERSION": version})
+
+
+def _config(of: World) -> str:
+    folder = FileSystemLoader(world.CHECKOUT / "infra/local")
+    template = Environment(loader=folder, undefined=StrictUndefined).get_template("gateway.conf.j2")
+    return template.render(
+        world=of,
+        directory=of.directory / "gateway",
+        # Published from a container, its own loopback would be out of reach.
+        host=os.environ.get("TOOLBOXES_GATEWAY_HOST", "127.0.0.1"),
+        jwks=Issuer(of).jwks(),
+        functions={function: deployed.port(of, function) for function in deployed.FUNCTIONS},
+    )

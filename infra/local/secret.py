@@ -1,0 +1,31 @@
+"""Files that only their owner may read: keys that are made once, and what carries them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all, and never readable to others, not even for a moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    unfinished.replace(path)
+
+
+def private_key(path: Path, make: Callable[[], PrivateKeyTypes]) -> PrivateKeyTypes:
+    """The key in the PEM file (PKCS 8), made and written where there is none."""
+    if not path.exists():
+        write(path, pem(make()))
+    return serialization.load_pem_private_key(path.read_bytes(), None)
+
+
+def pem(key: PrivateKeyTypes) -> str:
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(*form).decode()
