@@ -66,7 +66,7 @@ def _services() -> TokenVerifier:
 
 BUILDERS: dict[str, Callable[[], Flask]] = {
     "toolboxes-user": lambda: user.build(_ports(), _callers()),
-    "toolbox-tools": lambda: tools.build(_ports(), _callers()),
+    "toolbox-tools": lambda: tools.build(_ports(), _callers(), SETTINGS.fingerprint_key),
     "converge": lambda: workers.build_converge(_ports(), _services(), SETTINGS.service_email),
     "sweep": lambda: workers.build_sweep(_ports(), _services(), SETTINGS.service_email),
 }

@@ -30,6 +30,7 @@ LABEL_TOOLBOX = "toolboxes.toolbox-id"
 LABEL_INSTANCE = "toolboxes.instance-id"
 LABEL_SPEC_GENERATION = "toolboxes.spec-generation"
 LABEL_IMAGE_DIGEST = "toolboxes.image-digest"
+LABEL_MEMORY = "toolboxes.memory-bytes"
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 CONTAINER_NAME = re.compile(rf"tool-(?P<instance>{UUID.pattern})-g(?P<generation>[1-9][0-9]{{0,9}})")

@@ -14,9 +14,10 @@ _BACKINGS = ("GOOGLE_CLOUD_PROJECT", "STORE", "QUEUE")
 _CALLERS = ("CALLER_ISSUER", "CALLER_AUDIENCE", "CALLER_JWKS_URL", "CALLER_ALGORITHM")
 _SERVICES = ("SERVICE_ISSUER", "SERVICE_AUDIENCE", "SERVICE_JWKS_URL", "SERVICE_EMAIL")
 _COMMANDS = ("COMMAND_KEY",)
+_REPLAYS = ("FINGERPRINT_KEY",)
 REQUIRED = {
     "toolboxes_user": _BACKINGS + _CALLERS + _COMMANDS,
-    "toolbox_tools": _BACKINGS + _CALLERS + _COMMANDS,
+    "toolbox_tools": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS,
     "converge": _BACKINGS + _SERVICES + _COMMANDS,
     "sweep": _BACKINGS + _SERVICES,
 }
@@ -49,6 +50,7 @@ class Settings:
     services: TokenSettings | None
     service_email: str
     command_key: str
+    fingerprint_key: bytes
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -69,6 +71,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         services=_tokens(environment, "SERVICE", "RS256") if services else None,
         service_email=environment["SERVICE_EMAIL"] if services else "",
         command_key=environment["COMMAND_KEY"] if commands else "",
+        fingerprint_key=environment["FINGERPRINT_KEY"].encode() if "FINGERPRINT_KEY" in required else b"",
     )
 
 

@@ -10,8 +10,10 @@ import json
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -21,6 +23,7 @@ from requests.adapters import HTTPAdapter
 
 from functions.domain.errors import Misconfigured, ShimIncompatible, ToolboxRefused, ToolboxUnreachable
 from functions.domain.toolbox import Toolbox
+from functions.lifecycle.ports import NOTHING
 from shim import protocol, signing
 from shim.protocol import Route, messages
 
@@ -31,6 +34,7 @@ ANSWER_SECONDS = 35.0
 PULL_SILENCE_SECONDS = 90.0
 MAX_ANSWER_BYTES = 8 << 20
 KEPT_SESSIONS = 64
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class ShimClients:
@@ -91,15 +95,23 @@ class ShimClient:
         self._session = session
 
     def command(
-        self, route: Route, *, start_by: datetime, name: str = "", body: object = messages.Nothing(), query: str = ""
+        self,
+        route: Route,
+        *,
+        start_by: datetime,
+        name: str = "",
+        body: object = NOTHING,
+        query: str = "",
+        within: float | None = None,
     ) -> Any:
-        """One command, signed anew once where its token is stale, e.g. after the shim was restarted."""
-        target = route.target(name, query)
-        payload = messages.dump(body)
-        try:
-            return self._once(route, target, payload, start_by)
-        except protocol.TokenStale:
-            return self._once(route, target, payload, start_by)
+        """One command; its answer as the route's message."""
+        _, content, _ = self._answered(route, route.target(name, query), messages.dump(body), start_by, within)
+        return _read(route.answer, content)
+
+    def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
+        route, known = protocol.STATUS, {"If-None-Match": unless} if unless else {}
+        code, content, etag = self._answered(route, route.target(), b"", start_by, None, known)
+        return (None if code == HTTPStatus.NOT_MODIFIED else _read(route.answer, content)), etag
 
     def pull(
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
@@ -122,14 +134,35 @@ class ShimClient:
                 raise protocol.OutcomeUnknown(f"the pull's progress broke off: {_cause(error)}") from error
         raise protocol.OutcomeUnknown("the pull's progress ended without a result")
 
-    def _once(self, route: Route, target: str, payload: bytes, start_by: datetime) -> Any:
-        with self._send(route, target, payload, start_by, ANSWER_SECONDS) as answer:
-            content = _content(answer)
-            if answer.status_code != 200:
-                raise _error(answer.status_code, content)
-            return _read(route.answer, content)
+    def _answered(
+        self,
+        route: Route,
+        target: str,
+        payload: bytes,
+        start_by: datetime,
+        within: float | None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> tuple[int, bytes, str]:
+        """Status, body and ETag; signed anew once where the token is stale, e.g. after the shim was restarted."""
+        for attempt in (1, 2):
+            with self._send(route, target, payload, start_by, within or ANSWER_SECONDS, headers) as answer:
+                content = _content(answer)
+                if answer.status_code in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED):
+                    return answer.status_code, content, answer.headers.get("ETag", "")
+                error = _error(answer.status_code, content)
+                if attempt == 2 or not isinstance(error, protocol.TokenStale):
+                    raise error
+        raise AssertionError("unreachable")
 
-    def _send(self, route: Route, target: str, payload: bytes, start_by: datetime, silence: float) -> requests.Response:
+    def _send(
+        self,
+        route: Route,
+        target: str,
+        payload: bytes,
+        start_by: datetime,
+        silence: float,
+        more_headers: Mapping[str, str] = NO_HEADERS,
+    ) -> requests.Response:
         now = datetime.now(UTC)
         token = signing.sign(
             self._key,
@@ -141,7 +174,7 @@ class ShimClient:
             expires=start_by.timestamp(),
             jti=str(uuid.uuid4()),
         )
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **more_headers}
         request = requests.Request(route.method, self._base + target, headers=headers, data=payload or None)
         try:
             answer = self._session.send(

@@ -1,60 +1,162 @@
-"""Desired and observed make a plan. Pure: the same for a caller's click and for the scheduled sweep."""
+"""Desired and observed make a plan. Pure: the same for a caller's click and for the scheduled sweep.
+
+Each branch is a ladder of early returns, one reason beside each. The executor takes a plan's first step, folds in
+what that saw, and asks again; the later steps are there to be read.
+"""
 
 from __future__ import annotations
 
-from functions.domain.instance import RUNNING_STATES, DesiredState, Instance
+from collections.abc import Iterator
+
+from functions.domain.instance import LIVE_STATES, DesiredState, Instance, death, finished
 from functions.domain.plan import (
+    AwaitHealth,
     CreateContainer,
     Inspect,
+    KeepPostMortem,
     Plan,
     PullImage,
     RemoveContainer,
     RestartContainer,
+    ShakeHands,
     StartContainer,
     Step,
     StopContainer,
 )
+from functions.domain.spec import engine_limits
+from shim.protocol import messages
 
 
 def decide(instance: Instance) -> Plan:
-    """The plan for what was last seen. The executor takes its first step, folds in what that saw, and asks again."""
-    name, desired, observed = instance.container_name, instance.desired, instance.observed
-    if observed.failure and instance.settled:
-        return Plan()  # This generation was given up with its reason; the next one wakes it.
+    return Plan(tuple(_steps(instance)))
+
+
+def _steps(instance: Instance) -> Iterator[Step]:
+    state, observed = instance.desired.state, instance.observed
     if observed.uncertain:
-        return Plan((Inspect("an earlier outcome is unknown", name),))
-    if desired.state is DesiredState.DELETED:
+        # Also of a version that is being replaced; its verbs are idempotent and see for themselves.
+        return iter((Inspect("something may have happened unseen", instance.container_name),))
+    if state is DesiredState.DELETED:
         return _delete(instance)
+    if instance.failure:
+        return _after_failure(instance)
     if observed.container is None:
         return _deploy(instance)
-    runs = observed.container.state in RUNNING_STATES
-    if desired.state is DesiredState.STOPPED:
-        return Plan((StopContainer("desired stopped, seen " + observed.container.state, name),)) if runs else Plan()
-    if not runs:
-        return Plan((StartContainer("desired running, seen " + observed.container.state, name),))
-    if desired.restart_of == observed.container.started_at:
-        return Plan((RestartContainer("a restart was asked for", name, desired.restart_of),))
-    return Plan()
+    if instance.replacing:
+        return _replace(instance, observed.container)
+    if state is DesiredState.STOPPED:
+        return _keep_stopped(instance, observed.container)
+    return _keep_running(instance, observed.container)
 
 
-def _deploy(instance: Instance) -> Plan:
+def _deploy(instance: Instance) -> Iterator[Step]:
     name, desired, spec = instance.container_name, instance.desired, instance.spec
-    steps: list[Step] = []
     if instance.observed.image_missing:
-        steps.append(PullImage("the image is not on the toolbox", name, spec.image))
-    steps.append(CreateContainer("no container", name, instance.id, desired.spec_generation, spec))
+        yield PullImage("the image is not on the toolbox", name, spec.image)
+    yield CreateContainer("no container", name, instance.id, desired.spec_generation, spec)
+    yield from _retire(instance, "another version takes its place")
     if desired.state is DesiredState.RUNNING:
-        steps.append(StartContainer("desired running", name))
-    return Plan(tuple(steps))
+        yield StartContainer("desired running", name)
 
 
-def _delete(instance: Instance) -> Plan:
-    """Absence ends it; a container never seen is removed all the same, since its create may have gone through."""
-    name, observed = instance.container_name, instance.observed
-    if observed.gone:
-        return Plan()
-    steps: list[Step] = []
-    if observed.container and observed.container.state in RUNNING_STATES:
-        steps.append(StopContainer("desired deleted", name))
-    steps.append(RemoveContainer("desired deleted", name))
-    return Plan(tuple(steps))
+def _replace(instance: Instance, new: messages.Container) -> Iterator[Step]:
+    """Two containers of one instance never run: the old one is stopped, and kept until the new one is proven."""
+    name = instance.container_name
+    yield from _retire(instance, "another version takes its place")
+    if instance.desired.state is DesiredState.RUNNING:
+        if new.state not in LIVE_STATES:
+            yield StartContainer(f"desired running, seen {new.state}", name)
+        yield from _prove(instance, new)
+    yield from _remove(instance.previous_name, instance.observed.previous, instance, "it was replaced")
+
+
+def _keep_stopped(instance: Instance, container: messages.Container) -> Iterator[Step]:
+    if container.state in LIVE_STATES:
+        yield StopContainer(f"desired stopped, seen {container.state}", instance.container_name)
+
+
+def _keep_running(instance: Instance, container: messages.Container) -> Iterator[Step]:
+    name, observed, fresh_from = instance.container_name, instance.observed, instance.desired.fresh_from
+    if container.limits != engine_limits(instance.spec):
+        yield from _remove(name, container, instance, "its limits were changed by hand")
+        yield CreateContainer("no container", name, instance.id, instance.desired.spec_generation, instance.spec)
+        yield StartContainer("desired running", name)
+    elif finished(instance):
+        return
+    elif container.state not in LIVE_STATES:
+        if death(container) != observed.stopped:
+            yield from _post_mortem(name, container, instance, "it has died")
+        yield StartContainer(f"desired running, seen {container.state}", name)
+    elif container.state == "paused":
+        yield RestartContainer("it was paused by hand", name, container.started_at)
+    elif fresh_from is not None and fresh_from == container.started_at:
+        yield RestartContainer("a restart was asked for", name, fresh_from)
+    else:
+        yield from _prove(instance, container)
+
+
+def _prove(instance: Instance, container: messages.Container) -> Iterator[Step]:
+    """What runs must also serve."""
+    mcp, seen, name = instance.spec.mcp, instance.observed.mcp, instance.container_name
+    if container.state != "running" or container.health == "starting":
+        yield AwaitHealth(f"seen {container.state}, health {container.health or 'not checked'}", name)
+    elif mcp and (seen is None or seen.endpoint_id != container.endpoint_id):
+        yield ShakeHands("not asked since this start", name, mcp, container.endpoint_id)
+
+
+def _after_failure(instance: Instance) -> Iterator[Step]:
+    """This generation is given up: what it left is put in order, and nothing is tried again."""
+    name, observed, reason = instance.container_name, instance.observed, instance.failure
+    cause = f"given up: {reason.code}" if reason else ""
+    if instance.replacing:
+        yield from _remove(name, observed.container, instance, cause, known_gone=observed.gone)
+        yield from _fall_back(instance)
+    elif observed.container and observed.container.state in LIVE_STATES:
+        yield from _post_mortem(name, observed.container, instance, cause)
+        yield StopContainer(cause, name)
+    elif observed.container and not observed.container.started_at:
+        yield RemoveContainer(cause, name)
+
+
+def _fall_back(instance: Instance) -> Iterator[Step]:
+    previous, name = instance.observed.previous, instance.previous_name
+    if previous is None or name is None:
+        return
+    if not previous.started_at:
+        yield RemoveContainer("it never ran either", name)
+    elif instance.desired.state is DesiredState.RUNNING and previous.state not in LIVE_STATES:
+        yield StartContainer("the version before serves again", name)
+
+
+def _delete(instance: Instance) -> Iterator[Step]:
+    """Absence ends it; what was never seen is removed all the same, since its create may have gone through."""
+    observed = instance.observed
+    yield from _remove(instance.previous_name, observed.previous, instance, "desired deleted")
+    yield from _remove(
+        instance.container_name, observed.container, instance, "desired deleted", known_gone=observed.gone
+    )
+
+
+def _retire(instance: Instance, cause: str) -> Iterator[Step]:
+    previous, name = instance.observed.previous, instance.previous_name
+    if name and previous and previous.state in LIVE_STATES:
+        yield StopContainer(cause, name)
+
+
+def _remove(
+    name: str | None, seen: messages.Container | None, instance: Instance, cause: str, *, known_gone: bool | None = None
+) -> Iterator[Step]:
+    """Never without its post-mortem. A container not seen is removed too, unless it is `known_gone` (None: as seen)."""
+    if name is None or (seen is None if known_gone is None else known_gone):
+        return
+    if seen and seen.state in LIVE_STATES:
+        yield StopContainer(cause, name)
+    if seen:
+        yield from _post_mortem(name, seen, instance, "before it is gone")
+    yield RemoveContainer(cause, name)
+
+
+def _post_mortem(name: str, seen: messages.Container, instance: Instance, cause: str) -> Iterator[Step]:
+    mark = death(seen) or (f"{seen.id} {seen.started_at}" if seen.started_at else "")
+    if mark and mark != instance.observed.kept:
+        yield KeepPostMortem(cause, name, mark)

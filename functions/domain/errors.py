@@ -45,6 +45,12 @@ class NameTaken(ToolboxesError):
     code, status = "name-taken", 409
 
 
+class KeyReused(ToolboxesError):
+    """An Idempotency-Key came with another request than the first time."""
+
+    code, status = "idempotency-key-reused", 422
+
+
 class PortTaken(ToolboxesError):
     code, status = "port-taken", 409
 
@@ -53,6 +59,12 @@ class NotAllowedNow(ToolboxesError):
     """The thing is in a state in which this cannot be done, e.g. a toolbox that is being deprovisioned."""
 
     code, status = "not-allowed-now", 409
+
+
+class NoRoom(ToolboxesError):
+    """The droplet cannot hold what was asked for; says how much is asked and left."""
+
+    code, status = "no-room", 507
 
 
 class PayloadTooLarge(ToolboxesError):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from functions.domain.instance import Instance
+from functions.domain.instance import Instance, death
+from functions.domain.toolbox import Toolbox
+
+CONVERGE = "converge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,66 @@ def requested(before: Instance | None, after: Instance, verb: str, actor: str, n
     return Event(f"{generation:08d}-0-requested", now, f"{verb}_requested", actor, generation, origin, after.status)
 
 
-def status_changed(before: Instance, after: Instance, now: datetime) -> Event:
+def seen(before: Instance, after: Instance, now: datetime) -> list[Event]:
+    """What a pass has found and done, told once: `before` is as stored, `after` as it is about to be."""
+    return [*_crashed(before, after, now), *_tools_changed(before, after, now), *_moved(before, after, now)]
+
+
+def _moved(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
     """Named after the sighting that it rests on: a container that dies twice in a generation has two events."""
+    reason = after.failure or after.observed.trouble
+    told_before = before.status, before.failure or before.observed.trouble
+    if told_before == (after.status, reason) and before.settled and not after.deleted_at:
+        return
     container, generation = after.observed.container, after.desired.generation
     sighting = f"{container.id} {container.started_at} {container.finished_at}" if container else "none"
-    reason = after.observed.failure or after.observed.trouble
-    told = f"{after.status} {sighting} {reason.code if reason else ''}"
-    mark = hashlib.sha256(told.encode()).hexdigest()[:12]
-    detail = f"{reason.code}: {reason.message}" if reason else None
+    mark = _mark(f"{after.status} {sighting} {reason.code if reason else ''}")
     kind = "deleted" if after.deleted_at else "status_changed"
-    return Event(f"{generation:08d}-1-{mark}", now, kind, "converge", generation, before.status, after.status, detail)
+    detail = f"{reason.code}: {reason.message}" if reason else None
+    yield Event(f"{generation:08d}-2-{mark}", now, kind, CONVERGE, generation, before.status, after.status, detail)
+
+
+def _crashed(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
+    """A death that nobody asked for: the engine restarted the container, or it lies there dead."""
+    old, new, generation = before.observed.container, after.observed.container, after.desired.generation
+    if new is None:
+        return
+    restarted = old is not None and old.id == new.id and new.restart_count > old.restart_count
+    died = death(new) and death(new) != after.observed.stopped and (old is None or death(old) != death(new))
+    if restarted or died:
+        why = "out of memory" if new.oom_killed else f"exit code {new.exit_code}"
+        mark = _mark(f"{new.id} {new.restart_count} {death(new)}")
+        detail = f"{why}; restarts: {new.restart_count}"
+        yield Event(
+            f"{generation:08d}-1-{mark}", now, "crashed", CONVERGE, generation, before.status, after.status, detail
+        )
+
+
+def _tools_changed(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
+    old, new, generation = before.observed.mcp, after.observed.mcp, after.desired.generation
+    if old and new and old.tools_hash != new.tools_hash:
+        detail = f"{old.tools_count} tools before, {new.tools_count} now"
+        mark = _mark(new.tools_hash + new.endpoint_id)
+        yield Event(f"{generation:08d}-1-{mark}", now, "tools_changed", CONVERGE, generation, None, None, detail)
+
+
+def toolbox_seen(before: Toolbox, after: Toolbox, now: datetime) -> list[Event]:
+    """Contact lost or found, another engine, and containers that no document knows."""
+    events = []
+
+    def tell(kind: str, mark: str, origin: str | None, outcome: str | None, detail: str | None = None) -> None:
+        event_id = f"{kind}-{_mark(mark)}"
+        events.append(Event(event_id, now, kind, CONVERGE, after.generation, origin, outcome, detail))
+
+    if before.status is not after.status:
+        tell("status_changed", f"{after.status} {before.last_heartbeat_at}", before.status, after.status)
+    if before.engine_id and before.engine_id != after.engine_id:
+        detail = "another engine answers: its containers are deployed anew"
+        tell("engine_changed", str(after.engine_id), before.engine_id, after.engine_id, detail)
+    for name in sorted(set(after.strangers) - set(before.strangers)):
+        tell("stranger_found", f"{name} {after.strangers[name]}", None, None, f"{name} belongs to no instance")
+    return events
+
+
+def _mark(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

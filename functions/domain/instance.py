@@ -9,29 +9,16 @@ from typing import Any
 
 from functions.domain.lease import Lease
 from functions.domain.spec import Spec
+from functions.domain.status import Status
 from shim.protocol import container_name, messages
 
-RUNNING_STATES = frozenset({"running", "restarting", "paused"})
+LIVE_STATES = frozenset({"running", "restarting", "paused"})
 
 
 class DesiredState(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"
     DELETED = "deleted"
-
-
-class Status(StrEnum):
-    """`status_on_toolbox`."""
-
-    PENDING_DEPLOY = "pending_deploy"
-    DEPLOYING = "deploying"
-    RUNNING = "running"
-    STARTING = "starting"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    ERROR_INSTALL = "error_install"
-    ERROR_RUNTIME = "error_runtime"
-    DELETING = "deleting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +30,67 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Desired:
-    """What the account asked for. `generation` grows with each change, `spec_generation` with those of the spec.
+class Failure:
+    """Why a generation was given up: nothing more is tried for it, and the next one starts afresh."""
 
-    `restart_of`: a restart is wanted for as long as the container's `started_at` still is this.
+    generation: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the account asked for. `generation` grows with each change.
+
+    `spec_generation` is the generation at which the spec last changed. `fresh_from`: a start later than this one of
+    the container's is wanted ("": any), which makes a restart, an edge, a level.
     """
 
     state: DesiredState
     generation: int = 1
     spec_generation: int = 1
-    restart_of: str | None = None
+    fresh_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A spec that has a container already: what an update replaces, and falls back on."""
+
+    spec: Spec
+    spec_generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestartsSeen:
+    """The engine's restart count at a time."""
+
+    at: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class McpSeen:
+    """What the server offered when it was asked, while it ran under `endpoint_id`."""
+
+    tools_count: int
+    tools_hash: str
+    checked_at: datetime
+    endpoint_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What was seen, and by trying learned. `at` is the time of the last sighting, None before the first.
 
-    container    as last inspected; None: never seen, or gone
-    gone         the engine said `no-such-container` when it was last asked
-    uncertain    an act's outcome is unknown: look before acting again
+    container      as last inspected; None: never seen, or gone
+    gone           the engine said `no-such-container` when it was last asked
+    uncertain      something may have happened unseen: look before acting
     image_missing  the engine said that it lacks the image
-    failure      this generation cannot be reached: nothing is tried again before the next
-    trouble      the last attempt's passing obstacle
-    generation   the generation that was reached, or given up with `failure`
+    trouble        the last attempt's passing obstacle
+    generation     the generation that was reached, or given up with `failure`
+    restarts       the engine's restart counts of the last minutes, oldest first
+    stopped        the death (see `death`) that this side asked for
+    kept           the death whose post-mortem is kept
+    previous       the container of the version that is being replaced
     """
 
     container: messages.Container | None = None
@@ -74,10 +99,15 @@ class Observed:
     reachable: bool = True
     uncertain: bool = False
     image_missing: bool = False
-    failure: Reason | None = None
+    failure: Failure | None = None
     trouble: Reason | None = None
     generation: int = 0
     progress: messages.Progress | None = None
+    restarts: list[RestartsSeen] = field(default_factory=list)
+    mcp: McpSeen | None = None
+    stopped: str = ""
+    kept: str = ""
+    previous: messages.Container | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +134,8 @@ class Instance:
     created_at: datetime
     updated_at: datetime
     status: Status = Status.PENDING_DEPLOY
-    observed: Observed = Observed()
+    observed: Observed = field(default_factory=Observed)
+    replacing: Version | None = None
     catalogue: Catalogue = field(default_factory=Catalogue)
     lease: Lease | None = None
     due_at: datetime | None = None
@@ -118,38 +149,81 @@ class Instance:
         return container_name(self.id, self.desired.spec_generation)
 
     @property
+    def previous_name(self) -> str | None:
+        return container_name(self.id, self.replacing.spec_generation) if self.replacing else None
+
+    @property
     def settled(self) -> bool:
         return self.observed.generation == self.desired.generation
 
+    @property
+    def failure(self) -> Reason | None:
+        """Why the present generation was given up, None where it was not."""
+        failure = self.observed.failure
+        return failure.reason if failure and failure.generation == self.desired.generation else None
 
-def want(instance: Instance, state: DesiredState) -> Instance:
-    """Ask for `state`. A failure of the past stands no longer in its way: each asking is a new generation."""
-    desired = replace(instance.desired, state=state, generation=instance.desired.generation + 1, restart_of=None)
-    return replace(instance, desired=desired)
 
-
-def want_restart(instance: Instance) -> Instance:
-    """Ask for a restart, made level: it is wanted while the container still runs since the time seen now."""
-    wanted = want(instance, DesiredState.RUNNING)
+def want(instance: Instance, state: DesiredState, *, fresh: bool = False) -> Instance:
+    """Ask for `state`; with `fresh` for a start later than the one last seen. Each asking is a new generation."""
     container = instance.observed.container
-    running_since = container.started_at if container and container.state in RUNNING_STATES else None
-    return replace(wanted, desired=replace(wanted.desired, restart_of=running_since))
+    dead = container is not None and container.state not in LIVE_STATES
+    # Also a plain start of what has ended: a job with restart policy "no" that ran is not run again unasked.
+    fresh_from = container.started_at if container and (fresh or dead) else None
+    generation = instance.desired.generation + 1
+    return replace(
+        instance, desired=replace(instance.desired, state=state, generation=generation, fresh_from=fresh_from)
+    )
+
+
+def want_spec(instance: Instance, spec: Spec) -> Instance:
+    """Ask for another spec: its container is proven before the present one is removed."""
+    generation = instance.desired.generation + 1
+    desired = replace(instance.desired, generation=generation, spec_generation=generation, fresh_from=None)
+    seen = instance.observed
+    replacing = Version(instance.spec, instance.desired.spec_generation) if seen.container else None
+    observed = replace(
+        seen, container=None, gone=False, image_missing=False, mcp=None, restarts=[], previous=seen.container
+    )
+    return replace(instance, spec=spec, desired=desired, replacing=replacing, observed=observed)
+
+
+def death(container: messages.Container) -> str:
+    """Names one end of one container, "" where it never ran or still does."""
+    ended = container.state not in LIVE_STATES and container.started_at
+    return f"{container.id} {container.finished_at}" if ended else ""
+
+
+def finished(instance: Instance) -> bool:
+    """A job that has run as asked and is not to be restarted."""
+    container, policy = instance.observed.container, instance.spec.restart_policy
+    if container is None or not death(container) or policy == "unless-stopped":
+        return False
+    ran = container.started_at != instance.desired.fresh_from
+    return ran and (policy == "no" or container.exit_code == 0)
+
+
+def ready(instance: Instance) -> bool:
+    """Whether what runs serves: not still becoming healthy, and its MCP server has answered since this start."""
+    container, mcp = instance.observed.container, instance.observed.mcp
+    if container is None or container.state != "running" or container.health == "starting":
+        return False
+    return instance.spec.mcp is None or (mcp is not None and mcp.endpoint_id == container.endpoint_id)
 
 
 def derive_status(instance: Instance) -> Status:
-    """The one word that the record shows for desired and observed together."""
-    state, observed = instance.desired.state, instance.observed
-    container = observed.container
+    state, container = instance.desired.state, instance.observed.container
     if state is DesiredState.DELETED:
         return Status.DELETING
     ever_ran = container is not None and container.started_at != ""
-    if observed.failure and instance.settled:
+    if instance.failure:
         return Status.ERROR_RUNTIME if ever_ran else Status.ERROR_INSTALL
     if container is None:
-        return Status.PENDING_DEPLOY if observed == Observed() else Status.DEPLOYING
-    runs = container.state in RUNNING_STATES
+        return Status.PENDING_DEPLOY if instance.observed == Observed() else Status.DEPLOYING
+    live = container.state in LIVE_STATES
     if state is DesiredState.STOPPED:
-        return Status.STOPPING if runs else Status.STOPPED
-    if runs and instance.desired.restart_of != container.started_at:
+        return Status.STOPPING if live else Status.STOPPED
+    if finished(instance):
+        return Status.STOPPED
+    if live and container.started_at != instance.desired.fresh_from and ready(instance):
         return Status.RUNNING
     return Status.STARTING if ever_ran else Status.DEPLOYING

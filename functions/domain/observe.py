@@ -1,63 +1,145 @@
-"""Fold a sighting into what is known. Pure; nothing here decides what to do about it."""
+"""Fold a sighting into what is known. Pure; what to do about it is decided elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from functions.domain.errors import ToolboxesError, ToolboxUnreachable
-from functions.domain.instance import DesiredState, Instance, Observed, Reason
+from functions.domain.instance import (
+    DesiredState,
+    Failure,
+    Instance,
+    McpSeen,
+    Observed,
+    Reason,
+    RestartsSeen,
+    death,
+    ready,
+)
+from functions.domain.plan import KeepPostMortem, Step, StopContainer
 from shim import protocol
 from shim.protocol import messages
 
+Problem = protocol.ContractError | ToolboxesError
 # The account's spec, its image or the container itself is at fault: trying again would fail again.
 FAILURES = (protocol.ImageUnavailable, protocol.StartFailed, protocol.BodyTooLarge, protocol.NameTaken)
 
+CRASH_LOOP = "crash-loop"
+CRASHES, CRASHES_WITHIN = 5, timedelta(minutes=10)
+UPDATE_FAILED = "update-failed"
+PROVEN_WITHIN = timedelta(seconds=120)
 
-def acted(observed: Observed, answer: messages.Acted, now: datetime) -> Observed:
+
+def acted(instance: Instance, step: Step, answer: messages.Acted, now: datetime) -> Instance:
     """The engine was asked and answered: the container as inspected after the act, or its absence."""
-    return replace(
-        observed,
-        container=answer.container,
-        gone=answer.container is None,
-        at=now,
-        reachable=True,
-        uncertain=False,
+    seen = replace(instance.observed, at=now, reachable=True, uncertain=False, trouble=None)
+    if step.container == instance.previous_name:
+        return replace(instance, observed=replace(seen, previous=answer.container))
+    container = answer.container
+    stopped = death(container) if container and isinstance(step, StopContainer) else seen.stopped
+    observed = replace(
+        seen,
+        container=container,
+        gone=container is None,
         image_missing=False,
-        failure=None,
-        trouble=None,
         progress=None,
+        stopped=stopped,
+        restarts=_restarts(seen, container, now),
     )
+    return _judged(replace(instance, observed=observed), now)
 
 
-def pulled(observed: Observed, now: datetime) -> Observed:
-    return replace(observed, at=now, reachable=True, image_missing=False, trouble=None, progress=None)
-
-
-def erred(observed: Observed, error: protocol.ContractError | ToolboxesError, now: datetime) -> Observed:
-    """An error is a sighting too: some tell the truth about the container, the rest leave it as last seen."""
-    match error:
-        case protocol.NoSuchContainer():
-            return acted(observed, messages.Acted(container=None, changed=False), now)
-        case protocol.NoSuchImage():
-            return replace(observed, image_missing=True, reachable=True, trouble=None)
-        case protocol.OutcomeUnknown() | protocol.OlderSpec():
-            return replace(observed, uncertain=True, trouble=reason(error))
-        case ToolboxUnreachable():
-            return replace(observed, reachable=False, trouble=reason(error), progress=None)
-    if isinstance(error, FAILURES) or type(error) is protocol.Refused:
-        return replace(observed, reachable=True, failure=reason(error), trouble=None, progress=None)
-    return replace(observed, trouble=reason(error), progress=None)
-
-
-def concluded(instance: Instance, observed: Observed) -> Instance:
-    """The sighting judged against what was wanted: a failure ends this generation; a deletion is never given up."""
-    if observed.failure and instance.desired.state is DesiredState.DELETED:
-        observed = replace(observed, trouble=observed.failure, failure=None)
-    if observed.failure:
-        observed = replace(observed, generation=instance.desired.generation)
+def pulled(instance: Instance, now: datetime) -> Instance:
+    observed = replace(instance.observed, at=now, reachable=True, image_missing=False, trouble=None, progress=None)
     return replace(instance, observed=observed)
 
 
-def reason(error: protocol.ContractError | ToolboxesError) -> Reason:
+def kept(instance: Instance, step: KeepPostMortem) -> Instance:
+    return replace(instance, observed=replace(instance.observed, kept=step.death))
+
+
+def shaken(instance: Instance, seen: McpSeen) -> Instance:
+    return replace(instance, observed=replace(instance.observed, mcp=seen, trouble=None))
+
+
+def erred(instance: Instance, step: Step, error: Problem, now: datetime) -> Instance:
+    """An error is a sighting too: some tell the truth about the container, the rest leave it as last seen."""
+    seen = instance.observed
+    match error:
+        case protocol.NoSuchContainer():
+            return acted(instance, step, messages.Acted(container=None, changed=False), now)
+        case protocol.NoSuchImage():
+            return replace(instance, observed=replace(seen, image_missing=True, reachable=True, trouble=None))
+        case protocol.NotAnswering():
+            return _judged(instance, now)  # Not yet; how long that may go on is judged by the clock.
+        case protocol.OutcomeUnknown() | protocol.OlderSpec():
+            return replace(instance, observed=replace(seen, uncertain=True, trouble=reason(error)))
+        case ToolboxUnreachable():
+            return replace(instance, observed=replace(seen, reachable=False, trouble=reason(error), progress=None))
+    # A deletion is never given up.
+    final = isinstance(error, FAILURES) or type(error) is protocol.Refused
+    if final and instance.desired.state is not DesiredState.DELETED:
+        failed = replace(seen, reachable=True, trouble=None, progress=None)
+        return replace(instance, observed=failing(failed, instance.desired.generation, reason(error)))
+    return replace(instance, observed=replace(seen, trouble=reason(error), progress=None))
+
+
+def failing(observed: Observed, generation: int, why: Reason) -> Observed:
+    """The first reason is the one that is kept: what follows from it is not the cause."""
+    if observed.failure and observed.failure.generation == generation:
+        return observed
+    return replace(observed, failure=Failure(generation, why))
+
+
+def reason(error: Problem) -> Reason:
     return Reason(error.code, error.message if isinstance(error, protocol.ContractError) else error.detail)
+
+
+def _restarts(seen: Observed, container: messages.Container | None, now: datetime) -> list[RestartsSeen]:
+    """The counts of the last minutes; a container that was started anew counts from nought."""
+    if container is None:
+        return []
+    count, marks = container.restart_count, seen.restarts
+    if not marks or marks[-1].count > count:
+        return [RestartsSeen(now, count)]
+    if marks[-1].count == count:
+        return marks
+    # The newest of those that are too old still says where the count stood when the ten minutes began.
+    old = [mark for mark in marks if now - mark.at > CRASHES_WITHIN]
+    return [*old[-1:], *(mark for mark in marks if mark not in old), RestartsSeen(now, count)]
+
+
+def _judged(instance: Instance, now: datetime) -> Instance:
+    """What only time tells: a crash loop, and an update whose container does not prove itself."""
+    observed, container, generation = instance.observed, instance.observed.container, instance.desired.generation
+    if container is None or instance.desired.state is not DesiredState.RUNNING:
+        return instance
+    marks = [mark for mark in observed.restarts if now - mark.at <= CRASHES_WITHIN]
+    if marks and marks[-1].count - observed.restarts[0].count >= CRASHES:
+        last = "out of memory" if container.oom_killed else f"exit code {container.exit_code}"
+        told = f"the container was restarted {container.restart_count} times within ten minutes; last seen: {last}"
+        why = Reason(CRASH_LOOP, told)
+        return replace(instance, observed=failing(observed, generation, why))
+    unproven = _unproven(instance, container, now) if instance.replacing and container.started_at else None
+    if unproven:
+        why = Reason(UPDATE_FAILED, f"the new container {unproven}")
+        return replace(instance, observed=failing(observed, generation, why))
+    return instance
+
+
+def _unproven(instance: Instance, container: messages.Container, now: datetime) -> str | None:
+    """Why the container of an update is not to replace the one before, None while it still may."""
+    if death(container):
+        return f"ended with exit code {container.exit_code}"
+    if container.health == "unhealthy":
+        return "became unhealthy"
+    started = datetime.fromisoformat(_microseconds(container.started_at))
+    overdue = not ready(instance) and now - started > PROVEN_WITHIN
+    return f"did not serve within {PROVEN_WITHIN.total_seconds():.0f} seconds" if overdue else None
+
+
+def _microseconds(docker_time: str) -> str:
+    """Docker's nanoseconds cut to what a datetime holds."""
+    whole, _, rest = docker_time.partition(".")
+    return f"{whole}.{rest.rstrip('Z')[:6]}+00:00" if rest.endswith("Z") else docker_time

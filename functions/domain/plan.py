@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from functions.domain.spec import Spec
+from functions.domain.spec import Mcp, Spec
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`slow` steps may take minutes and are handed on to the queue's worker."""
+    """`slow` steps may take minutes and are handed on to the queue's worker; `waits` ones may have to be repeated."""
 
     verb: ClassVar[str]
     slow: ClassVar[bool] = False
+    waits: ClassVar[bool] = False
     cause: str
     container: str
 
@@ -24,12 +25,23 @@ class Inspect(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitHealth(Step):
+    verb, waits = "await health of", True
+
+
+@dataclass(frozen=True, slots=True)
+class ShakeHands(Step):
+    """The MCP handshake, `initialize` and `tools/list`, with the server in the container."""
+
+    verb, waits = "shake hands with", True
+    mcp: Mcp
+    endpoint_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PullImage(Step):
     verb, slow = "pull", True
     image: str
-
-    def __str__(self) -> str:
-        return f"{self.verb} {self.image}: {self.cause}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,14 @@ class RestartContainer(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class KeepPostMortem(Step):
+    """The last log lines of a container, kept before it is removed or started again. `death` names its end."""
+
+    verb = "keep post-mortem of"
+    death: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveContainer(Step):
     verb = "remove"
 
@@ -68,5 +88,9 @@ class Plan:
     steps: tuple[Step, ...] = ()
 
     def __str__(self) -> str:
-        lines = (str(s) if isinstance(s, PullImage) else f"{s.verb} {s.container}: {s.cause}" for s in self.steps)
-        return "\n".join(lines) or "nothing to do"
+        return "\n".join(_line(step) for step in self.steps) or "nothing to do"
+
+
+def _line(step: Step) -> str:
+    target = step.image if isinstance(step, PullImage) else step.container
+    return f"{step.verb} {target}: {step.cause}"

@@ -72,12 +72,16 @@ def image_tag(image: str) -> str | None:
     return last.partition(":")[2] or None
 
 
+def engine_limits(spec: Spec) -> messages.Limits:
+    return messages.Limits(memory_bytes(spec.limits.memory), nano_cpus(spec.limits.cpu), spec.limits.pids)
+
+
 def create_body(instance_id: str, spec_generation: int, spec: Spec) -> messages.Create:
     return messages.Create(
         instance_id=instance_id,
         spec_generation=spec_generation,
         image=spec.image,
-        limits=messages.Limits(memory_bytes(spec.limits.memory), nano_cpus(spec.limits.cpu), spec.limits.pids),
+        limits=engine_limits(spec),
         command=spec.command,
         environment=spec.environment,
         ports=spec.ports,

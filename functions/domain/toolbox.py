@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -21,6 +21,8 @@ class ToolboxStatus(StrEnum):
     ERROR_DEPROVISIONING = "error_deprovisioning"
 
 
+# Those whose shim may be asked: a word from it, or its silence, moves them between these two.
+CONTACTED = frozenset({ToolboxStatus.ACTIVE, ToolboxStatus.UNRESPONSIVE})
 LEAVING = frozenset(
     {
         ToolboxStatus.PENDING_DEPROVISION,
@@ -35,7 +37,9 @@ LEAVING = frozenset(
 class Toolbox:
     """`fingerprint` is the SHA-256 of the shim's certificate (DER) in hex: the one that the functions speak to.
 
-    `last_heartbeat_at` is when the shim was truly heard. `contract` is what it said it speaks.
+    `last_heartbeat_at` is when the shim was truly heard. `contract` is what it said it speaks. `etag` stands for the
+    engine's list in which nothing was left to look into. `strangers`: containers with our labels that no document
+    expects, by when they were first seen.
     """
 
     id: str
@@ -58,6 +62,8 @@ class Toolbox:
     metrics: messages.Metrics | None = None
     last_heartbeat_at: datetime | None = None
     error: str | None = None
+    etag: str = ""
+    strangers: dict[str, datetime] = field(default_factory=dict)
     deprovisioned_at: datetime | None = None
     generation: int = 1
     observed_generation: int = 0

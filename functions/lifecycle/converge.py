@@ -7,77 +7,179 @@ sweep all end here.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from functions.domain import event, lease, observe
+from functions.domain import event, lease
 from functions.domain.decide import decide
 from functions.domain.errors import Unavailable
-from functions.domain.instance import DesiredState, Instance
-from functions.domain.plan import Step
+from functions.domain.instance import Instance, Reason
+from functions.domain.plan import KeepPostMortem, Step
 from functions.domain.toolbox import Toolbox
-from functions.lifecycle.documents import claims, instance_ref, load, recording, toolbox_ref
+from functions.lifecycle.documents import Loaded, instance_ref, load, recording, toolbox_ref
 from functions.lifecycle.execute import execute
 from functions.lifecycle.hold import Hold, LeaseLost, Superseded, stamped, write
-from functions.lifecycle.ports import Delete, Ports, Task, Write
+from functions.lifecycle.ports import Ports, Task, Write
+from functions.lifecycle.replay import Replay
+from functions.lifecycle.settle import settled
 from shim.protocol import messages
 
 log = logging.getLogger(__name__)
 
-MAX_STEPS = 24
-TOMBSTONE = timedelta(days=30)
+MAX_STEPS = 40
 PROGRESS_EVERY = timedelta(seconds=5)
 # A step is begun only with this much of its start-by time left; otherwise the lease is renewed first.
 START_BY_LEFT = timedelta(seconds=10)
 BACKOFF_FIRST, BACKOFF_LAST = timedelta(seconds=5), timedelta(minutes=10)
+# How long one pass waits for a container to become healthy or to answer; then others may use the worker.
+WAITS_FOR = timedelta(seconds=20)
+WAIT_FIRST_SECONDS, WAIT_LAST_SECONDS = 0.1, 2.0
 PUSH_BUDGET = timedelta(seconds=540)
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """No step is begun after `until`; slow ones only where `slow` allows."""
+class Errand:
+    """No step is begun after `until`; slow ones only where `slow` allows. `replay` takes the answer, where wanted."""
 
     until: datetime
-    slow: bool
+    slow: bool = False
+    replay: Replay | None = None
 
 
-def converge(ports: Ports, hold: Hold, toolbox: Toolbox, budget: Budget) -> Instance:
-    """Work on the held instance until nothing is left, an obstacle stops it, or the budget hands it on.
+@dataclass
+class _Wait:
+    """The step that is being repeated until what it asks for is there."""
 
-    Returns the instance as saved. Raises Unavailable; what was done is then found by the next pass.
-    """
-    passing = replace(hold.stored.observed, trouble=None)
-    instance = replace(hold.stored, observed=passing)
-    try:
+    step: Step | None = None
+    since: datetime | None = None
+    times: int = 0
+
+    def seconds(self, step: Step, now: datetime) -> float | None:
+        """How long to pause before `step`; None when it was repeated for long enough."""
+        if self.since is None or type(step) is not type(self.step):
+            self.step, self.since, self.times = step, now, 0
+            return 0.0
+        self.times += 1
+        if now - self.since > WAITS_FOR:
+            return None
+        return float(min(WAIT_FIRST_SECONDS * 2 ** min(self.times, 8), WAIT_LAST_SECONDS))
+
+
+@dataclass
+class _Pass:
+    ports: Ports
+    hold: Hold
+    toolbox: Toolbox
+    errand: Errand
+    wait: _Wait = field(default_factory=_Wait)
+
+    def run(self, instance: Instance) -> Instance:
         for _ in range(MAX_STEPS):
             try:
                 plan = decide(instance)
                 if not plan.steps:
-                    return _settle(ports, hold, instance)
+                    return self._settle(instance)
                 if instance.observed.trouble:
-                    return _back_off(ports, hold, instance)
-                step = plan.steps[0]
-                if (step.slow and not budget.slow) or ports.now() >= budget.until:
-                    return _hand_on(ports, hold, instance)
-                instance = _step(ports, hold, toolbox, instance, step)
+                    return self._back_off(instance)
+                step, now = plan.steps[0], self.ports.now()
+                if (step.slow and not self.errand.slow) or now >= self.errand.until:
+                    return self._hand_on(instance)
+                pause = self.wait.seconds(step, now) if step.waits else 0.0
+                if pause is None:
+                    instance = _troubled(instance, Reason("not-ready", step.cause))
+                    continue
+                self.ports.pause(pause)
+                instance = self._step(instance, step)
             except Superseded as news:
-                instance = replace(news.current, observed=instance.observed)
+                instance = _taken_up(news.current, instance)
         log.error("no end after %d steps", MAX_STEPS, extra={"instance": instance.id, "plan": str(decide(instance))})
-        return _back_off(ports, hold, instance)
+        return self._back_off(_troubled(instance, Reason("no-end", "the plan did not come to an end")))
+
+    def _step(self, instance: Instance, step: Step) -> Instance:
+        ports, hold = self.ports, self.hold
+        if step.slow or lease.start_by(hold.lease, ports.now()) < ports.now() + START_BY_LEFT:
+            instance = hold.renew(instance)
+        log.info("%s", step.verb, extra={"instance": instance.id, "toolbox": self.toolbox.id, "cause": step.cause})
+        shown, shim = ports.now(), ports.shims.of(self.toolbox)
+
+        def on_progress(progress: messages.Progress) -> None:
+            nonlocal instance, shown
+            if ports.now() - shown >= PROGRESS_EVERY:
+                shown = ports.now()
+                instance = hold.renew(replace(instance, observed=replace(instance.observed, progress=progress)))
+
+        start_by = lease.start_by(hold.lease, ports.now())
+        seen, writes = execute(step, shim, instance, start_by, ports.now, on_progress)
+        if isinstance(step, KeepPostMortem):
+            # On record before the container is gone: nothing could fetch it again.
+            return hold.renew(seen, writes)
+        # Progress may have been saved meanwhile, under a later lease.
+        return replace(seen, lease=instance.lease, revision=instance.revision)
+
+    def _settle(self, instance: Instance) -> Instance:
+        final, writes = settled(instance, self.ports.now())
+        if self.errand.replay:
+            writes = [*writes, self.errand.replay.answered(stamped(self.ports, final))]
+        return self._release(final, writes)
+
+    def _back_off(self, instance: Instance) -> Instance:
+        """Only time may help: again after 5 s, 10 s, ... 10 min, each up to a half earlier so that many do not meet."""
+        delay = min(BACKOFF_FIRST * 2 ** min(instance.attempts, 10), BACKOFF_LAST) * (1 - self.ports.draw() / 2)
+        due = self.ports.now() + delay
+        return self._release(replace(instance, due_at=due, attempts=instance.attempts + 1))
+
+    def _hand_on(self, instance: Instance) -> Instance:
+        """Let go in a commit, then publish: a worker that hears of it earlier would find the lease held."""
+        released = self._release(replace(instance, due_at=self.ports.now()))
+        try:
+            self.ports.queue.publish([Task("instance", released.id)])
+        except Unavailable:
+            # The document says that it is due, and the sweep reads that: it costs time, nothing else.
+            log.warning("handing on was not confirmed", extra={"instance": released.id}, exc_info=True)
+        return released
+
+    def _release(self, instance: Instance, writes: Sequence[Write] = ()) -> Instance:
+        before, after = self.hold.stored, stamped(self.ports, instance)
+        events = [recording(after, told) for told in event.seen(before, after, self.ports.now())]
+        return self.hold.release(after, [*events, *writes])
+
+
+def converge(ports: Ports, hold: Hold, toolbox: Toolbox, errand: Errand) -> Instance:
+    """Work on the held instance until nothing is left, an obstacle stops it, or the errand hands it on.
+
+    Returns the instance as saved. Raises Unavailable; what was done is then found by the next pass.
+    """
+    # What was an obstacle to the last pass is to be met anew.
+    instance = replace(hold.stored, observed=replace(hold.stored.observed, trouble=None))
+    try:
+        return _Pass(ports, hold, toolbox, errand).run(instance)
     except LeaseLost as lost:
         log.info("another worker took over", extra={"instance": instance.id})
         return lost.current
 
 
-def run(ports: Ports, task: Task) -> None:
-    """The queue's worker: take what is due and nobody holds. Returning means: the message is done with."""
+def run(ports: Ports, task: Task, *, look: bool = False) -> None:
+    """The queue's worker: take what is due, or with `look` whatever there is, unless somebody holds it.
+
+    Returning means: the message is done with.
+    """
     current = load(Instance, ports.store.get([instance_ref(task.id)])[0])
-    if current is None or current.value.due_at is None or not lease.is_free(current.value.lease, ports.now()):
+    if current is None or not lease.is_free(current.value.lease, ports.now()):
         return
-    toolbox = load(Toolbox, ports.store.get([toolbox_ref(current.value.toolbox_id)])[0])
-    held = write(ports, claimed(ports, current.value), current, ())
-    if held and toolbox:
-        converge(ports, Hold(ports, held), toolbox.value, Budget(ports.now() + PUSH_BUDGET, slow=True))
+    if current.value.due_at is None and not look:
+        return
+    doubted = replace(current.value, observed=replace(current.value.observed, uncertain=True))
+    held = write(ports, claimed(ports, doubted if look else current.value), current, ())
+    if held:
+        run_held(ports, held)
+
+
+def run_held(ports: Ports, held: Loaded[Instance]) -> None:
+    """A worker's pass on an instance whose lease it has just taken."""
+    toolbox = load(Toolbox, ports.store.get([toolbox_ref(held.value.toolbox_id)])[0])
+    if toolbox:
+        converge(ports, Hold(ports, held), toolbox.value, Errand(ports.now() + PUSH_BUDGET, slow=True))
 
 
 def claimed(ports: Ports, instance: Instance) -> Instance:
@@ -86,58 +188,13 @@ def claimed(ports: Ports, instance: Instance) -> Instance:
     return stamped(ports, replace(instance, lease=mine, due_at=mine.ends_at + lease.GRACE))
 
 
-def _step(ports: Ports, hold: Hold, toolbox: Toolbox, instance: Instance, step: Step) -> Instance:
-    if step.slow or lease.start_by(hold.lease, ports.now()) < ports.now() + START_BY_LEFT:
-        instance = hold.renew(instance)
-    log.info("%s", step.verb, extra={"instance": instance.id, "toolbox": toolbox.id, "cause": step.cause})
-    shown = ports.now()
-
-    def on_progress(progress: messages.Progress) -> None:
-        nonlocal instance, shown
-        if ports.now() - shown >= PROGRESS_EVERY:
-            shown = ports.now()
-            instance = hold.renew(replace(instance, observed=replace(instance.observed, progress=progress)))
-
-    observed = execute(
-        step,
-        ports.shims.of(toolbox),
-        instance.observed,
-        start_by=lease.start_by(hold.lease, ports.now()),
-        now=ports.now,
-        on_progress=on_progress,
-    )
-    return observe.concluded(instance, observed)
+def _troubled(instance: Instance, reason: Reason) -> Instance:
+    return replace(instance, observed=replace(instance.observed, trouble=reason))
 
 
-def _settle(ports: Ports, hold: Hold, instance: Instance) -> Instance:
-    observed = replace(instance.observed, generation=instance.desired.generation)
-    final = replace(instance, observed=observed, due_at=None, attempts=0)
-    if final.desired.state is not DesiredState.DELETED:
-        return _release(ports, hold, final)
-    now = ports.now()
-    tombstone = replace(final, deleted_at=now, expire_at=now + TOMBSTONE)
-    return _release(ports, hold, tombstone, *(Delete(ref) for ref in claims(tombstone)))
-
-
-def _back_off(ports: Ports, hold: Hold, instance: Instance) -> Instance:
-    """Only time may help: again after 5 s, 10 s, ... 10 min, each up to a half earlier so that many do not meet."""
-    delay = min(BACKOFF_FIRST * 2 ** min(instance.attempts, 10), BACKOFF_LAST) * (1 - ports.draw() / 2)
-    return _release(ports, hold, replace(instance, due_at=ports.now() + delay, attempts=instance.attempts + 1))
-
-
-def _hand_on(ports: Ports, hold: Hold, instance: Instance) -> Instance:
-    """Let go in a commit, then publish: a worker that hears of it earlier would find the lease held."""
-    released = _release(ports, hold, replace(instance, due_at=ports.now()))
-    try:
-        ports.queue.publish([Task("instance", released.id)])
-    except Unavailable:
-        # The document says that it is due, and the sweep reads that: it costs time, nothing else.
-        log.warning("handing on was not confirmed", extra={"instance": released.id}, exc_info=True)
-    return released
-
-
-def _release(ports: Ports, hold: Hold, instance: Instance, *writes: Write) -> Instance:
-    before, after = hold.stored, stamped(ports, instance)
-    news = (before.status, before.observed.trouble) != (after.status, after.observed.trouble) or after.due_at is None
-    events = [recording(after, event.status_changed(before, after, ports.now()))] if news else []
-    return hold.release(after, [*events, *writes])
+def _taken_up(current: Instance, ours: Instance) -> Instance:
+    """The account's new wish with what this worker has seen. Only the lease's holder writes what is observed."""
+    if current.desired.spec_generation == ours.desired.spec_generation:
+        return replace(current, observed=ours.observed)
+    # A new spec moved what was the container to `previous`; what was seen since is of that one.
+    return replace(current, observed=replace(current.observed, previous=ours.observed.container, uncertain=True))

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from functions.domain import event
-from functions.domain.errors import Contended, NameTaken, NotAllowedNow, PortTaken
+from functions.domain.errors import Contended, NameTaken, NotAllowedNow
 from functions.domain.instance import Catalogue, Desired, DesiredState, Instance
 from functions.domain.spec import Spec
 from functions.domain.toolbox import LEAVING, Toolbox
-from functions.lifecycle.converge import Budget, claimed, converge
-from functions.lifecycle.documents import claiming, load, name_ref, port_ref, recording, toolbox_ref
+from functions.lifecycle import host_ports
+from functions.lifecycle.change import REQUEST_BUDGET, Answer, repeated
+from functions.lifecycle.converge import Errand, claimed, converge
+from functions.lifecycle.documents import claiming, load, name_ref, recording, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, Hold, write
-from functions.lifecycle.instances import REQUEST_BUDGET, owned
+from functions.lifecycle.instances import owned
 from functions.lifecycle.ports import Ports
-from shim import protocol
-from shim.protocol import messages
-
-# What the existing frontend sends where it does not care, and the shim's own.
-ANY_HOST_PORT = (0, protocol.PORT)
+from functions.lifecycle.replay import Replay, recall
+from functions.lifecycle.room import require_room
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +30,38 @@ class NewInstance:
     start: bool = True
 
 
-def deploy(ports: Ports, account: str, toolbox_id: str, new: NewInstance) -> Instance:
-    """Record the new instance with its name and host ports, and bring it up. Raises NameTaken, PortTaken."""
+def deploy(ports: Ports, account: str, toolbox_id: str, new: NewInstance, replay: Replay | None = None) -> Answer:
+    """Record the new instance and bring it up. Raises NameTaken, PortTaken, NoRoom, NotAllowedNow."""
     toolbox = owned(account, toolbox_id, load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0]))
     if toolbox.status in LEAVING:
         raise NotAllowedNow(f"toolbox {toolbox.name!r} is {toolbox.status}")
     until = ports.now() + REQUEST_BUDGET
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
+        known, expired = recall(ports, replay)
+        if known:
+            return repeated(ports, known, until)
+        if attempt == 0:
+            require_room(ports, toolbox, new.spec)
         instance = claimed(ports, _drafted(ports, toolbox, new))
         asked = event.requested(None, instance, "deploy", account, ports.now())
-        held = write(ports, instance, None, [*claiming(instance), recording(instance, asked)])
+        writes = [*claiming(instance), recording(instance, asked)]
+        writes += [replay.asked(instance, ports.now(), expired)] if replay else []
+        held = write(ports, instance, None, writes)
         if held:
-            return converge(ports, Hold(ports, held), toolbox, Budget(until, slow=False))
-        _refuse_taken(ports, toolbox.id, new)
+            return converge(ports, Hold(ports, held), toolbox, Errand(until, replay=replay))
+        if replay is None or not recall(ports, replay)[0]:
+            _refuse_taken(ports, toolbox.id, new)
     raise Contended("no free host port was found; ask again")
 
 
 def _drafted(ports: Ports, toolbox: Toolbox, new: NewInstance) -> Instance:
     now = ports.now()
-    chosen = _with_host_ports(ports, new.spec.ports)
     return Instance(
         id=ports.new_id(),
         toolbox_id=toolbox.id,
         account=toolbox.account,
         name=new.name,
-        spec=replace(new.spec, ports=chosen),
+        spec=replace(new.spec, ports=host_ports.drawn(ports, new.spec.ports)),
         desired=Desired(DesiredState.RUNNING if new.start else DesiredState.STOPPED),
         created_at=now,
         updated_at=now,
@@ -64,28 +69,9 @@ def _drafted(ports: Ports, toolbox: Toolbox, new: NewInstance) -> Instance:
     )
 
 
-def _with_host_ports(ports: Ports, asked: Iterable[messages.Port]) -> list[messages.Port]:
-    """Each port with a host port, drawn at random where none was asked for; none twice."""
-    asked = list(asked)
-    used = {(port.host_port, port.protocol) for port in asked}
-    chosen = []
-    for port in asked:
-        host_port = port.host_port
-        while host_port in ANY_HOST_PORT:
-            drawn = protocol.HOST_PORTS.start + int(ports.draw() * len(protocol.HOST_PORTS))
-            host_port = 0 if (drawn, port.protocol) in used else drawn
-        used.add((host_port, port.protocol))
-        chosen.append(replace(port, host_port=host_port))
-    return chosen
-
-
 def _refuse_taken(ports: Ports, toolbox_id: str, new: NewInstance) -> None:
     """The commit was refused: say by whose claim, or return where only a drawn port was taken."""
-    asked = [port for port in new.spec.ports if port.host_port not in ANY_HOST_PORT]
-    name, *held = ports.store.get([name_ref(toolbox_id, new.name), *(port_ref(toolbox_id, port) for port in asked)])
+    [name] = ports.store.get([name_ref(toolbox_id, new.name)])
     if name:
         raise NameTaken(f"an instance named {new.name!r} exists on this toolbox: {name.data['instance_id']}")
-    for port, claim in zip(asked, held, strict=True):
-        if claim:
-            holder = f"{claim.data['name']!r} ({claim.data['instance_id']})"
-            raise PortTaken(f"host port {port.host_port}/{port.protocol} is held by instance {holder}")
+    host_ports.refuse_taken(ports, toolbox_id, new.spec.ports)

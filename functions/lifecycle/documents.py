@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from functions.domain.event import Event
 from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox
-from functions.lifecycle.ports import Create, Document, Put, Ref, Snapshot, Version
+from functions.lifecycle.ports import Create, Document, Put, Ref, Snapshot, Version, Write
 from shim.protocol import messages
 
 TOOLBOXES = "account_tool_environments"
@@ -73,8 +73,16 @@ def claims(instance: Instance) -> list[Ref]:
     return [name_ref(instance.toolbox_id, instance.name), *ports]
 
 
-def claiming(instance: Instance) -> list[Create]:
-    return [Create(ref, {"instance_id": instance.id, "name": instance.name}) for ref in claims(instance)]
+def claim(ref: Ref, instance: Instance) -> Write:
+    return Create(ref, {"instance_id": instance.id, "name": instance.name})
+
+
+def claiming(instance: Instance) -> list[Write]:
+    return [claim(ref, instance) for ref in claims(instance)]
+
+
+def recording_toolbox(toolbox: Toolbox, event: Event) -> Put:
+    return Put(Ref(f"{TOOLBOXES}/{toolbox.id}/events", event.id), dump(event))
 
 
 def recording(instance: Instance, event: Event) -> Put:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functions.domain import lease
 from functions.domain.errors import Conflict, Contended, Unavailable
 from functions.domain.instance import Instance, derive_status
+from functions.domain.status import check_move
 from functions.lifecycle.documents import Loaded, dump, instance_ref, load
 from functions.lifecycle.ports import Create, Ports, Replace, Write
 
@@ -45,9 +46,9 @@ class Hold:
         self.stored = stored.value
         self.lease = stored.value.lease
 
-    def renew(self, instance: Instance) -> Instance:
-        """Save what is known so far under a lease of full length. Raises LeaseLost, Superseded."""
-        return self._commit(instance, lease.taken(self.lease.holder, self._ports.now()), ())
+    def renew(self, instance: Instance, writes: Sequence[Write] = ()) -> Instance:
+        """Save what is known so far, with `writes`, under a lease of full length. Raises LeaseLost, Superseded."""
+        return self._commit(instance, lease.taken(self.lease.holder, self._ports.now()), writes)
 
     def release(self, instance: Instance, writes: Sequence[Write] = ()) -> Instance:
         """Save and let go, with `writes` in the same commit. Raises LeaseLost, Superseded."""
@@ -55,6 +56,7 @@ class Hold:
 
     def _commit(self, instance: Instance, keep: lease.Lease | None, writes: Sequence[Write]) -> Instance:
         new = stamped(self._ports, replace(instance, lease=keep))
+        check_move(self.stored.status, new.status)
         for attempt in range(ATTEMPTS):
             try:
                 version = self._ports.store.commit([Replace(instance_ref(new.id), dump(new), self._version), *writes])
@@ -94,6 +96,8 @@ def write(
     ports: Ports, instance: Instance, base: Loaded[Instance] | None, writes: Sequence[Write]
 ) -> Loaded[Instance] | None:
     """Commit `instance` over `base` (None: it is new); None where somebody else was first. Raises Unavailable."""
+    if base:
+        check_move(base.value.status, instance.status)
     ref, document = instance_ref(instance.id), dump(instance)
     first: Write = Replace(ref, document, base.version) if base else Create(ref, document)
     try:

@@ -1,53 +1,27 @@
-"""What an account asks of its instances, and what they are."""
+"""An account's instances: found, listed, waited for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from functions.domain import event, lease
-from functions.domain.errors import Contended, NotAllowedNow, NotFound
-from functions.domain.instance import DesiredState, Instance, want, want_restart
+from functions.domain.errors import NotFound
+from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox
-from functions.lifecycle.converge import Budget, claimed, converge
-from functions.lifecycle.documents import (
-    INSTANCES,
-    Loaded,
-    instance_ref,
-    load,
-    name_ref,
-    recording,
-    toolbox_ref,
-)
-from functions.lifecycle.hold import ATTEMPTS, Hold, backoff, stamped, write
-from functions.lifecycle.ports import Ports, Query
+from functions.lifecycle.documents import INSTANCES, Loaded, instance_ref, load, name_ref, toolbox_ref
+from functions.lifecycle.ports import Document, Ports, Query
 from shim import protocol
 
-REQUEST_BUDGET = timedelta(seconds=25)
 WAIT_SECONDS = 0.25
 
-
-def start(ports: Ports, account: str, toolbox_id: str, key: str) -> Instance:
-    return _change(ports, account, toolbox_id, key, "start", lambda i: want(i, DesiredState.RUNNING))
-
-
-def stop(ports: Ports, account: str, toolbox_id: str, key: str) -> Instance:
-    return _change(ports, account, toolbox_id, key, "stop", lambda i: want(i, DesiredState.STOPPED))
-
-
-def restart(ports: Ports, account: str, toolbox_id: str, key: str) -> Instance:
-    return _change(ports, account, toolbox_id, key, "restart", want_restart)
-
-
-def delete(ports: Ports, account: str, toolbox_id: str, key: str) -> Instance:
-    return _change(ports, account, toolbox_id, key, "delete", lambda i: want(i, DesiredState.DELETED))
+After = tuple[object, str] | None
 
 
 def get(ports: Ports, account: str, toolbox_id: str, key: str) -> Instance:
     return find(ports, account, toolbox_id, key)[1].value
 
 
-def page(ports: Ports, account: str, toolbox_id: str, limit: int, after: tuple[object, str] | None) -> list[Instance]:
+def page(ports: Ports, account: str, toolbox_id: str, limit: int, after: After) -> list[Instance]:
     """The toolbox's instances, newest first, at most `limit`, those that follow `after` (created_at, id)."""
     owned(account, toolbox_id, load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0]))
     where = (("toolbox_id", "==", toolbox_id), ("deleted_at", "==", None))
@@ -55,7 +29,29 @@ def page(ports: Ports, account: str, toolbox_id: str, limit: int, after: tuple[o
     return [loaded.value for snapshot in found if (loaded := load(Instance, snapshot))]
 
 
-def find(ports: Ports, account: str, toolbox_id: str, key: str) -> tuple[Toolbox, Loaded[Instance]]:
+def history(
+    ports: Ports, account: str, toolbox_id: str, key: str, kind: str, limit: int, after: After
+) -> list[Document]:
+    """`events` or `post_mortems` of an instance, newest first, each with its `id`; also of a deleted one, by its id."""
+    _, found = find(ports, account, toolbox_id, key, deleted=True)
+    query = Query(f"{INSTANCES}/{found.value.id}/{kind}", order_by="time", descending=True, limit=limit, after=after)
+    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in ports.store.query(query)]
+
+
+def wait(
+    ports: Ports, account: str, toolbox_id: str, key: str, reached: Callable[[Instance], bool], until: datetime
+) -> tuple[Instance, bool]:
+    """The instance once `reached` holds of it, or as it stands at `until`, and whether it held."""
+    instance = get(ports, account, toolbox_id, key)
+    while not reached(instance) and ports.now() < until:
+        ports.pause(WAIT_SECONDS)
+        instance = get(ports, account, toolbox_id, instance.id)
+    return instance, reached(instance)
+
+
+def find(
+    ports: Ports, account: str, toolbox_id: str, key: str, *, deleted: bool = False
+) -> tuple[Toolbox, Loaded[Instance]]:
     """The toolbox and its instance by id or name. Raises NotFound, the same for what is not there or not theirs."""
     by_id = protocol.UUID.fullmatch(key) is not None
     second = instance_ref(key) if by_id else name_ref(toolbox_id, key)
@@ -66,7 +62,7 @@ def find(ports: Ports, account: str, toolbox_id: str, key: str) -> tuple[Toolbox
     instance = load(Instance, found)
     if instance is None or instance.value.toolbox_id != toolbox.id or instance.value.account != account:
         raise NotFound(f"toolbox {toolbox_id} has no instance {key!r}")
-    if instance.value.deleted_at:
+    if instance.value.deleted_at and not deleted:
         raise NotFound(f"toolbox {toolbox_id} has no instance {key!r}")
     return toolbox, instance
 
@@ -75,34 +71,3 @@ def owned(account: str, toolbox_id: str, toolbox: Loaded[Toolbox] | None) -> Too
     if toolbox is None or toolbox.value.account != account:
         raise NotFound(f"there is no toolbox {toolbox_id!r}")
     return toolbox.value
-
-
-def _change(
-    ports: Ports, account: str, toolbox_id: str, key: str, verb: str, ask: Callable[[Instance], Instance]
-) -> Instance:
-    """Write the intent, with the lease where it is free, and converge; else let the holder take it up."""
-    until = ports.now() + REQUEST_BUDGET
-    for attempt in range(ATTEMPTS):
-        toolbox, found = find(ports, account, toolbox_id, key)
-        if found.value.desired.state is DesiredState.DELETED and verb != "delete":
-            raise NotAllowedNow(f"instance {found.value.name!r} is being deleted")
-        free = lease.is_free(found.value.lease, ports.now())
-        asked = claimed(ports, ask(found.value)) if free else stamped(ports, ask(found.value))
-        request = event.requested(found.value, asked, verb, account, ports.now())
-        written = write(ports, asked, found, [recording(asked, request)])
-        if written and free:
-            return converge(ports, Hold(ports, written), toolbox, Budget(until, slow=False))
-        if written:
-            return _wait(ports, written.value, until)
-        backoff(ports, attempt)
-    raise Contended(f"instance {key!r} is being changed by others; ask again")
-
-
-def _wait(ports: Ports, asked: Instance, until: datetime) -> Instance:
-    """Another worker holds the lease and takes the intent up at its next save; watch it do so."""
-    current = asked
-    while not current.settled and ports.now() < until:
-        ports.pause(WAIT_SECONDS)
-        loaded = load(Instance, ports.store.get([instance_ref(asked.id)])[0])
-        current = loaded.value if loaded else current
-    return current

@@ -17,6 +17,7 @@ from shim.protocol import Route, messages
 Document = dict[str, Any]
 # What compare-and-set compares: Firestore's update_time, or the embedded store's revision. Opaque.
 Version = object
+NOTHING = messages.Nothing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,22 @@ class Shim(Protocol):
     """One toolbox's shim. Raises protocol.ContractError, errors.ToolboxUnreachable, errors.ShimIncompatible."""
 
     def command(
-        self, route: Route, *, start_by: datetime, name: str = "", body: object = messages.Nothing(), query: str = ""
+        self,
+        route: Route,
+        *,
+        start_by: datetime,
+        name: str = "",
+        body: object = NOTHING,
+        query: str = "",
+        within: float | None = None,
     ) -> Any:
-        """One command; the answer is the route's message. The shim begins nothing after `start_by`."""
+        """One command; the answer is the route's message.
+
+        The shim begins nothing after `start_by`; after `within` seconds of silence the outcome is unknown.
+        """
+
+    def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
+        """The engine's list and its ETag; None where the ETag still is `unless`."""
 
     def pull(
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]

@@ -1,8 +1,9 @@
-"""The scheduled pass: whatever is due goes to the queue. It is the retry of everything that was lost."""
+"""The scheduled pass: every toolbox is looked at, whatever is due goes to the queue. It retries all that was lost."""
 
 from __future__ import annotations
 
-from functions.lifecycle.documents import INSTANCES
+from functions.domain.toolbox import CONTACTED
+from functions.lifecycle.documents import INSTANCES, TOOLBOXES
 from functions.lifecycle.ports import Ports, Query, Task
 
 PAGE = 300
@@ -10,14 +11,22 @@ MAX_PAGES = 100
 
 
 def sweep(ports: Ports) -> int:
-    """Publish each instance that is due; the number of them. What is left over is due at the next sweep too."""
+    """Publish each instance that is due and each toolbox in use; how many. What is left over comes next time."""
+    due = Query(INSTANCES, (("due_at", "<=", ports.now()),), "due_at", limit=PAGE)
+    published = _publish(ports, "instance", due)
+    for status in sorted(CONTACTED):
+        published += _publish(ports, "toolbox", Query(TOOLBOXES, (("status", "==", status),), limit=PAGE))
+    return published
+
+
+def _publish(ports: Ports, kind: str, query: Query) -> int:
     published, after = 0, None
-    now = ports.now()
     for _ in range(MAX_PAGES):
-        found = ports.store.query(Query(INSTANCES, (("due_at", "<=", now),), "due_at", limit=PAGE, after=after))
+        found = ports.store.query(Query(query.collection, query.where, query.order_by, limit=PAGE, after=after))
         if found:
-            ports.queue.publish([Task("instance", snapshot.ref.id) for snapshot in found])
-            after = (found[-1].data["due_at"], found[-1].ref.id)
+            ports.queue.publish([Task(kind, snapshot.ref.id) for snapshot in found])
+            last = found[-1]
+            after = (last.data[query.order_by], last.ref.id) if query.order_by else (last.ref.id,)
         published += len(found)
         if len(found) < PAGE:
             break

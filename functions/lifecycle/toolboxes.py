@@ -6,16 +6,13 @@ from dataclasses import replace
 
 from functions.domain import lease
 from functions.domain.errors import Conflict, Contended, ToolboxUnavailable
-from functions.domain.toolbox import Toolbox, ToolboxStatus
+from functions.domain.toolbox import CONTACTED, Toolbox, ToolboxStatus
 from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, backoff
 from functions.lifecycle.instances import owned
 from functions.lifecycle.ports import Ports, Query, Replace
 from shim import protocol
 from shim.protocol import messages
-
-# Those whose shim may be asked: a word from it, or its silence, moves them between these two.
-CONTACTED = frozenset({ToolboxStatus.ACTIVE, ToolboxStatus.UNRESPONSIVE})
 
 
 def get(ports: Ports, account: str, toolbox_id: str) -> Toolbox:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from functions.domain.instance import Catalogue
 from functions.domain.spec import Mcp, ResourceLimits, Spec, memory_bytes, nano_cpus
-from functions.lifecycle.deploy import ANY_HOST_PORT, NewInstance
+from functions.lifecycle.deploy import NewInstance
+from functions.lifecycle.host_ports import ANY_HOST_PORT
+from functions.lifecycle.update import Changes
 from shim import protocol
 from shim.protocol import messages
 
@@ -137,6 +141,15 @@ class Configuration(Body):
     init: bool | None = None
 
 
+class Patch(Configuration):
+    """What is to change; a key that is left out stays."""
+
+    def changes(self) -> Changes:
+        given = {key: getattr(self, key) for key in self.model_fields_set}
+        ports = given.get("portMappings")
+        return Changes(lambda spec: _respecified(spec, given), None if ports is None else _ports(ports))
+
+
 class Override(Configuration):
     mcpTransport: Annotated[str, Field(max_length=64)] | None = None
     mcpEndpoint: HttpPath | None = None
@@ -180,23 +193,11 @@ class Deploy(Configuration):
         return [(what, key) for what, used in keys.items() for key in sorted(set(used)) if used.count(key) > 1]
 
     def wanted(self) -> NewInstance:
-        nested, configured = self.baseConfigOverrideJson or Override(), self._configured
-        health, limits = configured("healthCheck"), configured("resourceLimits") or Limits()
-        sent = self.baseConfigOverrideJson
-        spec = Spec(
-            image=configured("dockerImage"),
-            command=configured("command") or [],
-            environment=configured("environmentVariables") or {},
-            ports=[
-                messages.Port(p.containerPort, p.hostPort or 0, p.protocol) for p in configured("portMappings") or []
-            ],
-            volumes=[messages.Volume(v.name, v.path) for v in configured("volumes") or []],
-            limits=ResourceLimits(limits.memory, limits.cpu, limits.pids),
-            restart_policy=configured("restartPolicy") or "unless-stopped",
-            health_check=messages.HealthCheck(**health.model_dump()) if health else None,
-            mcp=self._mcp(),
-            init=configured("init") is not False,
-        )
+        nested, sent = self.baseConfigOverrideJson or Override(), self.baseConfigOverrideJson
+        configured = {key: self._configured(key) for key in Configuration.model_fields}
+        spec = _respecified(Spec(configured["dockerImage"], ports=_ports(configured["portMappings"] or [])), configured)
+        if spec.mcp is None and nested.mcpPort and nested.mcpEndpoint:
+            spec = replace(spec, mcp=Mcp(nested.mcpPort, nested.mcpEndpoint))
         catalogue = Catalogue(
             tool_catalog_id=self.toolCatalogId,
             base_config_override=sent.model_dump(exclude_unset=True) if sent else None,
@@ -206,10 +207,26 @@ class Deploy(Configuration):
         )
         return NewInstance(self.instanceNameOnToolbox, spec, catalogue, self.start)
 
-    def _mcp(self) -> Mcp | None:
-        asked, nested = self._configured("mcp"), self.baseConfigOverrideJson
-        if asked:
-            return Mcp(asked.port, asked.path)
-        if nested and nested.mcpPort and nested.mcpEndpoint:
-            return Mcp(nested.mcpPort, nested.mcpEndpoint)
-        return None
+
+def _ports(mappings: list[PortMapping]) -> list[messages.Port]:
+    return [messages.Port(p.containerPort, p.hostPort or 0, p.protocol) for p in mappings]
+
+
+# From each key of a body but the ports, which are chosen and claimed, to the spec's own field.
+_FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "dockerImage": ("image", str),
+    "command": ("command", list),
+    "environmentVariables": ("environment", dict),
+    "volumes": ("volumes", lambda given: [messages.Volume(v.name, v.path) for v in given]),
+    "resourceLimits": ("limits", lambda given: ResourceLimits(given.memory, given.cpu, given.pids)),
+    "restartPolicy": ("restart_policy", str),
+    "healthCheck": ("health_check", lambda given: messages.HealthCheck(**given.model_dump())),
+    "mcp": ("mcp", lambda given: Mcp(given.port, given.path)),
+    "init": ("init", bool),
+}
+
+
+def _respecified(spec: Spec, given: dict[str, Any]) -> Spec:
+    """`spec` with what is given in place of what stood there; a key that is null is as good as left out."""
+    changes = {field: read(given[key]) for key, (field, read) in _FIELDS.items() if given.get(key) is not None}
+    return replace(spec, **changes)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import Response, jsonify, request
@@ -16,13 +15,6 @@ from functions.web.requests import integer
 
 DEFAULT_LIMIT = 100
 LIMITS = range(1, 501)
-
-
-class Dated(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def created_at(self) -> datetime: ...
 
 
 def asked() -> tuple[int, tuple[object, str] | None]:
@@ -37,10 +29,11 @@ def asked() -> tuple[int, tuple[object, str] | None]:
         raise BadRequest("cursor is not one that this list has given") from None
 
 
-def answer(found: Sequence[Dated], records: list[dict[str, object]], limit: int) -> Response:
+def answer(records: list[dict[str, Any]], limit: int, last: tuple[datetime, str] | None) -> Response:
+    """`last`: time and id of the last record, where there may be more."""
     response = jsonify(records)
-    if len(found) == limit:
-        place = json.dumps([found[-1].created_at.isoformat(), found[-1].id]).encode()
+    if last:
+        place = json.dumps([last[0].isoformat(), last[1]]).encode()
         query = urlencode({"limit": limit, "cursor": base64.urlsafe_b64encode(place).decode()})
         response.headers["Link"] = f'<?{query}>; rel="next"'
     return response

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from functions.domain.instance import Instance, Reason
+from functions.domain.instance import Instance, McpSeen, Reason
 from functions.domain.spec import Spec, image_tag
 from functions.domain.toolbox import Toolbox
 
@@ -40,7 +40,7 @@ def toolbox_record(toolbox: Toolbox) -> Record:
 
 def instance_record(instance: Instance) -> Record:
     observed, container, catalogue = instance.observed, instance.observed.container, instance.catalogue
-    mcp, reason = instance.spec.mcp, observed.failure or observed.trouble
+    mcp, reason = instance.spec.mcp, instance.failure or observed.trouble
     seen_at = _time(observed.at)
     return {
         "id": instance.id,
@@ -50,7 +50,7 @@ def instance_record(instance: Instance) -> Record:
         "instance_name_on_toolbox": instance.name,
         "status_on_toolbox": instance.status,
         "status_reason": _reason(reason),
-        "instance_error_message": observed.failure.message if observed.failure else None,
+        "instance_error_message": instance.failure.message if instance.failure else None,
         "desired_state": instance.desired.state,
         "generation": instance.desired.generation,
         "observed_generation": observed.generation,
@@ -66,7 +66,7 @@ def instance_record(instance: Instance) -> Record:
         "container_name": container.name if container else None,
         "ports": [asdict(port) for port in instance.spec.ports],
         "health": container.health if container else None,
-        "mcp": None,
+        "mcp": _mcp(observed.mcp),
         "mcp_server_type": "mcp" if mcp else None,
         "mcp_transport_type": catalogue.mcp_transport or ("streamable-http" if mcp else None),
         "mcp_endpoint_path": catalogue.mcp_endpoint or (mcp.path if mcp else None),
@@ -78,6 +78,26 @@ def instance_record(instance: Instance) -> Record:
         "created_at": _time(instance.created_at),
         "updated_at": _time(instance.updated_at),
     }
+
+
+def event_record(document: Record) -> Record:
+    """`from` and `to` are statuses, None where the event is not about one."""
+    return {
+        "id": document["id"],
+        "time": _time(document["time"]),
+        "type": document["type"],
+        "actor": document["actor"],
+        "generation": document["generation"],
+        "from": document["before"],
+        "to": document["after"],
+        "detail": document["detail"],
+    }
+
+
+def post_mortem_record(document: Record) -> Record:
+    """`missing` names what could not be fetched."""
+    keys = ("id", "container_name", "generation", "cause", "container", "logs", "missing")
+    return {**{key: document[key] for key in keys}, "time": _time(document["time"])}
 
 
 def _health(toolbox: Toolbox) -> Record | None:
@@ -113,6 +133,16 @@ def _exit(instance: Instance) -> Record | None:
         "exit_code": container.exit_code,
         "oom_killed": container.oom_killed,
         "finished_at": container.finished_at,
+    }
+
+
+def _mcp(seen: McpSeen | None) -> Record | None:
+    if seen is None:
+        return None
+    return {
+        "tools_count": seen.tools_count,
+        "tools_hash": seen.tools_hash,
+        "checked_at": _time(seen.checked_at),
     }
 
 

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from flask import Flask, Response, jsonify, request
 
 from functions.domain.errors import BadRequest
 from functions.domain.instance import Instance
-from functions.lifecycle import deploy, instances, logs
+from functions.domain.status import Status
+from functions.lifecycle import change, deploy, instances, logs, update
+from functions.lifecycle.change import Answer, Asked
 from functions.lifecycle.ports import Ports
 from functions.web import bodies, paging
 from functions.web.app import create
 from functions.web.callers import Verify, account
-from functions.web.records import instance_record
+from functions.web.idempotency import replay
+from functions.web.records import event_record, instance_record, post_mortem_record
 from functions.web.requests import body, integer, toolbox_id
 from shim.protocol import MAX_LOG_LINES
 
 NAME = "toolbox-tools"
 DEFAULT_LOG_LINES = 100
+DEFAULT_WAIT_SECONDS, WAIT_SECONDS = 30, range(61)
 
-Change = Callable[[Ports, str, str, str], Instance]
-CHANGES: dict[str, Change] = {"start": instances.start, "stop": instances.stop, "restart": instances.restart}
+Change = Callable[[Ports, Asked], Answer]
+CHANGES: dict[str, Change] = {"start": change.start, "stop": change.stop, "restart": change.restart}
 
 
-def build(ports: Ports, verify: Verify) -> Flask:
+def build(ports: Ports, verify: Verify, fingerprint_key: bytes) -> Flask:
     app = create(NAME)
 
     @app.get("/<box>/tools")
@@ -34,32 +39,63 @@ def build(ports: Ports, verify: Verify) -> Flask:
         caller = account(verify)
         limit, after = paging.asked()
         found = instances.page(ports, caller, toolbox_id(box), limit, after)
-        return paging.answer(found, [instance_record(instance) for instance in found], limit)
+        last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
+        return paging.answer([instance_record(instance) for instance in found], limit, last)
 
     @app.post("/<box>/tools")
     def post(box: str) -> tuple[Response, int]:
         caller = account(verify)
-        instance = deploy.deploy(ports, caller, toolbox_id(box), body(bodies.Deploy).wanted())
-        return jsonify(instance_record(instance)), 201 if instance.settled else 202
+        again = replay(caller, fingerprint_key, lambda instance: (201, instance_record(instance)))
+        return _answer(deploy.deploy(ports, caller, toolbox_id(box), body(bodies.Deploy).wanted(), again), 201)
 
     @app.get("/<box>/tools/<key>")
     def get(box: str, key: str) -> Response:
         caller = account(verify)
         return jsonify(instance_record(instances.get(ports, caller, toolbox_id(box), _key(key))))
 
+    @app.patch("/<box>/tools/<key>")
+    def patch(box: str, key: str) -> tuple[Response, int]:
+        return changed(lambda _, asked: update.update(ports, asked, body(bodies.Patch).changes()), box, key)
+
     @app.delete("/<box>/tools/<key>")
     def delete(box: str, key: str) -> tuple[Response, int]:
-        return changed(instances.delete, box, key)
+        body(bodies.Body)
+        return changed(change.delete, box, key)
 
     @app.post("/<box>/tools/<key>/<any(start, stop, restart):verb>")
-    def change(box: str, key: str, verb: str) -> tuple[Response, int]:
+    def post_verb(box: str, key: str, verb: str) -> tuple[Response, int]:
+        body(bodies.Body)
         return changed(CHANGES[verb], box, key)
 
-    def changed(change: Change, box: str, key: str) -> tuple[Response, int]:
+    def changed(make: Change, box: str, key: str) -> tuple[Response, int]:
         caller = account(verify)
-        body(bodies.Body)
-        instance = change(ports, caller, toolbox_id(box), _key(key))
-        return jsonify(instance_record(instance)), 200 if instance.settled else 202
+        again = replay(caller, fingerprint_key, lambda instance: (200, instance_record(instance)))
+        return _answer(make(ports, Asked(caller, toolbox_id(box), _key(key), again)), 200)
+
+    @app.get("/<box>/tools/<key>/wait")
+    def wait(box: str, key: str) -> tuple[Response, int]:
+        caller = account(verify)
+        wanted, seconds = _status(), integer("timeout", DEFAULT_WAIT_SECONDS, WAIT_SECONDS)
+        until = ports.now() + timedelta(seconds=seconds)
+        instance, reached = instances.wait(
+            ports, caller, toolbox_id(box), _key(key), lambda instance: instance.status is wanted, until
+        )
+        return jsonify(instance_record(instance)), 200 if reached else 408
+
+    @app.get("/<box>/tools/<key>/events")
+    def events(box: str, key: str) -> Response:
+        return history("events", event_record, box, key)
+
+    @app.get("/<box>/tools/<key>/post-mortems")
+    def post_mortems(box: str, key: str) -> Response:
+        return history("post_mortems", post_mortem_record, box, key)
+
+    def history(kind: str, render: Callable[[dict[str, Any]], dict[str, Any]], box: str, key: str) -> Response:
+        caller = account(verify)
+        limit, after = paging.asked()
+        found = instances.history(ports, caller, toolbox_id(box), _key(key), kind, limit, after)
+        last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
+        return paging.answer([render(document) for document in found], limit, last)
 
     @app.get("/<box>/tools/<key>/logs")
     def read_logs(box: str, key: str) -> Response:
@@ -73,10 +109,25 @@ def build(ports: Ports, verify: Verify) -> Flask:
     return app
 
 
+def _answer(answer: Answer, final: int) -> tuple[Response, int]:
+    """A record, 202 while it is not yet as asked; or what the same request was answered with before."""
+    if isinstance(answer, Instance):
+        return jsonify(instance_record(answer)), final if answer.settled else 202
+    status, stored = answer
+    return jsonify(stored), status
+
+
 def _key(text: str) -> str:
     """An instance's id or name as it is stored; an id is the same in any case of its letters."""
     name = unicodedata.normalize("NFC", text)
     return name.lower() if len(name) == 36 and name.count("-") == 4 else name
+
+
+def _status() -> Status:
+    try:
+        return Status(request.args.get("status", ""))
+    except ValueError:
+        raise BadRequest(f"status must be one of {', '.join(Status)}") from None
 
 
 def _since() -> str | None:

@@ -23,7 +23,8 @@ def build(ports: Ports, verify: Verify) -> Flask:
         caller = account(verify)
         limit, after = paging.asked()
         found = toolboxes.page(ports, caller, limit, after)
-        return paging.answer(found, [toolbox_record(toolbox) for toolbox in found], limit)
+        last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
+        return paging.answer([toolbox_record(toolbox) for toolbox in found], limit, last)
 
     @app.get("/<key>")
     def get(key: str) -> Response:

@@ -9,7 +9,7 @@ from flask import Flask, Response, jsonify
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from functions.domain.errors import BadRequest
-from functions.lifecycle import converge, sweep
+from functions.lifecycle import converge, sweep, watch
 from functions.lifecycle.ports import Ports, Task
 from functions.web.app import create
 from functions.web.callers import Verify, service
@@ -29,7 +29,7 @@ class Push(BaseModel):
 class TaskData(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    kind: Literal["instance"]
+    kind: Literal["instance", "toolbox"]
     id: str
 
 
@@ -39,7 +39,11 @@ def build_converge(ports: Ports, verify: Verify, email: str) -> Flask:
     @app.post("/")
     def push() -> tuple[str, int]:
         service(verify, email)
-        converge.run(ports, _task(body(Push)))
+        task = _task(body(Push))
+        if task.kind == "toolbox":
+            watch.look(ports, task.id)
+        else:
+            converge.run(ports, task)
         return "", 204
 
     return app

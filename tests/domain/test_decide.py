@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from functions.domain.decide import decide
-from functions.domain.instance import Desired, DesiredState, Instance, Observed, Reason, Status, derive_status, want
-from functions.domain.spec import Spec
+from functions.domain.instance import Desired, DesiredState, Failure, Instance, Observed, Reason, derive_status, want
+from functions.domain.spec import Spec, engine_limits
+from functions.domain.status import Status
 from shim.protocol import messages
 
 ID = "22222222-2222-4222-8222-222222222222"
@@ -20,7 +21,7 @@ def container(state: str, started_at: str = "t1") -> messages.Container:
     return messages.Container(
         id="c" * 64, name=NAME, instance_id=ID, spec_generation=1, state=state, health=None, exit_code=0,
         oom_killed=False, error="", started_at=started_at, finished_at="", restart_count=0, image="nginx",
-        image_digest="", ports=[], environment_names=[], limits=messages.Limits(1, 1, 1), endpoint_id="",
+        image_digest="", ports=[], environment_names=[], limits=engine_limits(Spec("nginx")), endpoint_id="",
     )  # fmt: skip
 
 
@@ -32,8 +33,9 @@ def instance(state: DesiredState, observed: Observed, **desired: object) -> Inst
 
 
 SEEN_RUNNING, SEEN_EXITED = Observed(container("running")), Observed(container("exited"))
+DEATH = f"{'c' * 64} "
 GONE, NEVER_RAN = Observed(gone=True), Observed(container("created", ""))
-FAILED = Observed(container("created", ""), failure=Reason("start-failed", "no such file"), generation=1)
+FAILED = Observed(container("created", ""), failure=Failure(1, Reason("start-failed", "no such file")), generation=1)
 
 
 @pytest.mark.parametrize(
@@ -45,19 +47,29 @@ FAILED = Observed(container("created", ""), failure=Reason("start-failed", "no s
         (RUN, Observed(image_missing=True),
          f"pull nginx: the image is not on the toolbox\ncreate {NAME}: no container\nstart {NAME}: desired running"),
         (RUN, NEVER_RAN, f"start {NAME}: desired running, seen created"),
-        (RUN, SEEN_EXITED, f"start {NAME}: desired running, seen exited"),
+        (RUN, SEEN_EXITED, f"keep post-mortem of {NAME}: it has died\nstart {NAME}: desired running, seen exited"),
+        (RUN, replace(SEEN_EXITED, stopped=DEATH), f"start {NAME}: desired running, seen exited"),
+        (RUN, replace(SEEN_EXITED, kept=DEATH), f"start {NAME}: desired running, seen exited"),
         (RUN, SEEN_RUNNING, "nothing to do"),
         (STOP, SEEN_RUNNING, f"stop {NAME}: desired stopped, seen running"),
         (STOP, Observed(container("restarting")), f"stop {NAME}: desired stopped, seen restarting"),
         (STOP, SEEN_EXITED, "nothing to do"),
         (STOP, NEVER_RAN, "nothing to do"),
-        (DELETE, SEEN_RUNNING, f"stop {NAME}: desired deleted\nremove {NAME}: desired deleted"),
-        (DELETE, SEEN_EXITED, f"remove {NAME}: desired deleted"),
+        (DELETE, SEEN_RUNNING, f"stop {NAME}: desired deleted\nkeep post-mortem of {NAME}: before it is gone\n"
+         f"remove {NAME}: desired deleted"),
+        (DELETE, SEEN_EXITED, f"keep post-mortem of {NAME}: before it is gone\nremove {NAME}: desired deleted"),
+        (DELETE, replace(SEEN_EXITED, kept=DEATH), f"remove {NAME}: desired deleted"),
+        (DELETE, NEVER_RAN, f"remove {NAME}: desired deleted"),
         (DELETE, Observed(), f"remove {NAME}: desired deleted"),
         (DELETE, GONE, "nothing to do"),
-        (RUN, replace(SEEN_RUNNING, uncertain=True), f"inspect {NAME}: an earlier outcome is unknown"),
-        (DELETE, replace(GONE, uncertain=True), f"inspect {NAME}: an earlier outcome is unknown"),
-        (RUN, FAILED, "nothing to do"),
+        (RUN, replace(SEEN_RUNNING, uncertain=True), f"inspect {NAME}: something may have happened unseen"),
+        (DELETE, replace(GONE, uncertain=True), f"inspect {NAME}: something may have happened unseen"),
+        (RUN, FAILED, f"remove {NAME}: given up: start-failed"),
+        (RUN, replace(FAILED, container=None, gone=True), "nothing to do"),
+        (RUN, replace(FAILED, container=container("exited")), "nothing to do"),
+        (RUN, replace(FAILED, container=container("restarting"), kept=f"{'c' * 64} t1"),
+         f"stop {NAME}: given up: start-failed"),
+        (RUN, Observed(container("paused")), f"restart {NAME}: it was paused by hand"),
     ],
 )  # fmt: skip
 def test_the_plan_follows_from_desired_and_observed(state: DesiredState, observed: Observed, plan: str) -> None:
@@ -65,7 +77,7 @@ def test_the_plan_follows_from_desired_and_observed(state: DesiredState, observe
 
 
 def test_a_restart_is_wanted_only_while_the_container_runs_since_the_time_that_was_seen() -> None:
-    wanted = instance(RUN, SEEN_RUNNING, restart_of="t1")
+    wanted = instance(RUN, SEEN_RUNNING, fresh_from="t1")
     assert str(decide(wanted)) == f"restart {NAME}: a restart was asked for"
     restarted = replace(wanted, observed=Observed(container("running", "t2")))
     assert str(decide(restarted)) == "nothing to do"

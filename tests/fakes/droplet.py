@@ -41,17 +41,32 @@ class FakeDroplet:
     calls: list[str] = field(default_factory=list)
     reachable: bool = True
     before_command: Callable[[Route, str], None] | None = None
+    mcp: Callable[[messages.Request], messages.Response] | None = None
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
     # lifecycle.ports.Shims and Shim in one: every toolbox is this droplet.
     def of(self, toolbox: Toolbox) -> FakeDroplet:
         return self
 
-    def command(self, route: Route, *, start_by: datetime, name: str = "", body: Any = NOTHING, query: str = "") -> Any:
+    def command(
+        self,
+        route: Route,
+        *,
+        start_by: datetime,
+        name: str = "",
+        body: Any = NOTHING,
+        query: str = "",
+        within: float | None = None,
+    ) -> Any:
         self._arrive(route, name, start_by)
         answer = getattr(self, "_" + next(verb for verb, known in VERBS.items() if known is route))(name, body)
         self._leave(route)
         return answer
+
+    def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
+        status = self.command(protocol.STATUS, start_by=start_by)
+        etag = str(hash((status.engine_id, *status.containers)))
+        return (None if etag == unless else status), etag
 
     def pull(
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
@@ -152,9 +167,22 @@ class FakeDroplet:
         self._found(name)
         return messages.Logs([messages.LogLine("2026-01-01T00:00:00.000000001Z", "stdout", "ready")], truncated=False)
 
+    def _request(self, name: str, body: messages.Request) -> messages.Response:
+        if self._found(name).state != "running" or self.mcp is None:
+            raise protocol.NotAnswering("connection refused")
+        return self.mcp(body)
+
+    def _prune(self, _: str, body: messages.Prune) -> messages.Pruned:
+        used = {container.image for container in self.containers.values()} | set(body.keep)
+        removed = sorted(self.images - used)
+        self.images -= set(removed)
+        return messages.Pruned(removed, freed_bytes=0)
+
     def _status(self, _: str, __: Any) -> messages.Status:
         listed = [
-            messages.Listed(c.id, c.name, c.instance_id, c.spec_generation, c.state, c.health, c.endpoint_id)
+            messages.Listed(
+                c.id, c.name, c.instance_id, c.spec_generation, c.state, c.health, c.endpoint_id, c.limits.memory_bytes
+            )
             for c in self.containers.values()
         ]
         metrics = messages.Metrics("20.10.24", 12.5, messages.Memory(8, 1, 5, 3), messages.Disk("/", 100, 40, 60))
@@ -163,5 +191,6 @@ class FakeDroplet:
 
 VERBS = {
     "create": protocol.CREATE, "inspect": protocol.INSPECT, "start": protocol.START, "stop": protocol.STOP,
-    "restart": protocol.RESTART, "remove": protocol.REMOVE, "logs": protocol.LOGS, "status": protocol.STATUS,
+    "restart": protocol.RESTART, "request": protocol.REQUEST,
+    "prune": protocol.PRUNE, "remove": protocol.REMOVE, "logs": protocol.LOGS, "status": protocol.STATUS,
 }  # fmt: skip

@@ -14,10 +14,11 @@ from functions.domain.errors import Unavailable
 from functions.domain.instance import Catalogue, Instance
 from functions.domain.spec import Spec
 from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle import converge, sweep
-from functions.lifecycle.deploy import NewInstance
-from functions.lifecycle.documents import INSTANCES, dump, toolbox_ref
+from functions.lifecycle import change, converge, sweep, watch
+from functions.lifecycle.deploy import NewInstance, deploy
+from functions.lifecycle.documents import INSTANCES, dump, instance_ref, load, toolbox_ref
 from functions.lifecycle.ports import Create, Ports, Query, Task, Version, Write
+from functions.lifecycle.replay import Replay
 from shim.protocol import messages
 from tests.fakes.droplet import IMAGE, FakeDroplet
 
@@ -82,7 +83,10 @@ class World:
         """What Pub/Sub would push: each waiting task to the worker."""
         tasks, self.queue.tasks = self.queue.tasks, []
         for task in tasks:
-            converge.run(self.ports, task)
+            if task.kind == "toolbox":
+                watch.look(self.ports, task.id)
+            else:
+                converge.run(self.ports, task)
 
     def sweep(self, seconds: float = 60) -> None:
         """A minute passes, the scheduler calls, and what it published is delivered."""
@@ -98,6 +102,35 @@ class World:
         )  # fmt: skip
         self.store.commit([Create(toolbox_ref(toolbox.id), dump(toolbox))])
         return toolbox
+
+    def deploy(self, wanted: NewInstance | None = None, replay: Replay | None = None) -> Instance:
+        """Deployed as far as the request itself goes."""
+        answer = deploy(self.ports, ACCOUNT, TOOLBOX, wanted or new(), replay)
+        assert isinstance(answer, Instance)
+        return answer
+
+    def start(self, key: str) -> Instance:
+        return self._changed(change.start, key)
+
+    def stop(self, key: str) -> Instance:
+        return self._changed(change.stop, key)
+
+    def restart(self, key: str) -> Instance:
+        return self._changed(change.restart, key)
+
+    def delete(self, key: str) -> Instance:
+        return self._changed(change.delete, key)
+
+    def _changed(self, verb: Callable[[Ports, change.Asked], change.Answer], key: str) -> Instance:
+        answer = verb(self.ports, change.Asked(ACCOUNT, TOOLBOX, key))
+        assert isinstance(answer, Instance)
+        return answer
+
+    def stored(self, instance: Instance) -> Instance:
+        """The instance as its document has it, deleted or not."""
+        loaded = load(Instance, self.store.get([instance_ref(instance.id)])[0])
+        assert loaded
+        return loaded.value
 
     def documents(self, collection: str = INSTANCES) -> list[dict[str, object]]:
         return [snapshot.data for snapshot in self.store.query(Query(collection))]

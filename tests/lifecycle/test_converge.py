@@ -6,15 +6,14 @@ from collections.abc import Sequence
 import pytest
 
 from functions.domain.errors import Conflict, Unavailable
-from functions.domain.instance import DesiredState, Instance, Status
-from functions.lifecycle import instances
+from functions.domain.instance import DesiredState, Instance
+from functions.domain.status import Status
 from functions.lifecycle.converge import run
-from functions.lifecycle.deploy import deploy
 from functions.lifecycle.documents import instance_ref, load
 from functions.lifecycle.ports import Task, Write
 from shim import protocol
 from shim.protocol import Route
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import World, new
 
 
 def stored(world: World, instance: Instance) -> Instance:
@@ -24,18 +23,18 @@ def stored(world: World, instance: Instance) -> Instance:
 
 
 def test_a_change_of_mind_while_a_worker_holds_the_lease_is_taken_up_by_it(world: World) -> None:
-    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new())
+    instance = world.deploy(new())
 
     def change_of_mind(route: Route, name: str) -> None:
         if route is protocol.STOP:
             world.droplet.before_command = None
-            answer = instances.start(world.ports, ACCOUNT, TOOLBOX, instance.id)
+            answer = world.start(instance.id)
             assert not answer.settled  # It waited its whole budget, since the holder stands still meanwhile.
             world.time = started
 
     started = world.time
     world.droplet.before_command = change_of_mind
-    instances.stop(world.ports, ACCOUNT, TOOLBOX, instance.id)
+    world.stop(instance.id)
     final = stored(world, instance)
     assert (final.status, final.desired.state, final.settled) == (Status.RUNNING, DesiredState.RUNNING, True)
     assert world.droplet.running() == [instance.container_name]
@@ -47,11 +46,11 @@ def test_a_worker_that_died_is_followed_by_the_sweep_once_its_lease_and_the_grac
 
     world.droplet.before_command = die
     with pytest.raises(KeyboardInterrupt):
-        deploy(world.ports, ACCOUNT, TOOLBOX, new())
+        world.deploy(new())
     world.droplet.before_command = None
     [document] = world.documents()
     world.sweep(35)
-    assert world.droplet.calls == []
+    assert world.droplet.containers == {}
     world.sweep(10)
     assert world.droplet.running() == [f"tool-{document['id']}-g1"]
 
@@ -63,11 +62,11 @@ def test_a_worker_whose_lease_was_taken_over_begins_nothing_more(world: World) -
         if route is protocol.START:
             world.droplet.before_command = None
             world.sweep(45)
-            calls.extend(world.droplet.calls)
+            calls.extend(call for call in world.droplet.calls if "/tools/" in call)
 
     calls: list[str] = []
     world.droplet.before_command = sleep
-    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new())
+    instance = world.deploy(new())
     assert calls[-1].endswith("/start")
     # The command that was on its way was refused by its start-by time; the container was started once, by the other.
     assert world.droplet.containers[instance.container_name].endpoint_id.endswith("-2")
@@ -75,7 +74,7 @@ def test_a_worker_whose_lease_was_taken_over_begins_nothing_more(world: World) -
 
 
 def test_a_message_delivered_again_changes_nothing(world: World) -> None:
-    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new())
+    instance = world.deploy(new())
     calls = len(world.droplet.calls)
     for _ in range(3):
         run(world.ports, Task("instance", instance.id))
@@ -99,10 +98,10 @@ def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled(world: World,
         world.store.before_commit = lose
     if number == 1 and not done:
         with pytest.raises(Unavailable):
-            deploy(world.ports, ACCOUNT, TOOLBOX, new())
+            world.deploy(new())
         assert world.documents() == []
         return
-    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new())
+    instance = world.deploy(new())
     assert stored(world, instance).status is Status.RUNNING
     assert len(world.events(instance)) == 2
 
@@ -110,7 +109,7 @@ def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled(world: World,
 def test_a_queue_that_is_down_costs_time_and_nothing_else(world: World) -> None:
     world.queue.down = True
     world.droplet.registry["registry.test/other:2"] = None
-    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new(image="registry.test/other:2"))
+    instance = world.deploy(new(image="registry.test/other:2"))
     world.queue.down = False
     world.sweep()
     assert stored(world, instance).status is Status.RUNNING
@@ -120,10 +119,10 @@ def test_a_store_that_refuses_every_commit_says_so(world: World) -> None:
     def refuse(writes: Sequence[Write]) -> None:
         raise Conflict("refused")
 
-    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new())
+    instance = world.deploy(new())
     world.store.before_commit = refuse
     with pytest.raises(Unavailable):
-        instances.stop(world.ports, ACCOUNT, TOOLBOX, instance.id)
+        world.stop(instance.id)
     assert world.droplet.running() == [instance.container_name]
 
 
@@ -135,7 +134,7 @@ def test_progress_of_a_pull_is_shown_and_renews_the_lease(world: World) -> None:
             world.pass_time(6)
 
     world.droplet.registry["registry.test/other:2"] = protocol.RegistryUnreachable("cut")
-    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new(image="registry.test/other:2"))
+    instance = world.deploy(new(image="registry.test/other:2"))
     world.droplet.before_command = watch
 
     def watched(writes: Sequence[Write]) -> None:

@@ -3,8 +3,10 @@
 import pytest
 
 from functions.domain.errors import NameTaken, NotAllowedNow, NotFound, PortTaken
-from functions.domain.instance import DesiredState, Instance, Status
-from functions.lifecycle import instances
+from functions.domain.instance import DesiredState, Instance
+from functions.domain.status import Status
+from functions.lifecycle import change, instances
+from functions.lifecycle.change import Asked
 from functions.lifecycle.deploy import deploy
 from functions.lifecycle.documents import NAMES, PORT_CLAIMS
 from shim import protocol
@@ -15,7 +17,7 @@ OTHER_IMAGE = "registry.test/other:2"
 
 
 def deployed(world: World, name: str = "server", **options: object) -> Instance:
-    return deploy(world.ports, ACCOUNT, TOOLBOX, new(name, **options))  # type: ignore[arg-type]
+    return world.deploy(new(name, **options))  # type: ignore[arg-type]
 
 
 def test_a_deploy_runs_its_container_before_it_is_answered(world: World) -> None:
@@ -44,15 +46,15 @@ def test_an_image_that_does_not_exist_ends_in_error_install_with_the_registrys_r
     world.deliver()
     instance = instances.get(world.ports, ACCOUNT, TOOLBOX, asked.id)
     assert instance.status is Status.ERROR_INSTALL
-    assert instance.observed.failure
-    assert "manifest unknown" in instance.observed.failure.message
+    assert instance.failure
+    assert "manifest unknown" in instance.failure.message
     assert instance.due_at is None
 
 
 def test_what_failed_to_install_can_be_deleted_and_its_name_used_again(world: World) -> None:
     asked = deployed(world, image="registry.test/nothing:1", ports=(20_001,))
     world.deliver()
-    instances.delete(world.ports, ACCOUNT, TOOLBOX, asked.id)
+    world.delete(asked.id)
     assert deployed(world, ports=(20_001,)).status is Status.RUNNING
 
 
@@ -72,24 +74,24 @@ def test_a_registry_that_is_down_is_tried_again_until_it_answers(world: World) -
 def test_stop_start_and_restart_do_what_they_say(world: World) -> None:
     instance = deployed(world)
     first = world.droplet.containers[instance.container_name].started_at
-    assert instances.restart(world.ports, ACCOUNT, TOOLBOX, instance.id).status is Status.RUNNING
+    assert world.restart(instance.id).status is Status.RUNNING
     second = world.droplet.containers[instance.container_name].started_at
     assert first != second
-    assert instances.stop(world.ports, ACCOUNT, TOOLBOX, instance.id).status is Status.STOPPED
+    assert world.stop(instance.id).status is Status.STOPPED
     assert world.droplet.running() == []
-    assert instances.start(world.ports, ACCOUNT, TOOLBOX, instance.id).status is Status.RUNNING
+    assert world.start(instance.id).status is Status.RUNNING
     assert world.droplet.running() == [instance.container_name]
 
 
 def test_restarting_what_is_stopped_starts_it_once(world: World) -> None:
     instance = deployed(world, start=False)
-    assert instances.restart(world.ports, ACCOUNT, TOOLBOX, instance.id).status is Status.RUNNING
+    assert world.restart(instance.id).status is Status.RUNNING
     assert [call for call in world.droplet.calls if call.endswith("restart")] == []
 
 
 def test_a_deleted_instance_leaves_a_tombstone_and_frees_its_name_and_ports(world: World) -> None:
     instance = deployed(world, ports=(0, 20_005))
-    deleted = instances.delete(world.ports, ACCOUNT, TOOLBOX, instance.id)
+    deleted = world.delete(instance.id)
     assert deleted.deleted_at
     assert world.droplet.containers == {}
     assert world.documents(NAMES) == world.documents(PORT_CLAIMS) == []
@@ -103,7 +105,7 @@ def test_a_deleted_instance_leaves_a_tombstone_and_frees_its_name_and_ports(worl
 def test_an_instance_is_found_by_its_name_as_by_its_id(world: World) -> None:
     instance = deployed(world, "Context7 MCP Server-1750278276605")
     assert instances.get(world.ports, ACCOUNT, TOOLBOX, instance.name).id == instance.id
-    assert instances.stop(world.ports, ACCOUNT, TOOLBOX, instance.name).status is Status.STOPPED
+    assert world.stop(instance.name).status is Status.STOPPED
 
 
 def test_a_name_in_use_is_refused_and_nothing_is_written(world: World) -> None:
@@ -132,7 +134,7 @@ def test_a_toolbox_that_cannot_be_reached_keeps_the_wish_and_shows_what_was_last
     instance = deployed(world)
     seen_at = instance.observed.at
     world.droplet.reachable = False
-    stopped = instances.stop(world.ports, ACCOUNT, TOOLBOX, instance.id)
+    stopped = world.stop(instance.id)
     assert (stopped.status, stopped.settled) == (Status.STOPPING, False)
     assert stopped.desired.state is DesiredState.STOPPED
     assert (stopped.observed.reachable, stopped.observed.at) == (False, seen_at)
@@ -155,7 +157,7 @@ def test_an_unknown_outcome_is_looked_at_and_never_doubled(world: World, route: 
 def test_a_restart_whose_answer_was_lost_is_not_made_twice(world: World) -> None:
     instance = deployed(world)
     world.droplet.faults.append(Fault(protocol.OutcomeUnknown("timed out"), protocol.RESTART, after=True))
-    instances.restart(world.ports, ACCOUNT, TOOLBOX, instance.id)
+    world.restart(instance.id)
     started_at = world.droplet.containers[instance.container_name].started_at
     world.sweep()
     assert instances.get(world.ports, ACCOUNT, TOOLBOX, instance.id).settled
@@ -166,15 +168,17 @@ def test_a_container_that_cannot_start_is_an_error_with_the_engines_reason(world
     world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
     instance = deployed(world)
     assert (instance.status, instance.settled) == (Status.ERROR_INSTALL, True)
-    assert instance.observed.failure
-    assert instance.observed.failure.message == "exec: no such file"
+    assert instance.failure
+    assert instance.failure.message == "exec: no such file"
 
 
 def test_somebody_elses_toolbox_is_not_there(world: World) -> None:
     instance = deployed(world)
-    for act in (instances.get, instances.start, instances.stop, instances.restart, instances.delete):
+    for act in (change.start, change.stop, change.restart, change.delete):
         with pytest.raises(NotFound):
-            act(world.ports, "account-b", TOOLBOX, instance.id)
+            act(world.ports, Asked("account-b", TOOLBOX, instance.id))
+    with pytest.raises(NotFound):
+        instances.get(world.ports, "account-b", TOOLBOX, instance.id)
     with pytest.raises(NotFound):
         deploy(world.ports, "account-b", TOOLBOX, new("mine"))
     assert world.droplet.running() == [instance.container_name]
@@ -190,17 +194,17 @@ def test_an_instance_of_another_toolbox_of_the_same_account_is_not_in_this_one(w
 def test_what_is_being_deleted_can_only_be_deleted(world: World) -> None:
     instance = deployed(world)
     world.droplet.reachable = False
-    assert instances.delete(world.ports, ACCOUNT, TOOLBOX, instance.id).status is Status.DELETING
+    assert world.delete(instance.id).status is Status.DELETING
     with pytest.raises(NotAllowedNow):
-        instances.start(world.ports, ACCOUNT, TOOLBOX, instance.id)
+        world.start(instance.id)
     world.droplet.reachable = True
     world.pass_time(60)
-    assert instances.delete(world.ports, ACCOUNT, TOOLBOX, instance.id).deleted_at
+    assert world.delete(instance.id).deleted_at
 
 
 def test_every_change_and_what_came_of_it_is_in_the_events(world: World) -> None:
     instance = deployed(world)
-    instances.stop(world.ports, ACCOUNT, TOOLBOX, instance.id)
+    world.stop(instance.id)
     assert world.events(instance) == [
         ("deploy_requested", None, "pending_deploy"),
         ("status_changed", "pending_deploy", "running"),

@@ -46,7 +46,7 @@ def apps(world: World, issuer: Issuer) -> dict[str, Flask]:
     verify = TokenVerifier(issuer.settings)
     return {
         "toolboxes-user": toolboxes_user.build(world.ports, verify),
-        "toolbox-tools": toolbox_tools.build(world.ports, verify),
+        "toolbox-tools": toolbox_tools.build(world.ports, verify, b"secret"),
         "converge": workers.build_converge(world.ports, verify, SERVICE),
         "sweep": workers.build_sweep(world.ports, verify, SERVICE),
     }

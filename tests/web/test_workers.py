@@ -41,7 +41,8 @@ def test_a_message_without_a_task_is_refused(platform: Caller, data: str) -> Non
 def test_a_sweep_publishes_what_is_due(world: World, platform: Caller) -> None:
     world.droplet.reachable = False
     instance = deploy(world.ports, ACCOUNT, TOOLBOX, new())
-    assert platform("POST", "sweep", "/").json == {"published": 0}
-    world.pass_time(60)
     assert platform("POST", "sweep", "/").json == {"published": 1}
-    assert [task.id for task in world.queue.tasks] == [instance.id]
+    assert [task.id for task in world.queue.tasks] == [TOOLBOX]
+    world.pass_time(60)
+    assert platform("POST", "sweep", "/").json == {"published": 2}
+    assert [task.id for task in world.queue.tasks] == [TOOLBOX, instance.id, TOOLBOX]

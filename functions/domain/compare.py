@@ -1,0 +1,38 @@
+"""A droplet's list beside the documents that were read before it: what differs, and what nobody knows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from functions.domain.instance import Instance
+from shim.protocol import messages
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """`changed`: ids of instances to be looked at, since a list proves nothing. `strangers`: what none expects."""
+
+    changed: list[str]
+    strangers: list[messages.Listed]
+
+
+def compare(instances: Sequence[Instance], listed: Sequence[messages.Listed]) -> Differences:
+    by_name = {one.name: one for one in listed}
+    expected = {name for i in instances for name in (i.container_name, i.previous_name) if name}
+    changed = [i.id for i in instances if _differs(i, by_name.get(i.container_name))]
+    return Differences(changed, [one for one in listed if one.name not in expected])
+
+
+def _differs(instance: Instance, listed: messages.Listed | None) -> bool:
+    if not instance.settled:
+        return False  # Somebody is at it, or it is due.
+    seen = instance.observed.container
+    if listed is None or seen is None:
+        return (listed is None) is not (seen is None)
+    return (listed.id, listed.state, listed.health, listed.endpoint_id) != (
+        seen.id,
+        seen.state,
+        seen.health,
+        seen.endpoint_id,
+    )

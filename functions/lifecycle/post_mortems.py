@@ -1,0 +1,60 @@
+"""What is left of a container that died or is about to be removed: its last lines and its last inspect."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from functions.domain.errors import ToolboxesError
+from functions.domain.instance import Instance
+from functions.domain.plan import KeepPostMortem
+from functions.lifecycle.documents import INSTANCES
+from functions.lifecycle.ports import Document, Put, Ref, Shim
+from shim import protocol
+from shim.protocol import messages
+
+LINES = 200
+MAX_LOG_BYTES = 256_000
+WITHIN = timedelta(seconds=10)
+KEPT_FOR = timedelta(days=30)
+
+
+def keep(step: KeepPostMortem, shim: Shim, instance: Instance, start_by: datetime, now: Callable[[], datetime]) -> Put:
+    """The document to be written with the next commit. What could not be fetched is named in it, never made up."""
+    missing: list[str] = []
+    lines: list[str] = []
+    try:
+        logs = shim.command(
+            protocol.LOGS, name=step.container, query=f"tail={LINES}", start_by=start_by, within=WITHIN.total_seconds()
+        )
+        assert isinstance(logs, messages.Logs)
+        lines = _bounded([f"{line.time} {line.stream} {line.text}" for line in logs.lines])
+    except (protocol.ContractError, ToolboxesError) as error:
+        missing.append(f"logs: {error}")
+    observed = instance.observed
+    seen = observed.previous if step.container == instance.previous_name else observed.container
+    document: Document = {
+        "container_name": step.container,
+        "generation": instance.desired.generation,
+        "cause": step.cause,
+        "time": now(),
+        "container": asdict(seen) if seen else None,
+        "logs": lines,
+        "missing": missing,
+        "expire_at": now() + KEPT_FOR,
+    }
+    mark = hashlib.sha256(step.death.encode()).hexdigest()[:20]
+    return Put(Ref(f"{INSTANCES}/{instance.id}/post_mortems", mark), document)
+
+
+def _bounded(lines: list[str]) -> list[str]:
+    """The newest lines that a document has room for."""
+    taken, size = [], 0
+    for line in reversed(lines):
+        size += len(line.encode())
+        if size > MAX_LOG_BYTES:
+            break
+        taken.append(line)
+    return taken[::-1]

@@ -1,0 +1,81 @@
+"""Idempotency-Key: a request that is sent again is answered again, and not done again.
+
+`requests/{hash(account, key)}` is created in the commit that records the intent, and takes the final answer in the
+commit that settles it. A first attempt that died in between is found by what it wanted: its instance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions.domain.errors import KeyReused
+from functions.domain.instance import Instance
+from functions.lifecycle.ports import Create, Document, Ports, Put, Ref, Replace, Snapshot, Write
+
+REQUESTS = "requests"
+KEPT_FOR = timedelta(hours=24)
+
+Render = Callable[[Instance], tuple[int, dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An earlier attempt. `answer` is (status, body) where it was final; else `instance_id` tells where it stands."""
+
+    instance_id: str
+    answer: tuple[int, dict[str, Any]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """One request's key. `fingerprint` is an HMAC of method, path and body; `render` makes the final answer."""
+
+    account: str
+    key: str
+    fingerprint: str
+    render: Render
+
+    @property
+    def ref(self) -> Ref:
+        return Ref(REQUESTS, hashlib.sha256(f"{self.account}\n{self.key}".encode()).hexdigest())
+
+    def known(self, snapshot: Snapshot | None, now: datetime) -> Known | None:
+        """What is on record of this key, None where it is new or has expired. Raises KeyReused."""
+        if snapshot is None or snapshot.data["expire_at"] <= now:
+            return None
+        if snapshot.data["fingerprint"] != self.fingerprint:
+            raise KeyReused("this Idempotency-Key was sent with another request before")
+        answer = snapshot.data["answer"]
+        return Known(snapshot.data["instance_id"], (answer["status"], answer["body"]) if answer else None)
+
+    def asked(self, instance: Instance, now: datetime, expired: Snapshot | None) -> Write:
+        """To be written with the intent; refused where another attempt was first."""
+        document = self._document(instance.id, now, None)
+        return Replace(self.ref, document, expired.version) if expired else Create(self.ref, document)
+
+    def answered(self, instance: Instance) -> Write:
+        """To be written with what settles it."""
+        status, body = self.render(instance)
+        return Put(self.ref, self._document(instance.id, instance.updated_at, {"status": status, "body": body}))
+
+    def _document(self, instance_id: str, now: datetime, answer: Document | None) -> Document:
+        return {
+            "account": self.account,
+            "fingerprint": self.fingerprint,
+            "instance_id": instance_id,
+            "answer": answer,
+            "created_at": now,
+            "expire_at": now + KEPT_FOR,
+        }
+
+
+def recall(ports: Ports, replay: Replay | None) -> tuple[Known | None, Snapshot | None]:
+    """What is known of the key, and the record that an expired one left behind."""
+    if replay is None:
+        return None, None
+    [snapshot] = ports.store.get([replay.ref])
+    return replay.known(snapshot, ports.now()), snapshot

@@ -1,0 +1,42 @@
+"""Another spec for an instance: the keys that are sent replace what stood there, the rest stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from functions.domain.errors import Contended, NotAllowedNow
+from functions.domain.instance import Instance, want_spec
+from functions.domain.spec import Spec
+from functions.lifecycle import host_ports
+from functions.lifecycle.change import Answer, Asked, change
+from functions.lifecycle.instances import find
+from functions.lifecycle.ports import Ports
+from shim.protocol import messages
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """`respec` makes the new spec of the old one; `ports`, where sent, may hold 0 or 30000: to be chosen."""
+
+    respec: Callable[[Spec], Spec]
+    ports: Sequence[messages.Port] | None = None
+
+
+def update(ports: Ports, asked: Asked, changes: Changes) -> Answer:
+    """Raises PortTaken where a host port that was asked for is another instance's, NotAllowedNow during an update."""
+
+    def ask(instance: Instance) -> Instance:
+        if instance.replacing:
+            raise NotAllowedNow(f"instance {instance.name!r} is being updated; wait until that has ended")
+        spec = changes.respec(instance.spec)
+        if changes.ports is not None:
+            spec = replace(spec, ports=host_ports.drawn(ports, changes.ports, instance.spec.ports))
+        return want_spec(instance, spec)
+
+    try:
+        return change(ports, asked, "update", ask, host_ports.newly_claimed)
+    except Contended:
+        _, found = find(ports, asked.account, asked.toolbox_id, asked.key)
+        host_ports.refuse_taken(ports, found.value.toolbox_id, changes.ports or [], but=found.value.id)
+        raise

@@ -1,0 +1,27 @@
+"""`Idempotency-Key`, bound to account, method, path and an HMAC of the body: the body may hold secrets.
+
+https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+
+from flask import request
+
+from functions.domain.errors import BadRequest
+from functions.lifecycle.replay import Render, Replay
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def replay(account: str, secret: bytes, render: Render) -> Replay | None:
+    """What the request's key asks for, None where it has none. Raises BadRequest."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise BadRequest("an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
+    told = f"{request.method}\n{request.path}\n".encode() + request.get_data(cache=True)
+    return Replay(account, key, hmac.digest(secret, told, "sha256").hex(), render)
