@@ -215,7 +215,10 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One line of the engine's list: what can be told of a container without inspecting it."""
+    """One line of the engine's list: what can be told of a container without inspecting it.
+
+    `memory_bytes` is the limit that it was created with.
+    """
 
     id: str
     name: str
@@ -224,6 +227,7 @@ class Listed:
     state: str
     health: str | None
     endpoint_id: str
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
