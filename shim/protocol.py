@@ -198,7 +198,10 @@ class Route:
         return self.path.replace("{name}", quote(name, safe="")) + (f"?{query}" if query else "")
 
 
-_ANY = (Refused, Unauthenticated, ClockSkew, TokenStale, Incompatible, BodyTooLarge, EngineUnavailable, OutcomeUnknown)
+_ANY = (
+    Refused, Unauthenticated, ClockSkew, TokenStale, Incompatible, BodyTooLarge, Transient, EngineUnavailable,
+    OutcomeUnknown,
+)  # fmt: skip
 _ON_ONE = (*_ANY, NoSuchContainer)
 
 HEALTH = Route("GET", "/health", messages.Nothing, messages.Health)
@@ -211,20 +214,20 @@ CREATE = Route(
     (*_ANY, NoSuchImage, OlderSpec, NameTaken, WrongPlatform, DiskFull),
 )
 INSPECT = Route("GET", "/tools/{name}", messages.Nothing, messages.Acted, _ON_ONE)
-REMOVE = Route("DELETE", "/tools/{name}", messages.Nothing, messages.Acted, _ANY)
+REMOVE = Route("DELETE", "/tools/{name}", messages.Nothing, messages.Acted, _ON_ONE)
 START = Route(
     "POST", "/tools/{name}/start", messages.Nothing, messages.Acted, (*_ON_ONE, StartFailed, PortTaken, DiskFull)
 )
 STOP = Route("POST", "/tools/{name}/stop", messages.Stop, messages.Acted, _ON_ONE)
-RESTART = Route("POST", "/tools/{name}/restart", messages.Restart, messages.Acted, (*_ON_ONE, StartFailed, PortTaken))
-LOGS = Route("GET", "/tools/{name}/logs", messages.Nothing, messages.Logs, _ON_ONE, ("tail", "since"))
-REQUEST = Route(
-    "POST", "/tools/{name}/request", messages.Request, messages.Response, (*_ON_ONE, NotAnswering)
+RESTART = Route(
+    "POST", "/tools/{name}/restart", messages.Restart, messages.Acted, (*_ON_ONE, StartFailed, PortTaken, DiskFull)
 )
+LOGS = Route("GET", "/tools/{name}/logs", messages.Nothing, messages.Logs, _ON_ONE, ("tail", "since"))
+REQUEST = Route("POST", "/tools/{name}/request", messages.Request, messages.Response, (*_ON_ONE, NotAnswering))
 PRUNE = Route("POST", "/images/prune", messages.Prune, messages.Pruned, _ANY)
 PULL = Route(
     "POST", "/images/pull", messages.Pull, messages.PullLine,
-    (*_ANY, ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable, DiskFull),
+    (*_ANY, NoSuchImage, ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable, DiskFull),
 )  # fmt: skip
 
 ROUTES = (HEALTH, STATUS, CREATE, INSPECT, REMOVE, START, STOP, RESTART, LOGS, PULL)

@@ -124,7 +124,7 @@ class Verifier:
             key = self._keys.get(jwt.get_unverified_header(token).get("kid", ""))
             if key is None:
                 raise protocol.Unauthenticated("the token's kid names no key of this shim")
-            options: Any = {"strict_aud": True, "verify_exp": False, "verify_iat": False}
+            options: Any = {"verify_exp": False, "verify_iat": False}
             claims = jwt.decode(token, key, [ALGORITHM], options, audience=self._audience, issuer=ISSUER)
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise protocol.Unauthenticated(f"the token is not valid: {error}") from None

@@ -40,13 +40,13 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """For single statements, each of which sees one committed state. Raises errors.Unavailable."""
         if not self._turn.acquire(timeout=BUSY_SECONDS):
-            raise errors.Unavailable(f"The store was busy for {BUSY_SECONDS:g} s.")
+            raise errors.Unavailable(f"The database on this machine was busy for {BUSY_SECONDS:g} s.")
         try:
             yield self._opened()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _NOT_NOW:
                 raise
-            raise errors.Unavailable(f"The store on this machine did not answer: {error}.") from error
+            raise errors.Unavailable(f"The database on this machine did not answer: {error}.") from error
         finally:
             self._turn.release()
 
@@ -68,9 +68,13 @@ class Database:
             connection = sqlite3.connect(
                 self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            _switch_to_wal(connection)
-            for statement in self._schema:
-                connection.execute(statement)
+            try:
+                _switch_to_wal(connection)
+                for statement in self._schema:
+                    connection.execute(statement)
+            except sqlite3.Error:
+                connection.close()
+                raise
             self._connection = connection
         return self._connection
 
@@ -84,6 +88,5 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                connection.close()
                 raise
             time.sleep(0.01)

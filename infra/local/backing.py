@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.processes import Program
+from infra.local.processes import BIN, Program
 from infra.local.world import World
 
 TOPIC = "converge"
@@ -39,7 +39,7 @@ class Backing:
         found = []
         if self.firestore_jar:
             # Its last act is to write its data out.
-            keeper = ["python", "-m", "infra.local.firestore", str(self.firestore_jar)]
+            keeper = [str(BIN / "python"), "-m", "infra.local.firestore", str(self.firestore_jar)]
             found.append(Program("firestore", keeper, {"TOOLBOXES_WORLD": of.name}, stop_seconds=40))
         if self.pubsub_jar:
             address = ["--host=127.0.0.1", f"--port={of.pubsub_port}"]

@@ -52,7 +52,8 @@ class Droplet:
         """Makes it and starts its first boot, at which cloud-init runs `user_data`."""
         self.write_user_data(user_data)
         engine.docker(
-            "run", "--detach", "--name", self.name, "--hostname", self.name, "--label", f"{WORLD_LABEL}={self.world.name}",
+            "run", "--detach", "--name", self.name, "--hostname", self.name,
+            "--label", f"{WORLD_LABEL}={self.world.name}",
             "--network", world.NETWORK_NAME, "--ip", str(self.address),
             *_rights(),
             "--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/var/lib/docker",
@@ -87,7 +88,7 @@ class Droplet:
             engine.docker("rm", "--force", "--volumes", self.name)
 
     def run(self, *command: str, seconds: float = 60) -> str:
-        """Runs a command on it as root and returns its output. Raises EngineError where it fails."""
+        """Runs a command on it as root and returns its output. Raises command.Failed."""
         return engine.docker("exec", self.name, *command, seconds=seconds)
 
 
@@ -103,7 +104,8 @@ def _rights() -> list[str]:
 
     Not --privileged: the engine refuses that where this machine itself lacks a capability.
     """
-    held = int(next(line.split()[1] for line in Path("/proc/self/status").open() if line.startswith("CapBnd")), 16)
+    status = Path("/proc/self/status").read_text().splitlines()
+    held = int(next(line.split()[1] for line in status if line.startswith("CapBnd")), 16)
     rights = [f"--cap-add={name}" for bit, name in enumerate(CAPABILITIES) if held >> bit & 1]
     for open_door in ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"):
         rights.append(f"--security-opt={open_door}")

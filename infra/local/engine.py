@@ -7,10 +7,10 @@ neither needed nor touched.
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
+from typing import Any, Literal
 
-from infra.local import world
+from infra.local import command, world
 from infra.local.processes import Program
 
 SOCKET = world.RUN / "docker.sock"
@@ -21,13 +21,9 @@ CLIENT = "/usr/bin/docker"
 """Debian's, of the engine's own age. Another that comes earlier on PATH may build in another way."""
 
 
-class EngineError(Exception):
-    """A docker command failed; says the command and what it wrote to standard error."""
-
-
 def program() -> Program:
     """The engine as a process to supervise."""
-    command = [
+    words = [
         "/usr/sbin/dockerd",
         f"--host=unix://{SOCKET}",
         f"--pidfile={PIDFILE}",
@@ -38,35 +34,31 @@ def program() -> Program:
         "--exec-opt=native.cgroupdriver=cgroupfs",
         "--log-level=warn",
     ]
-    return Program("engine", command, stop_seconds=30)
+    return Program("engine", words, stop_seconds=30)
 
 
-def docker(*arguments: str | Path, stdin: bytes | None = None, seconds: float = 600) -> str:
-    """Runs one docker command at our engine and returns what it printed. Raises EngineError."""
-    command = [CLIENT, f"--host=unix://{SOCKET}", *map(str, arguments)]
+def docker(*arguments: str | Path, seconds: float = 600) -> str:
+    """Runs one docker command at our engine and returns what it printed. Raises command.Failed."""
     # BuildKit needs a plugin that Debian 12 does not package.
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(world.STATE), "DOCKER_BUILDKIT": "0"}
-    done = subprocess.run(command, input=stdin, capture_output=True, timeout=seconds, env=environment)
-    if done.returncode:
-        tail = (done.stderr or done.stdout).decode(errors="replace").strip()[-2000:]
-        raise EngineError(f"docker {' '.join(map(str, arguments[:3]))}: {tail}")
-    return done.stdout.decode(errors="replace").strip()
+    return command.run([CLIENT, f"--host=unix://{SOCKET}", *arguments], seconds=seconds, environment=environment)
 
 
-def inspect(kind: str, name: str) -> dict[str, object] | None:
-    """What the engine knows of a container, image or network; None where it has no such thing."""
+def inspect(kind: Literal["container", "image", "network"], name: str) -> dict[str, Any] | None:
+    """What the engine knows of it; None where it has no such thing."""
     try:
-        return json.loads(docker(kind, "inspect", name))[0]
-    except EngineError as error:
+        found: list[dict[str, Any]] = json.loads(docker(kind, "inspect", name))
+    except command.Failed as error:
         if "no such" in str(error).lower():
             return None
         raise
+    return found[0]
 
 
 def answers() -> bool:
     try:
         docker("version", "--format", "{{.Server.Version}}", seconds=10)
-    except (EngineError, subprocess.TimeoutExpired):
+    except command.Failed:
         return False
     return True
 
@@ -75,6 +67,13 @@ def ensure_network() -> None:
     """The droplets' network, with this machine at its gateway address."""
     if inspect("network", world.NETWORK_NAME) is None:
         docker(
-            "network", "create", "--subnet", str(world.NETWORK), "--gateway", str(world.NETWORK_GATEWAY),
-            "--opt", f"com.docker.network.bridge.name={BRIDGE}", world.NETWORK_NAME,
+            "network",
+            "create",
+            "--subnet",
+            str(world.NETWORK),
+            "--gateway",
+            str(world.NETWORK_GATEWAY),
+            "--opt",
+            f"com.docker.network.bridge.name={BRIDGE}",
+            world.NETWORK_NAME,
         )

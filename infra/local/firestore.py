@@ -76,7 +76,7 @@ def keep(jar: Path, of: World) -> None:
     address = ["--host=127.0.0.1", f"--port={of.firestore_port}"]
     command = ["java", "-Duser.language=en", "-cp", str(jar), main_class, "start", *address, *imported]
     # Should this process be killed, the emulator must not live on with nobody to export its data.
-    process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command])
+    process = subprocess.Popen(["/usr/bin/setpriv", "--pdeathsig", "KILL", *command])  # noqa: S603  # our own words
     try:
         wait_until(lambda: process.poll() is not None or emulator.answers(), 120, "the Firestore emulator")
         while process.poll() is None:

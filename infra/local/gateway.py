@@ -25,7 +25,9 @@ def program(of: World) -> Program:
 
 def _config(of: World) -> str:
     folder = FileSystemLoader(world.CHECKOUT / "infra/local")
-    template = Environment(loader=folder, undefined=StrictUndefined).get_template("gateway.conf.j2")
+    # Not HTML: nothing is to be escaped.
+    environment = Environment(loader=folder, undefined=StrictUndefined, autoescape=False)  # noqa: S701
+    template = environment.get_template("gateway.conf.j2")
     return template.render(
         world=of,
         directory=of.directory / "gateway",

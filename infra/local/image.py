@@ -79,6 +79,15 @@ class Image:
         dockerfile = context / next(name for name in self._files() if name.endswith("Dockerfile"))
         label = f"{INPUTS_LABEL}={inputs}"
         # Debian's archive is reached by the machine's own way out; a build's network may have no name service.
-        options = ["--network", "host", "--label", label, "--tag", self.reference, "--file", dockerfile]
+        options: list[str | Path] = [
+            "--network",
+            "host",
+            "--label",
+            label,
+            "--tag",
+            self.reference,
+            "--file",
+            dockerfile,
+        ]
         engine.docker("build", *options, context)
         shutil.rmtree(context)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
 
-from infra.local import engine, world
+from infra.local import command, engine, world
 from infra.local.image import Image
 from infra.local.processes import BIN
 
@@ -25,19 +24,21 @@ def _shim_packages(context: Path) -> None:
     """The shim's requirements, for Debian bookworm's Python and C library, whatever this machine's are."""
     machine = platform.machine()
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in (36, 34, 28, 17)] + [f"manylinux2014_{machine}"]
-    target = ["--python-version", "3.11", "--only-binary", ":all:", "--target", context / "packages", "--no-compile"]
+    target: list[str | Path] = [
+        "--python-version",
+        "3.11",
+        "--only-binary",
+        ":all:",
+        "--target",
+        context / "packages",
+        "--no-compile",
+    ]
     target += [word for name in platforms for word in ("--platform", name)]
-    _run([BIN / "pip", "install", "--quiet", "-r", context / "shim/requirements.txt", *target])
+    command.run([BIN / "pip", "install", "--quiet", "-r", context / "shim/requirements.txt", *target])
 
 
 def _node_modules(context: Path) -> None:
-    _run([BIN / "npm", "install", "--omit=dev", "--no-package-lock", "--prefix", context])
-
-
-def _run(command: list[str | Path]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command[:3]))}: {done.stderr.strip()[-2000:]}")
+    command.run([BIN / "npm", "install", "--omit=dev", "--no-package-lock", "--prefix", context])
 
 
 def _mcp_version() -> str:
@@ -45,9 +46,13 @@ def _mcp_version() -> str:
     return str(package["dependencies"][MCP_PACKAGE])
 
 
-DROPLET = Image("toolboxes-droplet", "bookworm", "infra/local/images/droplet", ("Dockerfile", "daemon.json", "cloud.cfg"))
+DROPLET = Image(
+    "toolboxes-droplet", "bookworm", "infra/local/images/droplet", ("Dockerfile", "daemon.json", "cloud.cfg")
+)
 SHIM = Image("toolboxes-shim", "local", ".", ("shim", "shim/Dockerfile", "shim/requirements.txt"), _shim_packages)
-MCP = Image("mcp-server-everything", _mcp_version(), f"infra/local/{MCP_SERVER}", ("Dockerfile", "package.json"), _node_modules)
+MCP = Image(
+    "mcp-server-everything", _mcp_version(), f"infra/local/{MCP_SERVER}", ("Dockerfile", "package.json"), _node_modules
+)
 
 
 def ensure_base() -> None:
@@ -85,6 +90,6 @@ def _make_base() -> None:
     options.append('--customize-hook=rm "$1"/var/cache/apt/*.bin')
     archive = world.STATE / "build" / "bookworm.tar"
     archive.parent.mkdir(parents=True, exist_ok=True)
-    _run(["mmdebstrap", "--variant=minbase", *options, "bookworm", archive])
+    command.run(["mmdebstrap", "--variant=minbase", *options, "bookworm", archive])
     engine.docker("import", "--change", 'CMD ["bash"]', archive, BASE)
     archive.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,8 +18,7 @@ def up() -> None:
     """Engine, network, registry and images, each only where it is not as it should be."""
     with _alone():
         with step("starting the Docker Engine"):
-            PROCESSES.apply([engine.program(), registry.program()])
-            _wait_for_engine()
+            start_engine()
         with step("starting the registry"):
             engine.ensure_network()
             PROCESSES.start("registry")
@@ -29,18 +29,26 @@ def up() -> None:
             images.ensure_all()
 
 
+def start_engine() -> None:
+    """Nothing where it runs as it should. Raises TimeoutError, with the engine's last words."""
+    PROCESSES.apply([engine.program(), registry.program()])
+    try:
+        wait_until(engine.answers, 60, "the Docker Engine")
+    except TimeoutError:
+        print(PROCESSES.last_lines("engine"))
+        raise
+
+
 def down() -> None:
     """Ends engine and registry, and with them what still runs there."""
     with _alone():
         PROCESSES.stop()
 
 
-def _wait_for_engine() -> None:
-    try:
-        wait_until(engine.answers, 60, "the Docker Engine")
-    except TimeoutError:
-        print(PROCESSES.last_lines("engine"))
-        raise
+def wipe() -> None:
+    """Removes images, caches and this project's Python packages, once nothing runs."""
+    for path in world.STATE.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager

@@ -7,7 +7,6 @@ whose section changed. So whatever should restart a program is made part of its 
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -17,10 +16,12 @@ from typing import Literal
 
 import psutil
 
-from infra.local import world
+from infra.local import command, world
 from infra.local.steps import wait_until
 
 BIN = Path(sys.executable).parent
+# supervisorctl's exit statuses where supervisord, or a program, does not run.
+NOT_RUNNING = (1, 2, 3, 4, 7)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Processes:
         self.config = directory / "supervisord.conf"
 
     def running(self) -> bool:
-        return bool(self.config.exists() and self._control("pid").stdout.strip().isdigit())
+        return self.socket.exists() and self._control("pid", refusals=NOT_RUNNING).isdigit()
 
     def apply(self, programs: Iterable[Program]) -> None:
         """Makes exactly these programs run: starts, restarts and ends what differs, and nothing else."""
@@ -74,24 +75,24 @@ class Processes:
         sections = [self._head(), *(program.section(self.logs) for program in programs)]
         self.config.write_text("\n".join(sections))
         if self.running():
-            self._control("update", check=True)
+            self._control("update")
             return
         self._end_orphans()
-        subprocess.run([BIN / "supervisord", "-c", self.config], check=True, stdout=subprocess.DEVNULL)
+        command.run([BIN / "supervisord", "-c", self.config])
         wait_until(self.running, 10, f"supervisord of {self.name}")
 
     def start(self, program: str) -> None:
         """Starts a program that does not start by itself; nothing where it runs."""
         if self.states().get(program) != "RUNNING":
-            self._control("start", program, check=True)
+            self._control("start", program)
 
     def restart(self, program: str) -> None:
-        self._control("restart", program, check=True)
+        self._control("restart", program)
 
     def stop(self) -> None:
         """Ends every program, then supervisord; nothing where nothing runs."""
         if self.running():
-            self._control("shutdown", check=True)
+            self._control("shutdown")
             wait_until(lambda: not self.running(), 90, f"the end of {self.name}'s processes")
         self._end_orphans()
 
@@ -99,7 +100,7 @@ class Processes:
         """Each program's state in supervisord's words, RUNNING where all is well; empty where nothing runs."""
         if not self.running():
             return {}
-        lines = self._control("status").stdout.splitlines()
+        lines = self._control("status", refusals=NOT_RUNNING).splitlines()
         return {words[0]: words[1] for words in map(str.split, lines)}
 
     def last_lines(self, program: str, lines: int = 20) -> str:
@@ -107,19 +108,17 @@ class Processes:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
 
     def _head(self) -> str:
-        return "\n".join([
-            f"[unix_http_server]\nfile={self.socket}\nchmod=0700",
-            f"[supervisord]\nlogfile={self.logs}/supervisord.log\npidfile={world.RUN}/{self.name}.pid",
-            "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
-            f"[supervisorctl]\nserverurl=unix://{self.socket}\n",
-        ])
+        return "\n".join(
+            [
+                f"[unix_http_server]\nfile={self.socket}\nchmod=0700",
+                f"[supervisord]\nlogfile={self.logs}/supervisord.log\npidfile={world.RUN}/{self.name}.pid",
+                "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+                f"[supervisorctl]\nserverurl=unix://{self.socket}\n",
+            ]
+        )
 
-    def _control(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-        command = [BIN / "supervisorctl", "-c", self.config, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        if check and done.returncode:
-            raise RuntimeError(f"supervisorctl {' '.join(arguments)}: {done.stdout.strip()} {done.stderr.strip()}")
-        return done
+    def _control(self, *arguments: str, refusals: tuple[int, ...] = ()) -> str:
+        return command.run([BIN / "supervisorctl", "-c", self.config, *arguments], seconds=120, refusals=refusals)
 
     def _end_orphans(self) -> None:
         """Ends what a supervisord that was killed left behind, parents before children; three rounds at most."""
@@ -148,7 +147,7 @@ class Processes:
 
 def _parent(process: psutil.Process) -> int | None:
     try:
-        return process.ppid()
+        return int(process.ppid())
     except psutil.NoSuchProcess:
         return None
 

@@ -17,6 +17,7 @@ from typing import Any
 import requests
 
 from functions.adapters.queue_sqlite import ACK_DEADLINE, SqliteQueue
+from functions.domain.errors import Unavailable
 from infra.local import backing, deployed, world
 from infra.local.issuer import Issuer
 from infra.local.world import PROJECT, World
@@ -88,7 +89,10 @@ def carry(queue: SqliteQueue, relay: Relay) -> None:
         return 200 <= relay.push(json.dumps(envelope).encode()) < 300
 
     while True:
-        queue.deliver(push, lambda: datetime.now(UTC))
+        try:
+            queue.deliver(push, lambda: datetime.now(UTC))
+        except Unavailable as error:
+            LOG.warning("%s", error)
         time.sleep(POLL_SECONDS)
 
 

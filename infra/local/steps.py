@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,16 @@ def step(what: str) -> Iterator[None]:
     print(f"{time.monotonic() - began:.1f} s", flush=True)
 
 
-def wait_until(look: Callable[[], Seen], seconds: float, what: str) -> Seen:
+def listens(host: str, port: int) -> bool:
+    """Whether something takes TCP connections there."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(look: Callable[[], Seen | None], seconds: float, what: str) -> Seen:
     """Looks until it sees something true and returns that; after `seconds` raises TimeoutError that names `what`."""
     deadline = time.monotonic() + seconds
     pause = 0.02

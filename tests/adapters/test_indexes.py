@@ -103,6 +103,7 @@ def test_an_exempted_field_has_no_index_of_its_own() -> None:
     assert missing(query("a"), declared(a=[])) == "things: a ASCENDING"
     assert missing(query("a", "b"), declared(a=[])) is not None
     assert missing(query("a", "b"), declared("a b", a=[], b=[])) is None
+    assert missing(query("a", "b"), declared("a -b", a=[], b=[])) is not None, "its order by id is descending"
     assert missing(query(order_by="a", descending=True), declared(a=["ASCENDING"])) == "things: a DESCENDING"
     assert missing(query(order_by="a", descending=True), declared(a=["DESCENDING"])) is None
     assert missing(query("m.a"), declared(m=[])) is not None

@@ -119,6 +119,41 @@ def test_a_file_locked_by_another_process_can_be_read_but_not_written(tmp_path: 
     store.commit([Put(A, {"n": 3})])
 
 
+def test_a_reader_in_another_process_holds_up_no_writer(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.db")
+    store = SqliteStore(path)
+    store.commit([Create(A, {"n": 1})])
+    script = """import sqlite3, sys
+        connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+        connection.execute("BEGIN")
+        print(connection.execute("SELECT count(*) FROM documents").fetchone()[0], flush=True)
+        sys.stdin.read()"""
+    with python(script, path) as reading:
+        assert reading.stdout is not None
+        assert reading.stdout.readline() == "1\n"
+        store.commit([Put(A, {"n": 2})])
+        reading.communicate()
+
+
+def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    """Each store with a connection of its own, as in processes. SQLite's own waiting fails one round in ten here."""
+    found: list[object] = []
+    for number in range(60):
+        together = threading.Barrier(8)
+
+        def open_it(path: str, together: threading.Barrier = together) -> None:
+            store = SqliteStore(path)
+            together.wait()
+            found.append(store.get([A]))
+
+        threads = [threading.Thread(target=open_it, args=(str(tmp_path / f"{number}.db"),)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == [[None]] * 480
+
+
 def test_a_file_that_is_no_database_is_an_error_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(b"not a database" * 100)

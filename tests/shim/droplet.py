@@ -80,7 +80,7 @@ def busybox_image(engine_socket: str, platform: str = "") -> Iterator[str]:
     client = docker.APIClient(engine_socket, version="auto")
     reference = f"shim-test-{uuid.uuid4().hex[:8]}:1"
     repository, tag = reference.split(":")
-    claims = f"LABEL {protocol.LABEL_TOOLBOX}=another {protocol.LABEL_INSTANCE}=another kept=1"
+    claims = f"LABEL {protocol.LABEL_TOOLBOX}=another {protocol.LABEL_INSTANCE}=another kept=1\nVOLUME /anonymous"
     url = f"{client.base_url}/v{client.api_version}/images/create"
     query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": claims, "platform": platform}
     client.post(url, params=query, data=_busybox(), headers={"Content-Type": "application/x-tar"}).raise_for_status()

@@ -76,3 +76,8 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
     def acts(self) -> list[str]:
         """The calls that change something."""
         return [call for call in self.calls if not call.startswith("GET")]
+
+
+def hang_up(handler: Handler) -> None:
+    handler.connection.close()
+    handler.close_connection = True

@@ -137,8 +137,11 @@ def test_named_volumes_outlive_their_container_and_anonymous_ones_do_not(droplet
     droplet.caller.acted(protocol.REMOVE, first.name)
     second = droplet.make(busybox, "cat", "/data/file", spec_generation=2, restart_policy="no", **asked)
     assert [line.text for line in eventually(lambda: logs(droplet, second.name).lines)] == ["kept"]
-    [mount] = droplet.docker.inspect_container(second.id)["Mounts"]
-    assert mount["Name"] == f"{asked['instance_id']}-data"
+    mounts = {mount["Destination"]: mount["Name"] for mount in droplet.docker.inspect_container(second.id)["Mounts"]}
+    assert mounts["/data"] == f"{asked['instance_id']}-data"
+    droplet.caller.acted(protocol.REMOVE, second.name)
+    left = {volume["Name"] for volume in droplet.docker.volumes()["Volumes"] or []}
+    assert mounts["/data"] in left and mounts["/anonymous"] not in left
 
 
 def eventually(look: Any) -> Any:

@@ -15,7 +15,7 @@ from shim import messages, protocol
 from shim.engine import Engine
 from tests.shim.caller import Caller
 from tests.shim.droplet import create
-from tests.shim.fake_engine import IMAGE, FakeEngine, Handler
+from tests.shim.fake_engine import IMAGE, FakeEngine, Handler, hang_up
 
 
 def said(name: str, toolbox_id: str, state: str = "running", **labels: str) -> dict[str, Any]:
@@ -40,11 +40,6 @@ def listed(name: str, toolbox_id: str, status: str = "Up 5 minutes", **labels: s
         "Id": "c1", "Names": [f"/{name}"], "Labels": full["Config"]["Labels"], "State": "running", "Status": status,
         "NetworkSettings": full["NetworkSettings"],
     }  # fmt: skip
-
-
-def hang_up(handler: Handler) -> None:
-    handler.connection.close()
-    handler.close_connection = True
 
 
 @pytest.mark.parametrize(
@@ -210,6 +205,7 @@ def test_a_command_that_expired_behind_another_one_touches_nothing(
     assert held.wait(5)
     now = time.time()
     answer = caller.call(protocol.REMOVE, name, now=now, expires=now + 0.5)
+    assert time.time() - now < 2
     release.set()
     first.join()
     assert (answer.status, answer.code) == (401, "token-stale")
@@ -244,107 +240,3 @@ def test_a_removal_that_is_already_going_on_is_waited_for(
     began = time.monotonic()
     assert caller.acted(protocol.REMOVE, name) == messages.Acted(None, True)
     assert time.monotonic() - began > 0.25
-
-
-def stream(*lines: dict[str, Any]) -> bytes:
-    return b"".join(json.dumps(line).encode() + b"\r\n" for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        ("manifest for x:1 not found: manifest unknown: manifest unknown", "image-unavailable"),
-        ("pull access denied for x, repository does not exist or may require 'docker login': denied: requested access "
-         "to the resource is denied", "image-unavailable"),
-        ("Head https://x/v2/a: unauthorized: authentication required", "image-denied"),
-        ("no matching manifest for linux/amd64 in the manifest list entries", "wrong-platform"),
-        ("write /var/lib/docker/tmp/GetImageBlob1: no space left on device", "disk-full"),
-        ('Get "https://x/v2/": dial tcp 127.0.0.1:1: connect: connection refused', "registry-unreachable"),
-        ('Get "https://x/v2/": dial tcp: lookup x on 10.0.0.1:53: no such host', "registry-unreachable"),
-        ('Get "https://x/v2/": net/http: request canceled (Client.Timeout exceeded)', "registry-unreachable"),
-        ("received unexpected HTTP status: 500 Internal Server Error", "registry-unreachable"),
-        ("toomanyrequests: You have reached your pull rate limit", "registry-unreachable"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("inside", [False, True])
-def test_a_pull_that_fails_says_why_before_or_inside_its_stream(
-    caller: Caller, fake_engine: FakeEngine, words: str, code: str, inside: bool
-) -> None:
-    lines = stream({"status": "Pulling from x", "id": "1"}, {"errorDetail": {"message": words}, "error": words})
-    fake_engine.on("POST /images/create", (200, lines) if inside else (500, {"message": words}))
-    answer = caller.call(protocol.PULL, message=messages.Pull("x:1"))
-    last = json.loads(answer.body.splitlines()[-1])["error"] if inside else answer.json["error"]
-    assert answer.status == (200 if inside else protocol.ERRORS[code].status)
-    assert last["code"] == code and words in last["message"]
-
-
-def test_a_pull_that_the_engine_breaks_off_is_unknown(caller: Caller, fake_engine: FakeEngine) -> None:
-    def half(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.end_headers()
-        handler.wfile.write(b"20\r\n" + b" " * 10)
-        handler.wfile.flush()
-        hang_up(handler)
-
-    fake_engine.on("POST /images/create", half)
-    answer = caller.call(protocol.PULL, message=messages.Pull("x:1"))
-    assert json.loads(answer.body.splitlines()[-1])["error"]["code"] == "outcome-unknown"
-
-
-def test_a_registry_that_falls_silent_is_given_up(tmp_path: Path, fake_engine: FakeEngine) -> None:
-    def silent(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", "1000")
-        handler.end_headers()
-        handler.wfile.write(stream({"status": "Pulling from x"}))
-        handler.wfile.flush()
-        time.sleep(1)
-
-    engine = Engine(fake_engine.url, silence_seconds=0.3)
-    fake_engine.on("POST /images/create", silent)
-    with pytest.raises(protocol.RegistryUnreachable):
-        list(engine.pull("x", "1", {}))
-    fake_engine.on("POST /images/create", lambda handler: time.sleep(1))
-    with pytest.raises(protocol.RegistryUnreachable):
-        list(engine.pull("x", "1", {}))
-
-
-def test_an_image_that_a_pull_did_not_bring_is_not_reported_as_pulled(caller: Caller, fake_engine: FakeEngine) -> None:
-    fake_engine.on("POST /images/create", (200, stream({"status": "Status: Downloaded newer image"})))
-    fake_engine.on("GET /images/", (404, {"message": "No such image"}))
-    last = json.loads(caller.call(protocol.PULL, message=messages.Pull("x")).body.splitlines()[-1])
-    assert last["error"]["code"] == "no-such-image" and last["image"] is None
-
-
-@pytest.mark.parametrize(
-    ("image", "query"),
-    [("x", "fromImage=x&tag=latest"), ("r:5/x/y", "fromImage=r%3A5%2Fx%2Fy&tag=latest"), ("x:2", "fromImage=x&tag=2"),
-     ("x:2@sha256:" + "0" * 64, "fromImage=x&tag=sha256%3A" + "0" * 64)],
-)  # fmt: skip
-def test_a_pull_asks_for_one_image_never_for_all_tags(
-    caller: Caller, fake_engine: FakeEngine, image: str, query: str
-) -> None:
-    asked: list[str] = []
-
-    def note(handler: Handler) -> None:
-        asked.append(handler.path)
-        handler.say(200, b"")
-
-    fake_engine.on("POST /images/create", note)
-    caller.call(protocol.PULL, message=messages.Pull(image))
-    assert [path.partition("?")[2] for path in asked] == [query]
-
-
-def test_progress_adds_up_the_layers(caller: Caller, fake_engine: FakeEngine) -> None:
-    downloading = {"status": "Downloading", "progressDetail": {"current": 5, "total": 10}}
-    fake_engine.on("POST /images/create", (200, stream(
-        {"status": "Pulling from library/x", "id": "latest"},
-        {"status": "Pulling fs layer", "id": "a"}, {"status": "Already exists", "id": "b"}, downloading | {"id": "a"},
-        {"status": "Download complete", "id": "a"}, {"status": "Pull complete", "id": "a"},
-        {"status": "Pulling fs layer", "id": "c"}, downloading | {"id": "c"},
-    )))  # fmt: skip
-    lines = [messages.read(messages.PullLine, line) for line in
-             caller.call(protocol.PULL, message=messages.Pull("x")).body.splitlines()]  # fmt: skip
-    assert lines[-2].progress == messages.Progress(bytes_done=15, bytes_total=20, layers_done=2, layers_total=3)
-    assert lines[-1].image == messages.Image(str(IMAGE["Id"]), str(IMAGE["Id"]), 1)

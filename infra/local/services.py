@@ -1,0 +1,50 @@
+"""What runs as processes in one world: store, queue, functions, gateway, relay and scheduler."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from infra.local import deployed, gateway
+from infra.local.backing import Backing
+from infra.local.firestore import Firestore
+from infra.local.processes import BIN, Processes, Program
+from infra.local.steps import listens, wait_until
+from infra.local.world import World
+
+# A JVM and a dozen Python processes, all at once on a small machine.
+START_SECONDS = 120
+
+
+def of_world(of: World) -> Processes:
+    return Processes(of.name, of.directory)
+
+
+def up(of: World, backing: Backing) -> None:
+    """Makes all of them run as the checkout has them, and waits until each answers. Raises TimeoutError."""
+    platform = [_platform(of, "relay"), _platform(of, "scheduler")]
+    programs = [*backing.programs(of), gateway.program(of), *deployed.programs(of, backing), *platform]
+    of_world(of).apply(programs)
+    try:
+        _wait(of, backing)
+    except TimeoutError:
+        for name, state in of_world(of).states().items():
+            print(f"{name}: {state}\n{of_world(of).last_lines(name)}")
+        raise
+
+
+def _wait(of: World, backing: Backing) -> None:
+    if backing.firestore_jar:
+        wait_until(Firestore(of).answers, START_SECONDS, "the Firestore emulator")
+    ports = {function: deployed.port(of, function) for function in deployed.FUNCTIONS}
+    ports["the gateway"] = of.base_port
+    if backing.pubsub_jar:
+        ports |= {"the Pub/Sub emulator": of.pubsub_port, "the relay": of.relay_port}
+    for name, port in ports.items():
+        wait_until(partial(listens, "127.0.0.1", port), START_SECONDS, name)
+
+
+def _platform(of: World, module: str) -> Program:
+    """A process that stands for something of the cloud's platform."""
+    version = deployed.source_version("infra/local", "functions/adapters")
+    command = [str(BIN / "python"), "-m", f"infra.local.{module}"]
+    return Program(module, command, {"TOOLBOXES_WORLD": of.name, "TOOLBOXES_VERSION": version})

@@ -1,0 +1,33 @@
+"""Says what of a world runs, one line each; exits 0 where all of it does."""
+
+from __future__ import annotations
+
+import sys
+
+from infra.local import droplet, engine, machine, services, toolbox, world
+
+
+def main() -> None:
+    of = world.current()
+    states = {f"machine: {name}": state for name, state in machine.PROCESSES.states().items()}
+    states |= {f"{of.name}: {name}": state for name, state in services.of_world(of).states().items()}
+    if engine.answers():
+        for each in droplet.of(of):
+            states[f"{of.name}: {each.name} ({each.address})"] = _state(each)
+    if not states:
+        sys.exit("Nothing runs.")
+    width = max(map(len, states))
+    for name, state in states.items():
+        print(f"{name:{width}}  {state.lower()}")
+    print(f"\n{of.gateway}")
+    sys.exit(any(state != "RUNNING" for state in states.values()))
+
+
+def _state(each: droplet.Droplet) -> str:
+    if not each.running():
+        return "STOPPED"
+    return "RUNNING" if toolbox.shim_answers(each) else "RUNNING, BUT ITS SHIM DOES NOT ANSWER"
+
+
+if __name__ == "__main__":
+    main()

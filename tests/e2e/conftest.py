@@ -1,0 +1,93 @@
+"""The tests' own world, seen as the frontend sees it: URLs and tokens, and its machinery only to break it."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from infra.local import images, world
+from infra.local.droplet import Droplet
+from infra.local.issuer import Issuer
+from infra.local.toolbox import ACCOUNT
+from infra.local.world import World
+
+
+@pytest.fixture(scope="session")
+def of() -> World:
+    assert os.environ.get("TOOLBOXES_WORLD") == "tests", "these tests run in a world of their own: tests/run starts it"
+    return world.current()
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """A server that nobody here wrote, in the local registry."""
+    return images.MCP.reference
+
+
+@pytest.fixture(scope="session")
+def droplet(of: World) -> Droplet:
+    return Droplet(of, 1)
+
+
+class Api:
+    """One account's calls, by HTTP alone."""
+
+    def __init__(self, gateway: str, token: str | None) -> None:
+        self.gateway = gateway
+        self._session = requests.Session()
+        self._session.trust_env = False
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def __call__(self, method: str, path: str, **options: Any) -> requests.Response:
+        return self._session.request(method, self.gateway + path, timeout=90, **options)
+
+
+class Tools:
+    """The instances of one toolbox."""
+
+    def __init__(self, api: Api, toolbox_id: str) -> None:
+        self.api, self.path = api, f"/toolbox-tools/{toolbox_id}/tools"
+
+    def deploy(self, image: str, name: str, **body: Any) -> requests.Response:
+        return self.api("POST", self.path, json={"instanceNameOnToolbox": name, "dockerImage": image, **body})
+
+    def __call__(self, method: str, name: str, verb: str = "", **options: Any) -> requests.Response:
+        return self.api(method, f"{self.path}/{quote(name)}{verb}", **options)
+
+    def until(self, name: str, *statuses: str, seconds: float = 90) -> dict[str, Any]:
+        """The record once it has one of the statuses."""
+        record: dict[str, Any] = {}
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            record = self("GET", name).json()
+            if record.get("status_on_toolbox") in statuses and record["generation"] == record["observed_generation"]:
+                return record
+            time.sleep(0.3)
+        raise AssertionError(f"{name} is not {statuses} after {seconds} s: {record}")
+
+
+@pytest.fixture(scope="session")
+def api(of: World) -> Api:
+    return Api(of.gateway, Issuer(of).token(ACCOUNT))
+
+
+@pytest.fixture(scope="session")
+def tools(api: Api) -> Tools:
+    [toolbox] = api("GET", "/toolboxes-user").json()
+    return Tools(api, toolbox["id"])
+
+
+@pytest.fixture
+def name(tools: Tools) -> Iterator[str]:
+    """A name with everything that a path makes hard; its instance is deleted afterwards."""
+    made = f"Überprüfung & Co #{uuid.uuid4().hex[:8]}-1750278276605"
+    yield made
+    tools("DELETE", made)
