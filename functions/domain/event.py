@@ -36,7 +36,7 @@ def requested(before: Instance | None, after: Instance, verb: str, actor: str, n
 
 def seen(before: Instance, after: Instance, now: datetime) -> list[Event]:
     """What a pass has found and done, told once: `before` is as stored, `after` as it is about to be."""
-    return [*_crashed(before, after, now), *_tools_changed(before, after, now), *_moved(before, after, now)]
+    return [*crashed(before, after, now), *_tools_changed(before, after, now), *_moved(before, after, now)]
 
 
 def _moved(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
@@ -53,7 +53,7 @@ def _moved(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
     yield Event(f"{generation:08d}-2-{mark}", now, kind, CONVERGE, generation, before.status, after.status, detail)
 
 
-def _crashed(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
+def crashed(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
     """A death that nobody asked for: the engine restarted the container, or it lies there dead."""
     old, new, generation = before.observed.container, after.observed.container, after.desired.generation
     if new is None:

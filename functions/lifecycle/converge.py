@@ -15,8 +15,9 @@ from functions.domain import event, lease
 from functions.domain.decide import decide
 from functions.domain.errors import Unavailable
 from functions.domain.instance import Instance, Reason
-from functions.domain.plan import KeepPostMortem, Step
+from functions.domain.plan import KeepPostMortem, PullImage, Step
 from functions.domain.toolbox import Toolbox
+from functions.lifecycle import room
 from functions.lifecycle.documents import Loaded, instance_ref, load, recording, toolbox_ref
 from functions.lifecycle.execute import execute
 from functions.lifecycle.hold import Hold, LeaseLost, Superseded, stamped, write
@@ -75,6 +76,7 @@ class _Pass:
     wait: _Wait = field(default_factory=_Wait)
 
     def run(self, instance: Instance) -> Instance:
+        done: Step | None = None
         for _ in range(MAX_STEPS):
             try:
                 plan = decide(instance)
@@ -83,6 +85,10 @@ class _Pass:
                 if instance.observed.trouble:
                     return self._back_off(instance)
                 step, now = plan.steps[0], self.ports.now()
+                if step == done and not step.waits:
+                    # It was done, and what was seen then asks for it again: only time can tell why.
+                    instance = _troubled(instance, Reason("no-effect", f"{step.verb} {step.container} had no effect"))
+                    continue
                 if (step.slow and not self.errand.slow) or now >= self.errand.until:
                     return self._hand_on(instance)
                 pause = self.wait.seconds(step, now) if step.waits else 0.0
@@ -90,7 +96,7 @@ class _Pass:
                     instance = _troubled(instance, Reason("not-ready", step.cause))
                     continue
                 self.ports.pause(pause)
-                instance = self._step(instance, step)
+                instance, done = self._step(instance, step), step
             except Superseded as news:
                 instance = _taken_up(news.current, instance)
         log.error("no end after %d steps", MAX_STEPS, extra={"instance": instance.id, "plan": str(decide(instance))})
@@ -101,6 +107,8 @@ class _Pass:
         if step.slow or lease.start_by(hold.lease, ports.now()) < ports.now() + START_BY_LEFT:
             instance = hold.renew(instance)
         log.info("%s", step.verb, extra={"instance": instance.id, "toolbox": self.toolbox.id, "cause": step.cause})
+        if isinstance(step, PullImage) and room.disk_is_short(self.toolbox.metrics):
+            room.prune(ports, self.toolbox)
         shown, shim = ports.now(), ports.shims.of(self.toolbox)
 
         def on_progress(progress: messages.Progress) -> None:
@@ -113,7 +121,8 @@ class _Pass:
         seen, writes = execute(step, shim, instance, start_by, ports.now, on_progress)
         if isinstance(step, KeepPostMortem):
             # On record before the container is gone: nothing could fetch it again.
-            return hold.renew(seen, writes)
+            told = event.crashed(hold.stored, seen, ports.now())
+            return hold.renew(seen, [*writes, *(recording(seen, one) for one in told)])
         # Progress may have been saved meanwhile, under a later lease.
         return replace(seen, lease=instance.lease, revision=instance.revision)
 
@@ -121,7 +130,10 @@ class _Pass:
         final, writes = settled(instance, self.ports.now())
         if self.errand.replay:
             writes = [*writes, self.errand.replay.answered(stamped(self.ports, final))]
-        return self._release(final, writes)
+        saved = self._release(final, writes)
+        if instance.replacing and not saved.replacing and instance.replacing.spec.image != instance.spec.image:
+            room.prune(self.ports, self.toolbox)
+        return saved
 
     def _back_off(self, instance: Instance) -> Instance:
         """Only time may help: again after 5 s, 10 s, ... 10 min, each up to a half earlier so that many do not meet."""

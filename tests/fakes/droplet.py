@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from functions.domain.errors import ToolboxUnreachable
+from functions.domain.instance import LIVE_STATES
 from functions.domain.toolbox import Toolbox
 from shim import protocol
 from shim.protocol import Route, messages
@@ -41,6 +42,11 @@ class FakeDroplet:
     calls: list[str] = field(default_factory=list)
     reachable: bool = True
     before_command: Callable[[Route, str], None] | None = None
+    partial: bool = False
+    memory_bytes: int = 8 << 30
+    disk: messages.Disk = messages.Disk("/", 50 << 30, 20 << 30, 30 << 30)
+    # What the next inspects say of a running container's health.
+    health: list[str] = field(default_factory=list)
     mcp: Callable[[messages.Request], messages.Response] | None = None
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -85,9 +91,22 @@ class FakeDroplet:
         return [c.name for c in self.containers.values() if c.state == "running"]
 
     def die(self, name: str, *, exit_code: int = 1, oom: bool = False) -> None:
-        at = self.now().isoformat()
+        at = self._tick()
         dead = replace(self.containers[name], state="exited", exit_code=exit_code, oom_killed=oom, finished_at=at)
         self.containers[name] = dead
+
+    def crash(self, name: str, *, restarts: int, exit_code: int = 1, state: str = "restarting") -> None:
+        """The engine restarts it by itself."""
+        was = self.containers[name]
+        at = self._tick()
+        self.containers[name] = replace(
+            was, state=state, restart_count=was.restart_count + restarts, exit_code=exit_code, started_at=at,
+            finished_at=at, endpoint_id=at,
+        )  # fmt: skip
+
+    def _tick(self) -> str:
+        """Now, in Docker's form, and never twice the same."""
+        return f"{self.now():%Y-%m-%dT%H:%M:%S}.{next(self._ids):09d}Z"
 
     def _arrive(self, route: Route, name: str, start_by: datetime) -> None:
         if self.before_command:
@@ -133,7 +152,10 @@ class FakeDroplet:
         return messages.Acted(made, changed=True)
 
     def _inspect(self, name: str, _: Any) -> messages.Acted:
-        return messages.Acted(self._found(name), changed=False)
+        found = self._found(name)
+        if found.state == "running" and self.health:
+            found = self.containers[name] = replace(found, health=self.health.pop(0))
+        return messages.Acted(found, changed=False)
 
     def _start(self, name: str, _: Any) -> messages.Acted:
         container = self._found(name)
@@ -142,17 +164,20 @@ class FakeDroplet:
         return messages.Acted(self._started(container), changed=True)
 
     def _started(self, container: messages.Container) -> messages.Container:
-        tick = next(self._ids)
-        started = replace(container, state="running", started_at=f"{self.now().isoformat()}#{tick}", exit_code=0,
-                          endpoint_id=f"endpoint-{tick}")  # fmt: skip
+        at = self._tick()
+        started = replace(
+            container, state="running", started_at=at, exit_code=0, endpoint_id=f"endpoint-{at}", restart_count=0,
+            oom_killed=False, health="starting" if self.health else None,
+        )  # fmt: skip
         self.containers[container.name] = started
         return started
 
     def _stop(self, name: str, _: Any) -> messages.Acted:
         container = self._found(name)
-        if container.state == "running":
-            self.die(name, exit_code=143)
-        return messages.Acted(self.containers[name], changed=container.state == "running")
+        live = container.state in LIVE_STATES
+        if live:
+            self.die(name, exit_code=container.exit_code or 143)
+        return messages.Acted(self.containers[name], changed=live)
 
     def _restart(self, name: str, body: messages.Restart) -> messages.Acted:
         container = self._found(name)
@@ -185,8 +210,10 @@ class FakeDroplet:
             )
             for c in self.containers.values()
         ]
-        metrics = messages.Metrics("20.10.24", 12.5, messages.Memory(8, 1, 5, 3), messages.Disk("/", 100, 40, 60))
-        return messages.Status("1.0.0", protocol.CONTRACT, self.engine_id, True, listed, metrics)
+        metrics = messages.Metrics("20.10.24", 12.5, messages.Memory(self.memory_bytes, 1, 5, 3), self.disk)
+        return messages.Status(
+            "1.0.0", protocol.CONTRACT, self.engine_id, not self.partial, [] if self.partial else listed, metrics
+        )
 
 
 VERBS = {

@@ -69,7 +69,7 @@ def test_a_worker_whose_lease_was_taken_over_begins_nothing_more(world: World) -
     instance = world.deploy(new())
     assert calls[-1].endswith("/start")
     # The command that was on its way was refused by its start-by time; the container was started once, by the other.
-    assert world.droplet.containers[instance.container_name].endpoint_id.endswith("-2")
+    assert world.droplet.containers[instance.container_name].endpoint_id.endswith("2Z")
     assert stored(world, instance).status is Status.RUNNING
 
 

@@ -1,0 +1,86 @@
+"""Idempotency-Key: sent again, answered again, never done again."""
+
+from datetime import timedelta
+
+import pytest
+
+from functions.domain.errors import KeyReused
+from functions.domain.instance import Instance
+from functions.domain.status import Status
+from functions.lifecycle import change
+from functions.lifecycle.change import Asked
+from functions.lifecycle.deploy import deploy
+from functions.lifecycle.replay import Replay
+from shim.protocol import Route
+from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+
+
+def key(name: str = "key-1", fingerprint: str = "f", account: str = ACCOUNT) -> Replay:
+    return Replay(account, name, fingerprint, lambda instance: (201, {"id": instance.id, "status": instance.status}))
+
+
+def test_a_deploy_sent_again_is_answered_with_the_stored_answer(world: World) -> None:
+    first = world.deploy(replay=key())
+    calls = len(world.droplet.calls)
+    assert deploy(world.ports, ACCOUNT, TOOLBOX, new(), key()) == (201, {"id": first.id, "status": "running"})
+    assert len(world.droplet.calls) == calls
+    assert len(world.documents()) == 1
+
+
+def test_the_same_key_with_another_body_is_refused(world: World) -> None:
+    world.deploy(replay=key())
+    with pytest.raises(KeyReused):
+        deploy(world.ports, ACCOUNT, TOOLBOX, new("other"), key(fingerprint="g"))
+    assert len(world.documents()) == 1
+
+
+def test_the_same_key_of_another_account_is_another_key(world: World) -> None:
+    first = world.deploy(replay=key())
+    assert key().ref != key(account="account-b").ref
+    assert world.deploy(new("other"), replay=key("key-2")).id != first.id
+
+
+def test_a_restart_sent_again_restarts_once(world: World) -> None:
+    instance = world.deploy()
+    asked = Asked(ACCOUNT, TOOLBOX, instance.id, key())
+    change.restart(world.ports, asked)
+    started_at = world.droplet.containers[instance.container_name].started_at
+    answer = change.restart(world.ports, asked)
+    assert answer == (201, {"id": instance.id, "status": "running"})
+    assert world.droplet.containers[instance.container_name].started_at == started_at
+
+
+def test_a_first_attempt_that_died_is_converged_by_its_repeat(world: World) -> None:
+    def die(route: Route, name: str) -> None:
+        raise KeyboardInterrupt
+
+    world.droplet.before_command = die
+    with pytest.raises(KeyboardInterrupt):
+        world.deploy(replay=key())
+    world.droplet.before_command = None
+    world.pass_time(60)
+    answer = deploy(world.ports, ACCOUNT, TOOLBOX, new(), key())
+    assert isinstance(answer, Instance)
+    assert answer.status is Status.RUNNING
+    assert len(world.documents()) == 1
+
+
+def test_an_answer_that_was_not_final_is_not_stored(world: World) -> None:
+    world.droplet.reachable = False
+    first = world.deploy(replay=key())
+    assert not first.settled
+    world.droplet.reachable = True
+    world.sweep()
+    again = deploy(world.ports, ACCOUNT, TOOLBOX, new(), key())
+    assert isinstance(again, Instance)
+    assert (again.id, again.status) == (first.id, Status.RUNNING)
+
+
+def test_a_key_expires_after_a_day_by_the_clock_and_not_by_its_removal(world: World) -> None:
+    instance = world.deploy()
+    asked = Asked(ACCOUNT, TOOLBOX, instance.id, key())
+    change.stop(world.ports, asked)
+    world.start(instance.id)
+    world.pass_time(timedelta(hours=24, seconds=1).total_seconds())
+    assert isinstance(change.stop(world.ports, asked), Instance)
+    assert world.droplet.running() == []

@@ -1,0 +1,169 @@
+"""PATCH: the version before is kept until the new one is proven."""
+
+from dataclasses import replace
+
+import pytest
+
+from functions.domain.errors import NotAllowedNow, PortTaken
+from functions.domain.instance import Instance
+from functions.domain.spec import Mcp
+from functions.domain.status import Status
+from functions.lifecycle.change import Asked
+from functions.lifecycle.documents import PORT_CLAIMS
+from functions.lifecycle.update import Changes, update
+from shim import protocol
+from shim.protocol import Route, messages
+from tests.fakes.droplet import IMAGE, Fault
+from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+
+OTHER = "registry.test/server:2"
+
+
+def patched(world: World, instance: Instance, ports: list[messages.Port] | None = None, **spec: object) -> Instance:
+    answer = update(
+        world.ports,
+        Asked(ACCOUNT, TOOLBOX, instance.id),
+        Changes(lambda old: replace(old, **spec), ports),  # type: ignore[arg-type]
+    )
+    assert isinstance(answer, Instance)
+    return answer
+
+
+def test_the_new_version_replaces_the_old_one_and_never_do_two_run(world: World) -> None:
+    instance = world.deploy(new(ports=(20_001,)))
+    world.droplet.images.add(OTHER)
+    most: list[int] = []
+    world.droplet.before_command = lambda route, name: most.append(len(world.droplet.running()))
+    updated = patched(world, instance, image=OTHER)
+    assert (updated.status, updated.settled, updated.spec.image) == (Status.RUNNING, True, OTHER)
+    assert world.droplet.running() == [f"tool-{instance.id}-g2"] == list(world.droplet.containers)
+    assert max(most) == 1
+    assert updated.replacing is None
+    assert len(world.documents(PORT_CLAIMS)) == 1
+
+
+def test_an_image_to_be_pulled_is_pulled_while_the_old_version_serves(world: World) -> None:
+    instance = world.deploy()
+    world.droplet.registry[OTHER] = None
+    asked = patched(world, instance, image=OTHER)
+    assert not asked.settled
+    assert world.droplet.running() == [instance.container_name]
+    world.deliver()
+    assert world.droplet.running() == [f"tool-{instance.id}-g2"]
+
+
+def test_a_version_that_cannot_be_pulled_leaves_the_old_one_serving(world: World) -> None:
+    instance = world.deploy()
+    patched(world, instance, image="registry.test/nothing:1")
+    world.deliver()
+    stored = world.stored(instance)
+    assert world.droplet.running() == [instance.container_name]
+    assert (stored.status, stored.spec.image, stored.settled) == (Status.RUNNING, IMAGE, True)
+    assert stored.observed.trouble
+    assert "manifest unknown" in stored.observed.trouble.message
+
+
+def test_a_version_that_does_not_start_is_removed_and_the_old_one_serves_again(world: World) -> None:
+    instance = world.deploy(new(ports=(20_001,)))
+    world.droplet.images.add(OTHER)
+    world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
+    port = messages.Port(4000, 20_002)
+    after = patched(world, instance, [port], image=OTHER)
+    assert world.droplet.running() == [instance.container_name] == list(world.droplet.containers)
+    assert (after.status, after.spec.image, after.settled) == (Status.RUNNING, IMAGE, True)
+    assert after.observed.trouble
+    assert "no such file" in after.observed.trouble.message
+    assert [document["instance_id"] for document in world.documents(PORT_CLAIMS)] == [instance.id]
+    again = patched(world, instance, image=OTHER)
+    assert world.droplet.running() == [again.container_name]
+
+
+def test_a_version_that_dies_is_replaced_by_the_old_one_and_its_last_words_are_kept(world: World) -> None:
+    instance = world.deploy()
+    world.droplet.images.add(OTHER)
+    wanted = Mcp(3000, "/mcp")
+
+    def die(route: Route, name: str) -> None:
+        if route is protocol.REQUEST:
+            world.droplet.die(name, exit_code=7)
+
+    world.droplet.before_command = die
+    patched(world, instance, image=OTHER, mcp=wanted)
+    for _ in range(3):
+        world.sweep()
+    stored = world.stored(instance)
+    assert world.droplet.running() == [instance.container_name] == list(world.droplet.containers)
+    assert stored.spec.image == IMAGE
+    assert len(world.documents(f"account_tool_instances/{instance.id}/post_mortems")) >= 1
+
+
+def test_a_version_that_never_serves_is_given_up_after_two_minutes(world: World) -> None:
+    instance = world.deploy()
+    patched(world, instance, mcp=Mcp(3000, "/mcp"))
+    assert world.droplet.running() == [f"tool-{instance.id}-g2"]
+    for _ in range(4):
+        world.sweep()
+    stored = world.stored(instance)
+    assert world.droplet.running() == [instance.container_name]
+    assert (stored.status, stored.settled) == (Status.RUNNING, True)
+    assert stored.observed.trouble
+    assert stored.observed.trouble.code == "update-failed"
+
+
+def test_an_update_of_what_is_stopped_leaves_it_stopped(world: World) -> None:
+    instance = world.deploy()
+    world.stop(instance.id)
+    world.droplet.images.add(OTHER)
+    updated = patched(world, instance, image=OTHER)
+    assert (updated.status, updated.settled) == (Status.STOPPED, True)
+    assert [(c.name, c.state) for c in world.droplet.containers.values()] == [(updated.container_name, "created")]
+
+
+def test_a_host_port_that_is_kept_stays_the_same_and_one_that_is_dropped_is_freed(world: World) -> None:
+    instance = world.deploy(new(ports=(0, 20_009)))
+    kept = instance.spec.ports[0].host_port
+    updated = patched(world, instance, [messages.Port(3000, 0)])
+    assert [port.host_port for port in updated.spec.ports] == [kept]
+    assert len(world.documents(PORT_CLAIMS)) == 1
+    assert world.deploy(new("other", ports=(20_009,))).settled
+
+
+def test_a_host_port_of_another_instance_is_refused_and_nothing_changes(world: World) -> None:
+    world.deploy(new("first", ports=(20_001,)))
+    second = world.deploy(new("second"))
+    with pytest.raises(PortTaken, match="first"):
+        patched(world, second, [messages.Port(3000, 20_001)])
+    assert world.stored(second).desired.generation == 1
+
+
+def test_a_second_update_waits_for_the_first(world: World) -> None:
+    instance = world.deploy()
+    world.droplet.registry[OTHER] = None
+    patched(world, instance, image=OTHER)
+    with pytest.raises(NotAllowedNow):
+        patched(world, instance, image=IMAGE)
+
+
+def test_a_stop_and_a_delete_in_the_middle_of_an_update_leave_nothing_behind(world: World) -> None:
+    instance = world.deploy(new(ports=(20_001,)))
+    world.droplet.registry[OTHER] = None
+    patched(world, instance, image=OTHER)
+    world.stop(instance.id)
+    world.deliver()
+    assert world.droplet.running() == []
+    world.droplet.images.discard(OTHER)
+    world.delete(instance.id)
+    world.deliver()
+    world.sweep()
+    assert world.droplet.containers == {}
+    assert world.documents(PORT_CLAIMS) == []
+    assert world.stored(instance).deleted_at
+
+
+def test_what_never_ran_is_not_fallen_back_on(world: World) -> None:
+    world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
+    instance = world.deploy()
+    world.droplet.images.add(OTHER)
+    updated = patched(world, instance, image=OTHER)
+    assert (updated.status, updated.settled) == (Status.RUNNING, True)
+    assert list(world.droplet.containers) == [f"tool-{instance.id}-g2"]
