@@ -131,7 +131,8 @@ class _Pass:
         if self.errand.replay:
             writes = [*writes, self.errand.replay.answered(stamped(self.ports, final))]
         saved = self._release(final, writes)
-        if instance.replacing and not saved.replacing and instance.replacing.spec.image != instance.spec.image:
+        replaced = instance.replacing.spec.image if instance.replacing else saved.spec.image
+        if saved.replacing is None and saved.spec == instance.spec and replaced != saved.spec.image:
             room.prune(self.ports, self.toolbox)
         return saved
 

@@ -44,7 +44,7 @@ class FakeDroplet:
     before_command: Callable[[Route, str], None] | None = None
     partial: bool = False
     memory_bytes: int = 8 << 30
-    disk: messages.Disk = messages.Disk("/", 50 << 30, 20 << 30, 30 << 30)
+    disk: messages.Disk = field(default_factory=lambda: messages.Disk("/", 50 << 30, 20 << 30, 30 << 30))
     # What the next inspects say of a running container's health.
     health: list[str] = field(default_factory=list)
     mcp: Callable[[messages.Request], messages.Response] | None = None

@@ -73,7 +73,7 @@ def test_an_unchanged_droplet_costs_no_write_but_a_heartbeat_every_four_minutes(
     world.deploy()
     world.sweep()
     writes: list[object] = []
-    world.store.before_commit = lambda written: writes.extend(written)
+    world.store.before_commit = writes.extend
     for _ in range(8):
         world.sweep()
     assert len(writes) == 2

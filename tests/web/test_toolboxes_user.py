@@ -25,8 +25,8 @@ def test_a_refresh_records_that_the_shim_was_heard_and_what_it_said(call: Caller
     assert record["dtma_health_details_json"] == {
         "system_metrics": {
             "cpu_load_percent": 12.5,
-            "memory": {"total_bytes": 8, "active_bytes": 1, "free_bytes": 5, "used_bytes": 3},
-            "disk": {"mount": "/", "total_bytes": 100, "used_bytes": 40, "free_bytes": 60},
+            "memory": {"total_bytes": 8 << 30, "active_bytes": 1, "free_bytes": 5, "used_bytes": 3},
+            "disk": {"mount": "/", "total_bytes": 50 << 30, "used_bytes": 20 << 30, "free_bytes": 30 << 30},
         },
         "engine_version": "20.10.24",
         "contract": 1,
