@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from functions.domain.lease import Lease
 from functions.domain.spec import Spec
@@ -112,13 +111,16 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What the caller's catalogue says of the instance; kept and shown, never acted upon."""
+    """What the caller's catalogue says of the instance; kept and shown, never acted upon.
+
+    The two that may be any JSON are kept as its text: a document cannot hold every shape of it.
+    """
 
     tool_catalog_id: str | None = None
-    base_config_override: dict[str, Any] | None = None
+    base_config_override_json: str | None = None
     mcp_transport: str | None = None
     mcp_endpoint: str | None = None
-    mcp_capabilities: Any = None
+    mcp_capabilities_json: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +18,11 @@ from functions.lifecycle.host_ports import ANY_HOST_PORT
 from functions.lifecycle.update import Changes
 from shim import protocol
 from shim.protocol import messages
+
+# A document holds at most 1 MiB, and the environment may stand in it three times: spec, the one before, as sent.
+MAX_ENVIRONMENT_BYTES = 131_072
+# Firestore keeps such keys for itself.
+RESERVED = re.compile(r"__.*__")
 
 
 def _name(text: str) -> str:
@@ -37,9 +44,13 @@ def _image(text: str) -> str:
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:
+    if sum(len(name) + len(value.encode()) for name, value in variables.items()) > MAX_ENVIRONMENT_BYTES:
+        raise ValueError(f"all variables together are larger than {MAX_ENVIRONMENT_BYTES} bytes")
     for name, value in variables.items():
         if not protocol.ENVIRONMENT_NAME.fullmatch(name):
             raise ValueError(f"{name[:80]!r} is not an environment variable's name")
+        if RESERVED.fullmatch(name):
+            raise ValueError(f"{name[:80]!r} is reserved: a name does not both begin and end with two underscores")
         if "\0" in value:
             raise ValueError(f"the value of {name} holds a NUL")
     return variables
@@ -200,10 +211,10 @@ class Deploy(Configuration):
             spec = replace(spec, mcp=Mcp(nested.mcpPort, nested.mcpEndpoint))
         catalogue = Catalogue(
             tool_catalog_id=self.toolCatalogId,
-            base_config_override=sent.model_dump(exclude_unset=True) if sent else None,
+            base_config_override_json=sent.model_dump_json(exclude_unset=True) if sent else None,
             mcp_transport=nested.mcpTransport,
             mcp_endpoint=nested.mcpEndpoint,
-            mcp_capabilities=nested.mcpCapabilities,
+            mcp_capabilities_json=None if nested.mcpCapabilities is None else json.dumps(nested.mcpCapabilities),
         )
         return NewInstance(self.instanceNameOnToolbox, spec, catalogue, self.start)
 

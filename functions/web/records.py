@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -58,7 +59,7 @@ def instance_record(instance: Instance) -> Record:
         "last_heartbeat_from_dtma": seen_at,
         "reachable": observed.reachable,
         "spec": _spec(instance.spec),
-        "base_config_override_json": catalogue.base_config_override,
+        "base_config_override_json": _json(catalogue.base_config_override_json),
         "image": instance.spec.image,
         "image_digest": container.image_digest if container else None,
         "version": image_tag(instance.spec.image),
@@ -70,7 +71,7 @@ def instance_record(instance: Instance) -> Record:
         "mcp_server_type": "mcp" if mcp else None,
         "mcp_transport_type": catalogue.mcp_transport or ("streamable-http" if mcp else None),
         "mcp_endpoint_path": catalogue.mcp_endpoint or (mcp.path if mcp else None),
-        "mcp_server_capabilities": catalogue.mcp_capabilities,
+        "mcp_server_capabilities": _json(catalogue.mcp_capabilities_json),
         "exit": _exit(instance),
         "restart_count": container.restart_count if container else 0,
         "started_at": container.started_at or None if container else None,
@@ -148,6 +149,10 @@ def _mcp(seen: McpSeen | None) -> Record | None:
 
 def _reason(reason: Reason | None) -> Record | None:
     return asdict(reason) if reason else None
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
 
 
 def _time(time: datetime | None) -> str | None:

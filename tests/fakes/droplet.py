@@ -43,6 +43,7 @@ class FakeDroplet:
     reachable: bool = True
     before_command: Callable[[Route, str], None] | None = None
     partial: bool = False
+    no_logs: bool = False
     memory_bytes: int = 8 << 30
     disk: messages.Disk = field(default_factory=lambda: messages.Disk("/", 50 << 30, 20 << 30, 30 << 30))
     # What the next inspects say of a running container's health.
@@ -190,6 +191,8 @@ class FakeDroplet:
 
     def _logs(self, name: str, _: Any) -> messages.Logs:
         self._found(name)
+        if self.no_logs:
+            raise protocol.EngineUnavailable("the engine does not answer")
         return messages.Logs([messages.LogLine("2026-01-01T00:00:00.000000001Z", "stdout", "ready")], truncated=False)
 
     def _request(self, name: str, body: messages.Request) -> messages.Response:

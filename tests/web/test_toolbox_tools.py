@@ -47,7 +47,7 @@ def test_the_frontends_nested_fields_are_read_as_those_of_the_body(call: Caller)
         "mcpTransport": "sse",
         "mcpEndpoint": "/mcp",
         "mcpPort": 1,
-        "mcpCapabilities": {"tools": {}},
+        "mcpCapabilities": {"tools": [[1], [2**70]], "": {"__x__": None}},
         "templateId": "t-1",
     }
     body = {"instanceNameOnToolbox": NAME, "toolCatalogId": "c-1", "baseConfigOverrideJson": nested}
@@ -57,7 +57,7 @@ def test_the_frontends_nested_fields_are_read_as_those_of_the_body(call: Caller)
     assert record["ports"][0]["host_port"] in protocol.HOST_PORTS
     assert record["base_config_override_json"] == nested
     assert (record["tool_catalog_id"], record["mcp_transport_type"]) == ("c-1", "sse")
-    assert record["mcp_server_capabilities"] == {"tools": {}}
+    assert record["mcp_server_capabilities"] == nested["mcpCapabilities"]
 
 
 def test_a_spec_can_be_sent_again_as_the_record_shows_it(call: Caller) -> None:
@@ -158,6 +158,8 @@ WRONG = [
     ({**BODY, "volumes": [{"name": "x", "path": "/data/../etc"}]}, "absolute path"),
     ({**BODY, "environmentVariables": {"A=B": "c"}}, "A=B"),
     ({**BODY, "environmentVariables": {"A": 1}}, "environmentVariables.A"),
+    ({**BODY, "environmentVariables": {"__A__": "b"}}, "reserved"),
+    ({**BODY, "environmentVariables": {f"A{n}": "x" * 30_000 for n in range(5)}}, "131072"),
     ({**BODY, "command": ["a\0b"]}, "NUL"),
     ({**BODY, "restartPolicy": "always"}, "restartPolicy"),
 ]
