@@ -1,0 +1,12 @@
+"""Runs the benchmarks that are named, or all of them."""
+
+import sys
+
+from tests.bench import life, sweeps
+
+BENCHMARKS = {"life": life.main, "sweeps": sweeps.main}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or BENCHMARKS:
+        print(f"== {name}")
+        BENCHMARKS[name]()

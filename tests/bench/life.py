@@ -1,0 +1,70 @@
+"""Deploy, start and stop through the functions, beside `docker run -d`, `docker start` and `docker stop` at the same engine.
+
+Ours is measured from the HTTP request at the gateway to its answer, which proves the state by inspect. The peer is the
+docker command itself, timed on the droplet. The two take turns, so that both meet the same machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import uuid
+from collections.abc import Callable
+
+from infra.local import images, world
+from infra.local.droplet import Droplet
+from infra.local.issuer import Issuer
+from infra.local.toolbox import ACCOUNT
+from tests.e2e.conftest import Api, Tools
+
+ROUNDS = 20
+# The limits and the init that the shim sets, so that both make the same container.
+LIKE_OURS = "--init --memory 512m --memory-swap 512m --cpus 0.5 --pids-limit 256 --security-opt no-new-privileges"
+
+
+def main() -> None:
+    of = world.current()
+    api = Api(of.gateway, Issuer(of).token(ACCOUNT))
+    [toolbox] = api("GET", "/toolboxes-user").json()
+    tools, droplet = Tools(api, toolbox["id"]), Droplet(of, 1)
+    image = images.MCP.reference
+    tools.deploy(image, "warm-up")
+    tools.until("warm-up", "running")
+    ours: dict[str, list[float]] = {"deploy": [], "start": [], "stop": []}
+    peer: dict[str, list[float]] = {"deploy": [], "start": [], "stop": []}
+    for _ in range(ROUNDS):
+        _ours(tools, image, ours)
+        _peer(droplet, image, peer)
+    tools("DELETE", "warm-up")
+    for verb in ours:
+        told, beside = statistics.median(ours[verb]), statistics.median(peer[verb])
+        print(f"{verb:7} ours {told * 1000:6.0f} ms   docker {beside * 1000:6.0f} ms   ratio {told / beside:.2f}")
+
+
+def _ours(tools: Tools, image: str, times: dict[str, list[float]]) -> None:
+    name = f"bench-{uuid.uuid4().hex[:12]}"
+    times["deploy"].append(_timed(lambda: tools.deploy(image, name).json()["status_on_toolbox"], "running"))
+    times["stop"].append(_timed(lambda: tools("POST", name, "/stop").json()["status_on_toolbox"], "stopped"))
+    times["start"].append(_timed(lambda: tools("POST", name, "/start").json()["status_on_toolbox"], "running"))
+    tools("DELETE", name)
+
+
+def _timed(act: Callable[[], str], expected: str) -> float:
+    began = time.monotonic()
+    status = act()
+    taken = time.monotonic() - began
+    assert status == expected, status
+    return taken
+
+
+def _peer(droplet: Droplet, image: str, times: dict[str, list[float]]) -> None:
+    """One script on the droplet, so that its clock times the docker command and nothing else."""
+    script = f"""
+        t0=$(date +%s%N); id=$(docker run -d {LIKE_OURS} {image}); t1=$(date +%s%N)
+        docker stop "$id" >/dev/null; t2=$(date +%s%N)
+        docker start "$id" >/dev/null; t3=$(date +%s%N)
+        docker rm -f "$id" >/dev/null; echo $((t1-t0)) $((t2-t1)) $((t3-t2))"""
+    deploy, stop, start = (int(word) / 1e9 for word in droplet.run("sh", "-c", script).split())
+    times["deploy"].append(deploy)
+    times["stop"].append(stop)
+    times["start"].append(start)
