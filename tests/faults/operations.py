@@ -1,0 +1,137 @@
+"""The operations that are cut: what stands before each, and what the worker does."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from functions.adapters.queue_sqlite import SqliteQueue
+from functions.domain.instance import Instance
+from functions.domain.spec import Mcp
+from functions.lifecycle import change, converge, sweep, watch
+from functions.lifecycle.change import Answer, Asked
+from functions.lifecycle.deploy import deploy
+from functions.lifecycle.ports import Ports, Task
+from functions.lifecycle.replay import Replay
+from functions.lifecycle.update import Changes, update
+from shim.protocol import messages
+from tests.fakes.world import ACCOUNT, TOOLBOX, new
+
+if TYPE_CHECKING:
+    from tests.faults.place import Place
+
+NAME = "server"
+SECOND, PULLED, BROKEN = "registry.test/server:2", "registry.test/pulled:1", "registry.test/broken:1"
+
+Ask = Callable[[Ports, "Replay | None"], "Answer | None"]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`ask` is the account's request, or the scheduler's call; what it publishes is delivered to the same worker."""
+
+    ask: Ask
+    before: Callable[[Place], None]
+    takes_key: bool = True
+
+    def run(self, ports: Ports, queue: SqliteQueue, keyed: bool) -> Answer | None:
+        answer = self.ask(ports, replay() if keyed else None)
+        deliver(ports, queue)
+        return answer
+
+
+def replay() -> Replay:
+    def render(instance: Instance) -> tuple[int, dict[str, Any]]:
+        return 200, {"status": instance.status.value, "generation": instance.desired.generation}
+
+    return Replay(ACCOUNT, "key-1", "fingerprint", render)
+
+
+def deliver(ports: Ports, queue: SqliteQueue) -> None:
+    """Every message that is due goes to `converge`, as its push endpoint takes it."""
+
+    def push(envelope: dict[str, Any]) -> bool:
+        task = Task(**json.loads(base64.b64decode(envelope["message"]["data"])))
+        if task.kind == "toolbox":
+            watch.look(ports, task.id)
+        else:
+            converge.run(ports, task)
+        return True
+
+    queue.deliver(push, ports.now)
+
+
+def _deploying(image: str = "", **options: Any) -> Ask:
+    wanted = new(NAME, ports=(0, 20_001), **options)
+    wanted = replace(wanted, spec=replace(wanted.spec, image=image or wanted.spec.image))
+    return lambda ports, key: deploy(ports, ACCOUNT, TOOLBOX, wanted, key)
+
+
+def _changing(verb: Callable[[Ports, Asked], Answer]) -> Ask:
+    return lambda ports, key: verb(ports, Asked(ACCOUNT, TOOLBOX, NAME, key))
+
+
+def _updating(image: str, mcp: Mcp | None = None) -> Ask:
+    """Another image, one host port dropped and another one taken."""
+    changes = Changes(lambda old: replace(old, image=image, mcp=mcp), [messages.Port(3000, 0), messages.Port(4000, 20_002)])
+    return lambda ports, key: update(ports, Asked(ACCOUNT, TOOLBOX, NAME, key), changes)
+
+
+def _sweeping(ports: Ports, key: Replay | None) -> None:
+    ports.pause(60)
+    sweep.sweep(ports)
+
+
+def _nothing(place: Place) -> None:
+    """A toolbox without instances."""
+
+
+def _running(place: Place) -> None:
+    OPERATIONS["deploy"].run(place.ports, place.queue, False)
+    place.sweep(60)
+
+
+def _stopped(place: Place) -> None:
+    _running(place)
+    OPERATIONS["stop"].run(place.ports, place.queue, False)
+    place.sweep(60)
+
+
+def _removed_by_hand(place: Place) -> None:
+    _running(place)
+    place.droplet.containers.clear()
+
+
+def _died(place: Place) -> None:
+    _running(place)
+    [name] = place.droplet.containers
+    place.droplet.die(name, exit_code=3)
+
+
+def _crashing(place: Place) -> None:
+    _running(place)
+    [name] = place.droplet.containers
+    place.droplet.crash(name, restarts=5)
+
+
+OPERATIONS = {
+    "deploy": Operation(_deploying(), _nothing),
+    "deploy-pull": Operation(_deploying(PULLED), _nothing),
+    "deploy-unstarted": Operation(_deploying(start=False), _nothing),
+    "deploy-broken": Operation(_deploying(BROKEN), _nothing),
+    "start": Operation(_changing(change.start), _stopped),
+    "stop": Operation(_changing(change.stop), _running),
+    "restart": Operation(_changing(change.restart), _running),
+    "delete": Operation(_changing(change.delete), _running),
+    "update": Operation(_updating(SECOND), _running),
+    "update-stopped": Operation(_updating(SECOND), _stopped),
+    "update-pull": Operation(_updating(PULLED), _running),
+    "update-mcp": Operation(_updating(SECOND, Mcp(3000, "/mcp")), _running),
+    "update-broken": Operation(_updating(BROKEN), _running),
+    "repair-removed": Operation(_sweeping, _removed_by_hand, takes_key=False),
+    "repair-dead": Operation(_sweeping, _died, takes_key=False),
+    "crash-loop": Operation(_sweeping, _crashing, takes_key=False),
+}

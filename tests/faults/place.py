@@ -1,0 +1,145 @@
+"""One toolbox and its world, shared by processes: store and queue in files, the droplet and the clock in this one."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import multiprocessing
+import random
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from functions.adapters.queue_sqlite import SqliteQueue
+from functions.adapters.store_sqlite import SqliteStore
+from functions.domain.toolbox import Toolbox, ToolboxStatus
+from functions.lifecycle import sweep, toolboxes
+from functions.lifecycle.documents import dump, toolbox_ref
+from functions.lifecycle.ports import Create, Ports, Queue, Shims, Store
+from shim import protocol
+from shim.protocol import messages
+from tests.fakes.droplet import VERBS, FakeDroplet
+from tests.fakes.mcp_server import Server
+from tests.fakes.world import ACCOUNT, TOOLBOX
+from tests.faults import operations, worker
+
+# Workers are forked from a process that has imported everything and has opened nothing.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["pytest", "tests.faults.worker"])
+LIFETIME_SECONDS = 60
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def pause(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@dataclass
+class Droplet(FakeDroplet):
+    """Keeps a record of what was really changed on it, whoever asked."""
+
+    acts: list[str] = field(default_factory=list)
+
+    def command(self, route: protocol.Route, **arguments: Any) -> Any:
+        answer = super().command(route, **arguments)
+        if isinstance(answer, messages.Acted) and answer.changed:
+            name = answer.container.name if answer.container else arguments["name"]
+            self.acts.append(f"{route.method} {route.path.rpartition('/')[2]} {name.rpartition('-')[2]}")
+        running = Counter(c.instance_id for c in self.containers.values() if c.state == "running")
+        assert max(running.values(), default=0) <= 1, f"two containers of one instance run: {self.running()}"
+        return answer
+
+    def _start(self, name: str, _: Any) -> messages.Acted:
+        if self._found(name).image == operations.BROKEN:
+            raise protocol.StartFailed("exec: no such file")
+        return super()._start(name, _)
+
+
+class Place:
+    """`ports` are this process's own way into it, for what stood before and for what comes after."""
+
+    def __init__(self, folder: Path | None, clock: Clock, droplet: Droplet, seed: int) -> None:
+        self.folder, self.clock, self.droplet = folder, clock, droplet
+        self.store = SqliteStore(str(folder / "store.db") if folder else ":memory:")
+        self.queue = SqliteQueue(str(folder / "queue.db") if folder else ":memory:")
+        self.ports = ports(seed, self.store, self.queue, droplet, clock.now, clock.pause)
+        self.late: list[tuple[str, dict[str, Any]]] = []
+
+    def sweep(self, seconds: float) -> None:
+        self.clock.pause(seconds)
+        sweep.sweep(self.ports)
+        operations.deliver(self.ports, self.queue)
+
+    def cut(self, operation: str, keyed: bool, cut: worker.Cut) -> int | None:
+        """Run the operation in a process that is killed at `cut`; how that process ended."""
+        ours, theirs = PROCESSES.Pipe()
+        process = PROCESSES.Process(target=worker.main, args=(theirs, self.folder, operation, keyed, cut))
+        process.start()
+        theirs.close()
+        with suppress(EOFError):
+            while True:
+                self._serve(ours, *ours.recv())
+        ours.close()
+        process.join(LIFETIME_SECONDS)
+        return process.exitcode
+
+    def arrive_late(self) -> None:
+        """What the dead worker had sent reaches the droplet now."""
+        for kind, arguments in self.late:
+            with suppress(protocol.TokenStale):
+                self._answer(kind, arguments, lambda progress: None)
+                raise AssertionError(f"{kind} began after its start-by time")
+
+    def _serve(self, connection: Connection, kind: str, arguments: dict[str, Any]) -> None:
+        def on_progress(progress: messages.Progress) -> None:
+            with suppress(ConnectionError, EOFError):
+                connection.send(("progress", progress))
+                connection.recv()
+
+        try:
+            answer = "answer", self._answer(kind, arguments, on_progress)
+        except protocol.ContractError as error:
+            answer = "raised", error
+        with suppress(ConnectionError):
+            connection.send(answer)
+
+    def _answer(
+        self, kind: str, arguments: dict[str, Any], on_progress: Callable[[messages.Progress], None]
+    ) -> Any:
+        match kind:
+            case "now":
+                return self.clock.now()
+            case "pause":
+                return self.clock.pause(**arguments)
+            case "late":
+                return self.late.append((arguments["kind"], arguments["arguments"]))
+            case "command":
+                return self.droplet.command(VERBS[arguments.pop("route")], **arguments)
+            case "status":
+                return self.droplet.status(**arguments)
+            case "pull":
+                return self.droplet.pull(**arguments, on_progress=on_progress)
+        raise AssertionError(f"the worker did not come to its cut: {kind} {arguments}")
+
+
+def ports(
+    seed: int, store: Store, queue: Queue, shims: Shims, now: Callable[[], datetime], pause: Callable[[float], None]
+) -> Ports:
+    """Two seeds give different ids; one gives the same ones again."""
+    ids = itertools.count(seed * 1_000_000)
+    return Ports(
+        store, queue, shims, now, lambda: str(uuid.UUID(int=next(ids), version=4)), pause, random.Random(seed).random
+    )

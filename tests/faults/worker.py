@@ -1,0 +1,200 @@
+"""A worker in a process of its own that is ended by SIGKILL at one of its external effects.
+
+Its store and queue are files; the droplet and the clock live in the process that started it and outlive it. Nothing is
+raised where it is cut and nothing is cleaned up: whatever it held in memory is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from functions.adapters.queue_sqlite import SqliteQueue
+from functions.adapters.store_sqlite import SqliteStore
+from functions.domain.toolbox import Toolbox
+from functions.lifecycle.ports import NOTHING, Ports, Query, Queue, Ref, Shims, Snapshot, Store, Task, Version, Write
+from shim.protocol import Route, messages
+from tests.faults.operations import OPERATIONS
+from tests.faults.seeded import seeded
+from tests.fakes.droplet import VERBS
+
+# before   the effect never happened
+# unheard  it happens, and the worker does not live to hear of it
+# heard    the worker heard of it, and did nothing more
+# late     like unheard, but the command reaches the droplet only after others have taken over
+VARIANTS = ("before", "unheard", "heard", "late")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """`effect` counts from 1."""
+
+    effect: int
+    variant: str
+
+
+@dataclass
+class Effects:
+    """Counts what the worker does to the outside, by name, and ends this process at the cut."""
+
+    cut: Cut | None = None
+    names: list[str] = field(default_factory=list)
+
+    def do(self, name: str, act: Callable[[], T], send: Callable[[str], None] | None = None) -> T:
+        """`send` lets the act go out without waiting for what comes of it."""
+        self.names.append(name)
+        variant = self.cut.variant if self.cut and self.cut.effect == len(self.names) else ""
+        if variant == "before":
+            _die()
+        if variant in ("unheard", "late") and send:
+            send(variant)
+            _die()
+        answer = act()
+        if variant:
+            _die()
+        return answer
+
+
+def _die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("SIGKILL has no handler")
+
+
+@dataclass(frozen=True)
+class CutStore:
+    inner: Store
+    effects: Effects
+
+    def get(self, refs: Sequence[Ref]) -> list[Snapshot | None]:
+        return self.effects.do("get", lambda: self.inner.get(refs))
+
+    def query(self, query: Query) -> list[Snapshot]:
+        return self.effects.do("query", lambda: self.inner.query(query))
+
+    def commit(self, writes: Sequence[Write]) -> Version:
+        return self.effects.do("commit", lambda: self.inner.commit(writes))
+
+
+@dataclass(frozen=True)
+class CutQueue:
+    inner: Queue
+    effects: Effects
+
+    def publish(self, tasks: Sequence[Task]) -> None:
+        self.effects.do("publish", lambda: self.inner.publish(tasks))
+
+
+@dataclass(frozen=True)
+class CutShim:
+    """Shims and Shim in one, as the fake droplet is. `send` as in Effects.do, with the call's name and arguments."""
+
+    inner: Any
+    effects: Effects
+    send: Callable[[str, str, dict[str, Any]], None] | None = None
+
+    def of(self, toolbox: Toolbox) -> CutShim:
+        return self
+
+    def command(
+        self,
+        route: Route,
+        *,
+        start_by: datetime,
+        name: str = "",
+        body: object = NOTHING,
+        query: str = "",
+        within: float | None = None,
+    ) -> Any:
+        verb = next(verb for verb, known in VERBS.items() if known is route)
+        return self._do(verb, "command", start_by=start_by, name=name, body=body, query=query, route=route)
+
+    def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
+        answer: tuple[messages.Status | None, str] = self._do("status", "status", start_by=start_by, unless=unless)
+        return answer
+
+    def pull(
+        self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
+    ) -> messages.Image:
+        image: messages.Image = self._do("pull", "pull", body=body, start_by=start_by, on_progress=on_progress)
+        return image
+
+    def _do(self, effect: str, method: str, **arguments: Any) -> Any:
+        send = self.send
+        going = (lambda variant: send(variant, method, arguments)) if send else None
+        return self.effects.do(effect, lambda: getattr(self.inner, method)(**arguments), going)
+
+
+def cut_ports(ports: Ports, shims: Shims, effects: Effects) -> Ports:
+    return Ports(
+        store=CutStore(ports.store, effects),
+        queue=CutQueue(ports.queue, effects),
+        shims=shims,
+        now=ports.now,
+        new_id=ports.new_id,
+        pause=ports.pause,
+        draw=ports.draw,
+    )
+
+
+@dataclass(frozen=True)
+class Wire:
+    """The droplet and the clock of the process that started this one."""
+
+    connection: Connection
+
+    def command(self, **arguments: Any) -> Any:
+        return self.ask("command", arguments)
+
+    def status(self, **arguments: Any) -> Any:
+        return self.ask("status", arguments)
+
+    def pull(self, *, on_progress: Callable[[messages.Progress], None], **arguments: Any) -> Any:
+        return self.ask("pull", arguments, on_progress)
+
+    def ask(
+        self, kind: str, arguments: dict[str, Any], on_progress: Callable[[messages.Progress], None] | None = None
+    ) -> Any:
+        self.connection.send((kind, _packed(arguments)))
+        while True:
+            said, value = self.connection.recv()
+            if said == "progress" and on_progress:
+                on_progress(value)
+                self.connection.send(("heard", {}))
+            elif said == "raised":
+                raise value
+            else:
+                return value
+
+    def send(self, variant: str, method: str, arguments: dict[str, Any]) -> None:
+        """A command on its way: nobody waits for its answer."""
+        packed = _packed(arguments)
+        self.connection.send(("late", {"kind": method, "arguments": packed}) if variant == "late" else (method, packed))
+
+
+def _packed(arguments: dict[str, Any]) -> dict[str, Any]:
+    """As it can travel: a Route is known by its identity, so it goes by its verb; a callback stays."""
+    packed = {name: value for name, value in arguments.items() if name != "on_progress"}
+    if "route" in packed:
+        packed["route"] = next(verb for verb, known in VERBS.items() if known is packed["route"])
+    return packed
+
+
+def main(connection: Connection, folder: Path, operation: str, keyed: bool, cut: Cut) -> None:
+    """The process's whole life. Where `cut` does not end it, it says so."""
+    wire, effects = Wire(connection), Effects(cut)
+    store, queue = SqliteStore(str(folder / "store.db")), SqliteQueue(str(folder / "queue.db"))
+    bare = seeded(
+        2,
+        Ports(
+            store, queue, wire, lambda: wire.ask("now", {}), seconds: ...
+        )
+    )
