@@ -64,6 +64,8 @@ def handlers(tools: Tools, images: Images, measure: Callable[[], Metrics]) -> di
             command.name, command.body.started_at, command.body.timeout, command.claims
         ),
         protocol.LOGS: logged,
+        protocol.REQUEST: lambda command: tools.request(command.name, command.body),
+        protocol.PRUNE: lambda command: images.prune(command.body),
         protocol.PULL: lambda command: images.pull(command.body),
     }
 
@@ -123,7 +125,11 @@ def _view(route: Route, act: Handler) -> Callable[..., Response]:
         answer = act(Command(g.claims, name, body, _query(route)))
         if isinstance(answer, Iterator):
             return Response(_streamed(answer, _context()), mimetype="application/x-ndjson")
-        return _answer(answer)
+        response = _answer(answer)
+        if route == protocol.STATUS and answer.metrics is None:
+            response.add_etag()
+            response.make_conditional(request)
+        return response
 
     return view
 

@@ -62,7 +62,20 @@ def listed(said: dict[str, Any], toolbox_id: str) -> Listed | None:
         state=said["State"],
         health=health[1] if health else None,
         endpoint_id=_endpoint_id(said.get("NetworkSettings") or {}),
+        memory_bytes=int(memory) if (memory := said["Labels"].get(protocol.LABEL_MEMORY, "")).isdecimal() else 0,
     )
+
+
+def address(said: dict[str, Any]) -> str:
+    """The container's own IP, on any of its networks, from `inspect`; "" while it does not run."""
+    networks = (said["NetworkSettings"].get("Networks") or {}).values()
+    return next((network["IPAddress"] for network in networks if network["IPAddress"]), "")
+
+
+def is_of(said: dict[str, Any], toolbox_id: str, instance_id: str, spec_generation: int) -> bool:
+    """Whether an entry of the list carries exactly these labels, whatever its name is."""
+    name = protocol.container_name(instance_id, spec_generation)
+    return _identity(name, said["Labels"], toolbox_id) is not None
 
 
 def _identity(name: str, labels: dict[str, str] | None, toolbox_id: str) -> tuple[str, int] | None:

@@ -67,6 +67,11 @@ class Engine:
         with self._docker(faults.of_create) as docker:
             return str(docker.create_container_from_config(config, name)["Id"])  # type: ignore[no-untyped-call]
 
+    def rename(self, container_id: str, name: str) -> None:
+        """Raises NameTaken, NoSuchContainer."""
+        with self._docker(faults.of_rename) as docker:
+            docker.rename(container_id, name)
+
     def start(self, container_id: str) -> None:
         """Raises StartFailed, PortTaken, NoSuchContainer."""
         with self._docker(faults.of_start) as docker:
@@ -101,6 +106,20 @@ class Engine:
         """Raises NoSuchImage."""
         with self._docker(faults.of_create) as docker:
             return cast(Said, docker.inspect_image(reference))  # type: ignore[no-untyped-call]
+
+    def images(self) -> list[Said]:
+        """Every image that has a name or was pulled; not the steps of a build."""
+        with self._docker() as docker:
+            return cast(list[Said], docker.images())
+
+    def remove_image(self, reference: str) -> bool:
+        """False where it is gone already, or stays since a container uses it."""
+        try:
+            with self._docker(faults.of_image_removal) as docker:
+                docker.remove_image(reference)
+        except protocol.NoSuchImage:
+            return False
+        return True
 
     def platform(self) -> str:
         with self._docker() as docker:

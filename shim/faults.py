@@ -43,6 +43,10 @@ def of_create(status: int, words: str) -> protocol.ContractError:
     return by_status[status](_said(words)) if status in by_status else of_engine(status, words)
 
 
+def of_rename(status: int, words: str) -> protocol.ContractError:
+    return protocol.NameTaken(_said(words)) if status == 409 else of_engine(status, words)
+
+
 def of_start(status: int, words: str) -> protocol.ContractError:
     """What is not known otherwise means that this container cannot be started."""
     if status == 404 and words.lower().startswith("no such container"):
@@ -54,6 +58,11 @@ def of_removal(status: int, words: str) -> protocol.ContractError:
     """Another removal that is under way is as good as one's own."""
     going = status == 409 and "already in progress" in words
     return protocol.NoSuchContainer(_said(words)) if going else of_engine(status, words)
+
+
+def of_image_removal(status: int, words: str) -> protocol.ContractError:
+    """Gone, or used by a container: neither is there to be removed."""
+    return protocol.NoSuchImage(_said(words)) if status in (404, 409) else of_engine(status, words)
 
 
 def of_registry(_: int, words: str) -> protocol.ContractError:

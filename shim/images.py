@@ -9,7 +9,7 @@ from typing import Any
 
 from shim import faults, protocol, spec
 from shim.engine import Engine
-from shim.messages import Image, Progress, Pull, PullLine
+from shim.messages import Image, Progress, Prune, Pruned, Pull, PullLine
 
 PROGRESS_SECONDS = 0.5
 _DONE = ("Pull complete", "Already exists")
@@ -37,6 +37,31 @@ class Images:
         spec.check_image(body.image)
         credentials = asdict(body.credentials) if body.credentials else {}
         return self._told(self._engine.pull(*_repository_and_tag(body.image), credentials), body.image)
+
+    def prune(self, body: Prune) -> Pruned:
+        """Raises Refused. Images that appear or are taken into use meanwhile stay."""
+        for reference in body.keep:
+            spec.check_image(reference)
+        listed = self._engine.images()
+        kept = {self._id(reference) for reference in body.keep}
+        # Read after the images: what a container took into use since the list is among these.
+        kept |= {entry["ImageID"] for entry in self._engine.containers({})}
+        removed, freed = list[str](), 0
+        for image in listed:
+            if image["Id"] in kept:
+                continue
+            # One by one and never by force: the engine itself refuses the last that a new container uses.
+            references = _named(image["RepoTags"]) + _named(image["RepoDigests"]) or [image["Id"]]
+            removed += [reference for reference in references if self._engine.remove_image(reference)]
+            freed += 0 if self._id(image["Id"]) else image["Size"]
+        return Pruned(removed, freed)
+
+    def _id(self, reference: str) -> str:
+        """ "" where there is none."""
+        try:
+            return str(self._engine.image(reference)["Id"])
+        except protocol.NoSuchImage:
+            return ""
 
     def _told(self, lines: Iterator[dict[str, Any]], image: str) -> Iterator[PullLine]:
         fold, told_at = Fold(), 0.0
@@ -100,6 +125,10 @@ def _digest(image: str, said: dict[str, Any]) -> str:
     wanted = _familiar(_repository_and_tag(image)[0])
     known = [entry.partition("@") for entry in said.get("RepoDigests") or []]
     return next((digest for repository, _, digest in known if _familiar(repository) == wanted), str(said["Id"]))
+
+
+def _named(references: list[str] | None) -> list[str]:
+    return [reference for reference in references or [] if "<none>" not in reference]
 
 
 def _familiar(repository: str) -> str:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from shim import protocol
+from shim import messages, protocol
 from shim.messages import LogLine, Logs
 
 DEFAULT_LINES = 200
@@ -87,4 +87,4 @@ def _lines(frames: Iterable[tuple[str, bytes]]) -> Iterator[LogLine]:
 
 
 def _line(stream: str, time: bytes, text: bytes) -> LogLine:
-    return LogLine(time.decode("ascii", "replace"), stream, text.rstrip(b"\r\n").decode("utf-8", "replace"))
+    return LogLine(time.decode("ascii", "replace"), stream, messages.text(text.rstrip(b"\r\n")))

@@ -40,6 +40,11 @@ def dump(message: Any) -> bytes:
     return json.dumps(fields_of_it, separators=(",", ":")).encode() if fields_of_it else b""
 
 
+def text(raw: bytes) -> str:
+    """What a container said, as a string that `read` lets through: NUL and what is not UTF-8 become U+FFFD."""
+    return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     read = dict(pairs)
     if len(read) != len(pairs):
@@ -314,6 +319,8 @@ class Prune:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
+    """References removed, and the sizes of those images: a layer that an image which stays shares is counted, too."""
+
     removed: list[str]
     freed_bytes: int
 

@@ -31,6 +31,8 @@ LABEL_INSTANCE = "toolboxes.instance-id"
 LABEL_SPEC_GENERATION = "toolboxes.spec-generation"
 LABEL_IMAGE_DIGEST = "toolboxes.image-digest"
 LABEL_MEMORY = "toolboxes.memory-bytes"
+# The engine's id as `Status` gives it, of the engine that the container was made on: a list then names its engine.
+LABEL_ENGINE = "toolboxes.engine-id"
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 CONTAINER_NAME = re.compile(rf"tool-(?P<instance>{UUID.pattern})-g(?P<generation>[1-9][0-9]{{0,9}})")
@@ -230,4 +232,4 @@ PULL = Route(
     (*_ANY, NoSuchImage, ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable, DiskFull),
 )  # fmt: skip
 
-ROUTES = (HEALTH, STATUS, CREATE, INSPECT, REMOVE, START, STOP, RESTART, LOGS, PULL)
+ROUTES = (HEALTH, STATUS, CREATE, INSPECT, REMOVE, START, STOP, RESTART, LOGS, REQUEST, PRUNE, PULL)

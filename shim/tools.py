@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from shim import container, logs, protocol, spec
+from shim import container, exchange, logs, protocol, spec
 from shim.engine import Engine
 from shim.images import Images
-from shim.messages import Acted, Container, Create, Listed, Logs
+from shim.messages import Acted, Container, Create, Listed, Logs, Request, Response
 from shim.signing import Claims
 from shim.turns import Turns
 
@@ -31,13 +31,17 @@ class Tools:
         self._engine, self._images, self._toolbox_id, self._turns = engine, images, toolbox_id, turns
 
     def listing(self) -> tuple[str, list[Listed]]:
-        """The engine's id and all managed containers, by one list.
+        """The engine's id and all managed containers, by one list where any container says on which engine it was made.
 
-        The id is read last, so that the containers of an engine which was replaced meanwhile are never missed
+        Else the id is read last, so that the containers of an engine which was replaced meanwhile are never missed
         under the old one's id.
         """
-        found = self._listed({})
-        return self._engine.data_id(), found
+        said = self._entries({})
+        found = self._managed(said)
+        names = {f"/{one.name}" for one in found}
+        made_on = {entry["Labels"].get(protocol.LABEL_ENGINE) for entry in said if entry["Names"][0] in names}
+        engine_id = made_on.pop() if len(made_on) == 1 else None
+        return engine_id or self._engine.data_id(), found
 
     def inspect(self, name: str) -> Acted:
         _instance_id(name)
@@ -52,12 +56,21 @@ class Tools:
             protocol.LABEL_INSTANCE: body.instance_id,
             protocol.LABEL_SPEC_GENERATION: str(body.spec_generation),
             protocol.LABEL_IMAGE_DIGEST: self._images.inspect(body.image).digest,
+            protocol.LABEL_MEMORY: str(body.limits.memory_bytes),
+            protocol.LABEL_ENGINE: self._engine.data_id(),
         }
         with self._turns.of(body.instance_id, claims) as fence:
-            held = self._listed({protocol.LABEL_INSTANCE: body.instance_id})
+            said = self._entries({protocol.LABEL_INSTANCE: body.instance_id})
+            held = self._managed(said)
             if newer := [other.name for other in held if other.spec_generation > body.spec_generation]:
                 raise protocol.OlderSpec(f"{newer[0]} was made from a newer spec")
             fence()
+            if name not in [other.name for other in held]:
+                for entry in said:
+                    # Renamed by hand: it is the very container that is asked for.
+                    if container.is_of(entry, self._toolbox_id, body.instance_id, body.spec_generation):
+                        self._engine.rename(entry["Id"], name)
+                        return self._acted(entry["Id"])
             try:
                 made = self._engine.create(name, spec.engine_config(body, labels))
             except protocol.NameTaken:
@@ -116,6 +129,18 @@ class Tools:
         # One line more than was asked tells whether there were more.
         return logs.newest(self._engine.log_stream(found.id, tail + 1, since), tail)
 
+    def request(self, name: str, body: Request) -> Response:
+        """One HTTP request to the container's own address. Raises Refused, NotAnswering."""
+        exchange.check(body)
+        _instance_id(name)
+        said = self._engine.inspect(name)
+        found = container.inspected(said, self._toolbox_id) if said else None
+        if not said or not found:
+            raise protocol.NoSuchContainer(f"this toolbox manages no container {name}")
+        if found.state != "running" or not (address := container.address(said)):
+            raise protocol.NotAnswering(f"{name} is {found.state} and has no address")
+        return exchange.send(address, body)
+
     @contextmanager
     def _turn(self, name: str, claims: Claims) -> Iterator[Container]:
         """The managed container, with its instance's lock held and the command not expired."""
@@ -124,8 +149,10 @@ class Tools:
             fence()
             yield before
 
-    def _listed(self, labels: dict[str, str]) -> list[Listed]:
-        said = self._engine.containers({protocol.LABEL_TOOLBOX: self._toolbox_id, **labels})
+    def _entries(self, labels: dict[str, str]) -> list[dict[str, Any]]:
+        return self._engine.containers({protocol.LABEL_TOOLBOX: self._toolbox_id, **labels})
+
+    def _managed(self, said: list[dict[str, Any]]) -> list[Listed]:
         return [found for found in (container.listed(entry, self._toolbox_id) for entry in said) if found]
 
     def _find(self, reference: str) -> Container | None:

@@ -109,7 +109,8 @@ def _rights() -> list[str]:
     rights = [f"--cap-add={name}" for bit, name in enumerate(CAPABILITIES) if held >> bit & 1]
     for open_door in ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"):
         rights.append(f"--security-opt={open_door}")
-    rights.append("--device-cgroup-rule=a *:* rwm")
+    # Not `a *:* rwm`: after a crash the kernel refuses that for what is left of the old cgroup (v1).
+    rights += ["--device-cgroup-rule=c *:* rwm", "--device-cgroup-rule=b *:* rwm"]
     if Path("/sys/fs/cgroup/cgroup.controllers").exists():
         return [*rights, "--cgroupns=private"]
     return [*rights, "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup"]

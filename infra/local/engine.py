@@ -16,7 +16,10 @@ from infra.local.processes import Program
 SOCKET = world.RUN / "docker.sock"
 PIDFILE = world.RUN / "docker.pid"
 DATA = world.STATE / "engine"
-BRIDGE = "toolboxes0"
+DROPLETS_BRIDGE = "toolboxes0"
+OWN_BRIDGE = "toolboxes1"
+OWN_BRIDGE_ADDRESS = "172.30.1.1/24"
+IP = "/sbin/ip"
 CLIENT = "/usr/bin/docker"
 """Debian's, of the engine's own age. Another that comes earlier on PATH may build in another way."""
 
@@ -29,12 +32,28 @@ def program() -> Program:
         f"--pidfile={PIDFILE}",
         f"--data-root={DATA}",
         f"--exec-root={world.RUN / 'engine'}",
+        f"--bridge={OWN_BRIDGE}",
         f"--insecure-registry={world.NETWORK_GATEWAY}:5000",
         # systemd's driver would need our processes to be units of its own.
         "--exec-opt=native.cgroupdriver=cgroupfs",
         "--log-level=warn",
     ]
     return Program("engine", words, stop_seconds=30)
+
+
+def ensure_bridge() -> None:
+    """The engine's own bridge for containers that name no network: `docker0` may be another engine's."""
+    if not Path("/sys/class/net", OWN_BRIDGE).exists():
+        command.run([IP, "link", "add", OWN_BRIDGE, "type", "bridge"])
+    command.run([IP, "address", "replace", OWN_BRIDGE_ADDRESS, "dev", OWN_BRIDGE])
+    command.run([IP, "link", "set", OWN_BRIDGE, "up"])
+
+
+def remove_bridges() -> None:
+    """The engine leaves them behind when it ends."""
+    for bridge in (OWN_BRIDGE, DROPLETS_BRIDGE):
+        if Path("/sys/class/net", bridge).exists():
+            command.run([IP, "link", "delete", bridge])
 
 
 def docker(*arguments: str | Path, seconds: float = 600) -> str:
@@ -74,6 +93,6 @@ def ensure_network() -> None:
             "--gateway",
             str(world.NETWORK_GATEWAY),
             "--opt",
-            f"com.docker.network.bridge.name={BRIDGE}",
+            f"com.docker.network.bridge.name={DROPLETS_BRIDGE}",
             world.NETWORK_NAME,
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local import engine, registry, world
+from infra.local import command, engine, registry, world
 
 INPUTS_LABEL = "toolboxes.inputs"
 
@@ -41,6 +42,10 @@ class Image:
         known = engine.inspect("image", self.reference)
         if known is None or known["Config"]["Labels"].get(INPUTS_LABEL) != inputs:
             self._build(inputs)
+            if known:
+                # A droplet that was made of it may keep it.
+                with suppress(command.Failed):
+                    engine.docker("image", "rm", known["Id"])
 
     def publish(self) -> None:
         """Makes sure that the registry has it too."""

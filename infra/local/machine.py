@@ -31,6 +31,7 @@ def up() -> None:
 
 def start_engine() -> None:
     """Nothing where it runs as it should. Raises TimeoutError, with the engine's last words."""
+    engine.ensure_bridge()
     PROCESSES.apply([engine.program(), registry.program()])
     try:
         wait_until(engine.answers, 60, "the Docker Engine")
@@ -47,6 +48,7 @@ def down() -> None:
 
 def wipe() -> None:
     """Removes images, caches and this project's Python packages, once nothing runs."""
+    engine.remove_bridges()
     for path in world.STATE.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -9,8 +9,9 @@ from infra.local import droplet, engine, machine, services, toolbox, world
 
 def main() -> None:
     of = world.current()
+    own = services.of_world(of).states()
     states = {f"machine: {name}": state for name, state in machine.PROCESSES.states().items()}
-    states |= {f"{of.name}: {name}": state for name, state in services.of_world(of).states().items()}
+    states |= {f"{of.name}: {name}": state for name, state in own.items()}
     if engine.answers():
         for each in droplet.of(of):
             states[f"{of.name}: {each.name} ({each.address})"] = _state(each)
@@ -19,8 +20,8 @@ def main() -> None:
     width = max(map(len, states))
     for name, state in states.items():
         print(f"{name:{width}}  {state.lower()}")
-    print(f"\n{of.gateway}")
-    sys.exit(any(state != "RUNNING" for state in states.values()))
+    print(f"\n{of.gateway}" if own else f"\nThe world {of.name} is not up.")
+    sys.exit(not own or any(state != "RUNNING" for state in states.values()))
 
 
 def _state(each: droplet.Droplet) -> str:

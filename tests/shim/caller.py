@@ -48,8 +48,10 @@ class Caller:
         }  # fmt: skip
         return signing.sign(**(signed | changed))
 
-    def raw(self, method: str, target: str, body: bytes = b"", **changed: Any) -> Answer:
-        headers = {"Authorization": "Bearer " + self.token(method, target, body, **changed)}
+    def raw(
+        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None, **changed: Any
+    ) -> Answer:
+        headers = {"Authorization": "Bearer " + self.token(method, target, body, **changed), **(headers or {})}
         return self.send(method, target, headers, body)
 
     def call(self, route: Route, name: str = "", message: Any = None, query: str = "", **changed: Any) -> Answer:

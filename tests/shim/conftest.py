@@ -15,6 +15,7 @@ from shim.__main__ import assemble, server
 from tests.shim.caller import Caller, TlsCaller
 from tests.shim.droplet import Droplet, Registry, busybox_image, free_port
 from tests.shim.fake_engine import FakeEngine
+from tests.shim.own_engine import OwnEngine
 
 
 @pytest.fixture
@@ -61,16 +62,33 @@ def busybox(engine_socket: str) -> Iterator[str]:
 @pytest.fixture
 def droplet(engine_socket: str, tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Iterator[Droplet]:
     """The real shim on a real engine over real TLS."""
-    pem = certificate.ensure(tmp_path, toolbox_id)
+    yield from droplet_on(engine_socket, tmp_path, toolbox_id, key)
+
+
+@pytest.fixture(scope="session")
+def own_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
+    engine = OwnEngine(tmp_path_factory.mktemp("engine"))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def own_droplet(own_engine: OwnEngine, tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Iterator[Droplet]:
+    """The same on an engine that is the tests' own."""
+    yield from droplet_on(own_engine.url, tmp_path, toolbox_id, key)
+
+
+def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Iterator[Droplet]:
+    pem = certificate.ensure(directory, toolbox_id)
     public = key.public_key()
     port = free_port()
-    app = assemble(toolbox_id, {signing.kid(public): public}, pem, engine_socket)
+    app = assemble(toolbox_id, {signing.kid(public): public}, pem, engine)
     served = server(app, pem, ("127.0.0.1", port))
     served.prepare()
     thread = threading.Thread(target=served.serve)
     thread.start()
     audience = signing.audience(toolbox_id, certificate.fingerprint(pem))
-    made = Droplet(TlsCaller(key, audience, port), engine_socket, toolbox_id)
+    made = Droplet(TlsCaller(key, audience, port), engine, toolbox_id)
     yield made
     served.stop()
     thread.join()

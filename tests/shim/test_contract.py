@@ -94,15 +94,15 @@ def client(
 
 @pytest.mark.docker
 def test_every_route_of_the_contract_is_walked(
-    serve: Serve, real_app: Callable[[str], Flask], client_of: Callable[..., ShimClient], droplet: Droplet, busybox: str,
-    engine_socket: str,
+    serve: Serve, real_app: Callable[[str], Flask], client_of: Callable[..., ShimClient], droplet: Droplet,
+    busybox: str, engine_socket: str,
 ) -> None:  # fmt: skip
     client = client_of(serve(real_app(engine_socket)))
     walked: list[Route] = []
 
     def go(route: Route, **options: Any) -> Any:
         walked.append(route)
-        answer = client.command(route, start_by=soon(), **options)
+        answer: Any = client.command(route, start_by=soon(), **options)
         assert isinstance(answer, route.answer)
         return answer
 
@@ -116,6 +116,11 @@ def test_every_route_of_the_contract_is_walked(
     assert go(protocol.INSPECT, name=name).container == started
     assert [listed.name for listed in go(protocol.STATUS).containers] == [name]
     assert [line.text for line in go(protocol.LOGS, name=name, query="tail=10").lines] == ["hello"]
+    with pytest.raises(protocol.NotAnswering):
+        go(protocol.REQUEST, name=name, body=messages.Request(80, "GET", "/"))
+    # Refused, since what it would remove is not this test's.
+    with pytest.raises(protocol.Refused):
+        go(protocol.PRUNE, body=messages.Prune(["no image's name"]))
     restart = messages.Restart(started.started_at, timeout=0)
     assert go(protocol.RESTART, name=name, body=restart).container.started_at != started.started_at
     assert go(protocol.STOP, name=name, body=messages.Stop(timeout=0)).container.state == "exited"
@@ -199,7 +204,9 @@ def test_a_command_whose_start_by_time_has_passed_begins_nothing(client: ShimCli
     assert fake_engine.acts() == []
 
 
-@pytest.mark.parametrize("error", sorted(protocol.ERRORS.values(), key=lambda error: error.code), ids=lambda e: e.code)
+@pytest.mark.parametrize(
+    "error", sorted(protocol.ERRORS.values(), key=lambda error: str(error.code)), ids=lambda e: e.code
+)
 def test_every_error_of_the_contract_arrives_as_itself(
     serve: Serve, client_of: Callable[..., ShimClient], error: type[protocol.ContractError]
 ) -> None:

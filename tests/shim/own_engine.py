@@ -1,0 +1,76 @@
+"""A Docker Engine of the tests' own, on a disk of its own: one that may be pruned, filled, killed and restarted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import docker
+import requests
+
+NETWORK = "172.29.77.1/24"
+
+
+class OwnEngine:
+    """Needs root. `disk` is a size as tmpfs takes it, e.g. 64m."""
+
+    def __init__(self, directory: Path, disk: str = "256m") -> None:
+        self.root, self.bridge = directory, f"shim{os.getpid() % 100_000}"
+        self.url = f"unix://{directory}/docker.sock"
+        for name in ("data", "exec"):
+            (directory / name).mkdir(parents=True)
+        run("mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", str(directory / "data"))
+        run("ip", "link", "add", self.bridge, "type", "bridge")
+        run("ip", "address", "add", NETWORK, "dev", self.bridge)
+        run("ip", "link", "set", self.bridge, "up")
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts dockerd and waits until it answers."""
+        with (self.root / "dockerd.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    "dockerd", "--host", self.url, "--data-root", f"{self.root}/data", "--exec-root",
+                    f"{self.root}/exec", "--pidfile", f"{self.root}/pid", "--bridge", self.bridge, "--iptables=false",
+                    "--exec-opt", "native.cgroupdriver=cgroupfs", "--storage-driver", "overlay2",
+                ],
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        for _ in range(200):
+            try:
+                docker.APIClient(self.url, version="auto").close()
+            except (docker.errors.DockerException, requests.RequestException):
+                assert self.process.poll() is None, (self.root / "dockerd.log").read_text()[-2000:]
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError("dockerd does not answer")
+
+    def end(self, how: int = signal.SIGTERM) -> None:
+        """Stops dockerd, or kills it with all that it runs: containers of an engine that is killed live on."""
+        self.process.send_signal(how)
+        self.process.wait(60)
+
+    def restart(self, how: int = signal.SIGTERM) -> None:
+        self.end(how)
+        for left in ("pid", "exec/containerd/containerd.pid"):
+            (self.root / left).unlink(missing_ok=True)
+        self.begin()
+
+    def close(self) -> None:
+        client = docker.APIClient(self.url, version="auto")
+        for found in client.containers(all=True):
+            client.remove_container(found["Id"], force=True, v=True)
+        client.close()
+        self.end()
+        run("ip", "link", "delete", self.bridge)
+        run("umount", "--lazy", "--recursive", str(self.root / "data"))
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)

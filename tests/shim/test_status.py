@@ -1,0 +1,130 @@
+"""What is on the droplet, by one look: the list, the engine's id, and an answer to whoever knows it already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shim import messages, protocol
+from shim.messages import Limits
+from tests.shim.caller import Answer, Caller
+from tests.shim.droplet import Droplet, create
+from tests.shim.fake_engine import FakeEngine
+from tests.shim.test_engine_faults import listed
+
+
+def status(caller: Caller, known: str = "", query: str = "") -> Answer:
+    return caller.call(protocol.STATUS, query=query, headers={"If-None-Match": known} if known else {})
+
+
+def containers(answer: Answer) -> messages.Status:
+    assert answer.status == 200, answer.body
+    return messages.read(messages.Status, answer.body)
+
+
+def test_whoever_knows_the_list_already_is_told_just_that(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, "Up 5 minutes")]))
+    first = status(caller)
+    tag = first.headers["ETag"]
+    assert tag[0] == tag[-1] == '"' and int(tag.strip('"'), 16)
+    fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, "Up 6 minutes")]))
+    again = status(caller, tag)
+    assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
+    assert again.headers[protocol.CONTRACT_HEADER] == str(protocol.CONTRACT)
+
+
+@pytest.mark.parametrize("changed", ["health", "endpoint", "gone", "engine"])
+def test_whatever_changed_is_told_in_full(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, changed: str
+) -> None:
+    entry = listed(name, toolbox_id, "Up 5 minutes (healthy)")
+    fake_engine.on("GET /containers/json", (200, [entry]))
+    tag = status(caller).headers["ETag"]
+    later: dict[str, list[dict[str, Any]]] = {
+        "health": [entry | {"Status": "Up 5 minutes (unhealthy)"}],
+        "endpoint": [entry | {"NetworkSettings": {"Networks": {"bridge": {"EndpointID": "e2"}}}}],
+        "gone": [],
+        "engine": [entry],
+    }
+    fake_engine.on("GET /containers/json", (200, later[changed]))
+    fake_engine.on("GET /networks/none", (200, {"Id": "engine-2" if changed == "engine" else "engine-1"}))
+    answer = status(caller, tag)
+    assert (answer.status, answer.headers["ETag"] != tag) == (200, True)
+
+
+def test_metrics_are_always_told(caller: Caller, fake_engine: FakeEngine) -> None:
+    fake_engine.on("GET /info", (200, {"ServerVersion": "20.10.24", "DockerRootDir": "/var/lib/docker"}))
+    tag = status(caller).headers["ETag"]
+    answer = status(caller, tag, "metrics=1")
+    assert answer.status == 200 and "ETag" not in answer.headers and containers(answer).metrics
+    assert status(caller, tag, "metrics=0").status == 304
+
+
+def test_one_call_of_the_engine_tells_all_where_a_container_names_its_engine(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    entry = listed(name, toolbox_id, **{protocol.LABEL_ENGINE: "engine-7", protocol.LABEL_MEMORY: "64"})
+    fake_engine.on("GET /containers/json", (200, [entry]))
+    found = containers(status(caller))
+    assert (found.engine_id, found.containers[0].memory_bytes) == ("engine-7", 64)
+    assert [call for call in fake_engine.calls if call != "GET /version"] == ["GET /containers/json"]
+
+
+def test_only_a_managed_container_is_believed_about_its_engine(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    entry = listed("by-hand", toolbox_id, **{protocol.LABEL_ENGINE: "engine-7"})
+    fake_engine.on("GET /containers/json", (200, [entry]))
+    assert containers(status(caller)).engine_id == "engine-1"
+
+
+def test_a_list_whose_containers_disagree_asks_the_engine(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    other = protocol.container_name(protocol.CONTAINER_NAME.fullmatch(name)["instance"], 2)  # type: ignore[index]
+    entries = [listed(name, toolbox_id, **{protocol.LABEL_ENGINE: "engine-7"}), listed(other, toolbox_id)]
+    fake_engine.on("GET /containers/json", (200, entries))
+    assert containers(status(caller)).engine_id == "engine-1"
+
+
+@pytest.mark.docker
+def test_the_list_of_a_real_engine(droplet: Droplet, busybox: str) -> None:
+    empty = containers(status(droplet.caller))
+    made = droplet.make(busybox, "sleep", "600", limits=Limits(48 << 20, 500_000_000, 64))
+    answer = status(droplet.caller)
+    [one] = containers(answer).containers
+    assert (one.memory_bytes, one.endpoint_id, one.state) == (48 << 20, made.endpoint_id, "running")
+    assert containers(answer).engine_id == empty.engine_id == droplet.docker.inspect_network("none")["Id"]
+    assert status(droplet.caller, answer.headers["ETag"]).status == 304
+    droplet.docker.restart(made.id, timeout=0)
+    assert status(droplet.caller, answer.headers["ETag"]).status == 200
+
+
+@pytest.mark.docker
+def test_a_container_that_was_renamed_by_hand_gets_its_name_back(droplet: Droplet, busybox: str) -> None:
+    asked = create(busybox, "sleep", "600")
+    made = droplet.caller.acted(protocol.CREATE, message=asked).container
+    assert made
+    droplet.docker.rename(made.id, "something-else")
+    assert containers(status(droplet.caller)).containers == []
+    again = droplet.caller.acted(protocol.CREATE, message=asked)
+    assert again == messages.Acted(made, changed=True)
+    assert (
+        len(droplet.docker.containers(all=True, filters={"label": f"{protocol.LABEL_TOOLBOX}={droplet.toolbox_id}"}))
+        == 1
+    )
+
+
+@pytest.mark.docker
+def test_the_one_that_holds_the_name_is_the_one(droplet: Droplet, busybox: str) -> None:
+    asked = create(busybox, "sleep", "600")
+    made = droplet.caller.acted(protocol.CREATE, message=asked).container
+    assert made
+    labels = droplet.docker.inspect_container(made.id)["Config"]["Labels"]
+    config = {"Image": busybox, "Labels": labels, "Cmd": ["true"]}
+    theirs = droplet.docker.create_container_from_config(config, f"x-{made.id[:9]}")  # type: ignore[no-untyped-call]
+    assert droplet.caller.acted(protocol.CREATE, message=asked) == messages.Acted(made, changed=False)
+    droplet.docker.remove_container(theirs["Id"])
