@@ -11,22 +11,25 @@ from shim.protocol import messages
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """`changed`: ids of instances to be looked at, since a list proves nothing. `strangers`: what none expects."""
+    """`changed`: ids of instances to be looked at, since a list proves nothing. `strangers`: what none expects.
+
+    `left`: somebody is at others, or they are due; what comes of them is not known yet.
+    """
 
     changed: list[str]
     strangers: list[messages.Listed]
+    left: bool = False
 
 
 def compare(instances: Sequence[Instance], listed: Sequence[messages.Listed]) -> Differences:
     by_name = {one.name: one for one in listed}
     expected = {name for i in instances for name in (i.container_name, i.previous_name) if name}
-    changed = [i.id for i in instances if _differs(i, by_name.get(i.container_name))]
-    return Differences(changed, [one for one in listed if one.name not in expected])
+    changed = [i.id for i in instances if i.settled and _differs(i, by_name.get(i.container_name))]
+    strangers = [one for one in listed if one.name not in expected]
+    return Differences(changed, strangers, left=not all(i.settled for i in instances))
 
 
 def _differs(instance: Instance, listed: messages.Listed | None) -> bool:
-    if not instance.settled:
-        return False  # Somebody is at it, or it is due.
     seen = instance.observed.container
     if listed is None or seen is None:
         return (listed is None) is not (seen is None)

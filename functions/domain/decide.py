@@ -33,9 +33,10 @@ def decide(instance: Instance) -> Plan:
 
 def _steps(instance: Instance) -> Iterator[Step]:
     state, observed = instance.desired.state, instance.observed
-    if observed.uncertain:
-        # Also of a version that is being replaced; its verbs are idempotent and see for themselves.
+    if observed.uncertain or not observed.reachable:
         return iter((Inspect("something may have happened unseen", instance.container_name),))
+    if observed.previous_uncertain and instance.previous_name:
+        return iter((Inspect("something may have happened unseen", instance.previous_name),))
     if state is DesiredState.DELETED:
         return _delete(instance)
     if instance.failure:
@@ -66,7 +67,11 @@ def _replace(instance: Instance, new: messages.Container) -> Iterator[Step]:
     if instance.desired.state is DesiredState.RUNNING:
         if new.state not in LIVE_STATES:
             yield StartContainer(f"desired running, seen {new.state}", name)
+        elif new.started_at == instance.desired.fresh_from:
+            yield RestartContainer("a restart was asked for", name, new.started_at)
         yield from _prove(instance, new)
+    else:
+        yield from _keep_stopped(instance, new)
     yield from _remove(instance.previous_name, instance.observed.previous, instance, "it was replaced")
 
 
@@ -124,7 +129,9 @@ def _fall_back(instance: Instance) -> Iterator[Step]:
         return
     if not previous.started_at:
         yield RemoveContainer("it never ran either", name)
-    elif instance.desired.state is DesiredState.RUNNING and previous.state not in LIVE_STATES:
+    elif instance.desired.state is DesiredState.STOPPED:
+        yield from _retire(instance, f"desired stopped, seen {previous.state}")
+    elif previous.state not in LIVE_STATES:
         yield StartContainer("the version before serves again", name)
 
 

@@ -36,19 +36,33 @@ def requested(before: Instance | None, after: Instance, verb: str, actor: str, n
 
 def seen(before: Instance, after: Instance, now: datetime) -> list[Event]:
     """What a pass has found and done, told once: `before` is as stored, `after` as it is about to be."""
-    return [*crashed(before, after, now), *_tools_changed(before, after, now), *_moved(before, after, now)]
+    return [
+        *crashed(before, after, now),
+        *_lost(before, after, now),
+        *_tools_changed(before, after, now),
+        *_moved(before, after, now),
+    ]
+
+
+def seen_so_far(before: Instance, after: Instance, now: datetime) -> list[Event]:
+    """What goes with a save in the middle of a pass: nobody would know later that this was new.
+
+    What is on its way to another generation is told at the end of the pass.
+    """
+    return [*crashed(before, after, now), *(_moved(before, after, now) if before.settled else ())]
 
 
 def _moved(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
     """Named after the sighting that it rests on: a container that dies twice in a generation has two events."""
-    reason = after.failure or after.observed.trouble
-    told_before = before.status, before.failure or before.observed.trouble
-    if told_before == (after.status, reason) and before.settled and not after.deleted_at:
+    reason, reason_before = after.failure or after.observed.trouble, before.failure or before.observed.trouble
+    code, code_before = reason.code if reason else "", reason_before.code if reason_before else ""
+    reached = after.settled and not before.settled
+    if (before.status, code_before) == (after.status, code) and not reached:
         return
     container, generation = after.observed.container, after.desired.generation
     sighting = f"{container.id} {container.started_at} {container.finished_at}" if container else "none"
-    mark = _mark(f"{after.status} {sighting} {reason.code if reason else ''}")
     kind = "deleted" if after.deleted_at else "status_changed"
+    mark = _mark(f"{kind} {before.status} {after.status} {sighting} {code}")
     detail = f"{reason.code}: {reason.message}" if reason else None
     yield Event(f"{generation:08d}-2-{mark}", now, kind, CONVERGE, generation, before.status, after.status, detail)
 
@@ -67,6 +81,17 @@ def crashed(before: Instance, after: Instance, now: datetime) -> Iterator[Event]
         yield Event(
             f"{generation:08d}-1-{mark}", now, "crashed", CONVERGE, generation, before.status, after.status, detail
         )
+
+
+def _lost(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
+    """Its container went while nobody had asked for anything: by hand, or with the engine that held it."""
+    old, new, generation = before.observed.container, after.observed.container, after.desired.generation
+    if old is None or not before.settled or after.deleted_at or (new is not None and new.id == old.id):
+        return
+    taken = f"; {new.id[:12]} takes its place" if new else ""
+    event_id = f"{generation:08d}-1-{_mark(f'lost {old.id}')}"
+    detail = f"container {old.id[:12]} is gone{taken}"
+    yield Event(event_id, now, "container_lost", CONVERGE, generation, before.status, after.status, detail)
 
 
 def _tools_changed(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:

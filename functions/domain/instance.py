@@ -82,14 +82,15 @@ class Observed:
 
     container      as last inspected; None: never seen, or gone
     gone           the engine said `no-such-container` when it was last asked
-    uncertain      something may have happened unseen: look before acting
+    uncertain      something may have happened unseen to the container: look before acting
+    may_begin_until  a command whose answer was not heard may still begin; what is seen before that proves nothing
     image_missing  the engine said that it lacks the image
     trouble        the last attempt's passing obstacle
     generation     the generation that was reached, or given up with `failure`
     restarts       the engine's restart counts of the last minutes, oldest first
     stopped        the death (see `death`) that this side asked for
     kept           the death whose post-mortem is kept
-    previous       the container of the version that is being replaced
+    previous       the container of the version that is being replaced, `previous_uncertain` as for the other one
     """
 
     container: messages.Container | None = None
@@ -97,6 +98,7 @@ class Observed:
     at: datetime | None = None
     reachable: bool = True
     uncertain: bool = False
+    may_begin_until: datetime | None = None
     image_missing: bool = False
     failure: Failure | None = None
     trouble: Reason | None = None
@@ -107,6 +109,7 @@ class Observed:
     stopped: str = ""
     kept: str = ""
     previous: messages.Container | None = None
+    previous_uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +185,26 @@ def want_spec(instance: Instance, spec: Spec) -> Instance:
     generation = instance.desired.generation + 1
     desired = replace(instance.desired, generation=generation, spec_generation=generation, fresh_from=None)
     seen = instance.observed
-    replacing = Version(instance.spec, instance.desired.spec_generation) if seen.container else None
+    # Also what is gone, since it has its claims, and what was never seen: its create may have gone through.
+    replacing = Version(instance.spec, instance.desired.spec_generation)
     observed = replace(
-        seen, container=None, gone=False, image_missing=False, mcp=None, restarts=[], previous=seen.container
+        seen,
+        container=None,
+        gone=False,
+        uncertain=False,
+        image_missing=False,
+        mcp=None,
+        restarts=[],
+        previous=seen.container,
+        previous_uncertain=seen.uncertain or (seen.container is None and not seen.gone),
     )
     return replace(instance, spec=spec, desired=desired, replacing=replacing, observed=observed)
+
+
+def doubted(instance: Instance) -> Instance:
+    """What is on record of its containers may be out of date: each is to be looked at before anything is done."""
+    replacing = instance.replacing is not None
+    return replace(instance, observed=replace(instance.observed, uncertain=True, previous_uncertain=replacing))
 
 
 def death(container: messages.Container) -> str:
@@ -220,7 +238,9 @@ def derive_status(instance: Instance) -> Status:
     if instance.failure:
         return Status.ERROR_RUNTIME if ever_ran else Status.ERROR_INSTALL
     if container is None:
-        return Status.PENDING_DEPLOY if instance.observed == Observed() else Status.DEPLOYING
+        # Nothing is new twice: another spec makes what was seen as empty as it was at first.
+        new = instance.status is Status.PENDING_DEPLOY and instance.observed == Observed()
+        return Status.PENDING_DEPLOY if new else Status.DEPLOYING
     live = container.state in LIVE_STATES
     if state is DesiredState.STOPPED:
         return Status.STOPPING if live else Status.STOPPED

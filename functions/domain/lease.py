@@ -11,6 +11,8 @@ GRACE = timedelta(seconds=10)
 # The shim refuses a token that lives longer, so a command's start-by time is never further ahead.
 MAX_START_BY = timedelta(seconds=60)
 START_BY_MARGIN = timedelta(seconds=10)
+# By the shim's clock a command may begin that much later than by ours: it hears nobody whose clock is further off.
+MAX_SKEW = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)

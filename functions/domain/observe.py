@@ -17,7 +17,9 @@ from functions.domain.instance import (
     death,
     ready,
 )
+from functions.domain.lease import MAX_SKEW
 from functions.domain.plan import KeepPostMortem, Step, StopContainer
+from functions.domain.spec import engine_limits
 from shim import protocol
 from shim.protocol import messages
 
@@ -35,9 +37,9 @@ def acted(instance: Instance, step: Step, answer: messages.Acted, now: datetime)
     """The engine was asked and answered: the container as inspected after the act, or its absence."""
     seen = replace(instance.observed, at=now, reachable=True, uncertain=False, trouble=None)
     if step.container == instance.previous_name:
-        return replace(instance, observed=replace(seen, previous=answer.container))
+        return replace(instance, observed=replace(seen, previous=answer.container, previous_uncertain=False))
     container = answer.container
-    stopped = death(container) if container and isinstance(step, StopContainer) else seen.stopped
+    stopped = death(container) if container and _stop_wanted(instance, step, container) else seen.stopped
     observed = replace(
         seen,
         container=container,
@@ -48,6 +50,13 @@ def acted(instance: Instance, step: Step, answer: messages.Acted, now: datetime)
         restarts=_restarts(seen, container, now),
     )
     return _judged(replace(instance, observed=observed), now)
+
+
+def _stop_wanted(instance: Instance, step: Step, container: messages.Container) -> bool:
+    """Whether an end that is seen now is the one that was asked for: the stop itself may have gone unheard."""
+    if isinstance(step, StopContainer) or instance.desired.state is not DesiredState.RUNNING:
+        return True
+    return instance.failure is not None or container.limits != engine_limits(instance.spec)
 
 
 def pulled(instance: Instance, now: datetime) -> Instance:
@@ -63,7 +72,7 @@ def shaken(instance: Instance, seen: McpSeen) -> Instance:
     return replace(instance, observed=replace(instance.observed, mcp=seen, trouble=None))
 
 
-def erred(instance: Instance, step: Step, error: Problem, now: datetime) -> Instance:
+def erred(instance: Instance, step: Step, error: Problem, now: datetime, start_by: datetime) -> Instance:
     """An error is a sighting too: some tell the truth about the container, the rest leave it as last seen."""
     seen = instance.observed
     match error:
@@ -72,9 +81,13 @@ def erred(instance: Instance, step: Step, error: Problem, now: datetime) -> Inst
         case protocol.NoSuchImage():
             return replace(instance, observed=replace(seen, image_missing=True, reachable=True, trouble=None))
         case protocol.NotAnswering():
-            return _judged(instance, now)  # Not yet; how long that may go on is judged by the clock.
+            # Not yet, or it has ended meanwhile; how long that may go on is judged by the clock.
+            return _judged(replace(instance, observed=replace(seen, uncertain=True)), now)
         case protocol.OutcomeUnknown() | protocol.OlderSpec():
-            return replace(instance, observed=replace(seen, uncertain=True, trouble=reason(error)))
+            until = start_by + MAX_SKEW if step.lingers else seen.may_begin_until
+            return replace(
+                instance, observed=replace(seen, uncertain=True, may_begin_until=until, trouble=reason(error))
+            )
         case ToolboxUnreachable():
             return replace(instance, observed=replace(seen, reachable=False, trouble=reason(error), progress=None))
     # A deletion is never given up.
@@ -121,7 +134,8 @@ def _judged(instance: Instance, now: datetime) -> Instance:
         told = f"the container was restarted {container.restart_count} times within ten minutes; last seen: {last}"
         why = Reason(CRASH_LOOP, told)
         return replace(instance, observed=failing(observed, generation, why))
-    unproven = _unproven(instance, container, now) if instance.replacing and container.started_at else None
+    # Where nothing is there to fall back on, it is given the time that a new one has.
+    unproven = _unproven(instance, container, now) if observed.previous and container.started_at else None
     if unproven:
         why = Reason(UPDATE_FAILED, f"the new container {unproven}")
         return replace(instance, observed=failing(observed, generation, why))

@@ -10,11 +10,15 @@ from functions.domain.spec import Mcp, Spec
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`slow` steps may take minutes and are handed on to the queue's worker; `waits` ones may have to be repeated."""
+    """`slow` steps may take minutes and are handed on to the queue's worker; `waits` ones may have to be repeated.
+
+    `lingers`: where its answer was not heard it may still begin, until its start-by time.
+    """
 
     verb: ClassVar[str]
     slow: ClassVar[bool] = False
     waits: ClassVar[bool] = False
+    lingers: ClassVar[bool] = False
     cause: str
     container: str
 
@@ -46,7 +50,7 @@ class PullImage(Step):
 
 @dataclass(frozen=True, slots=True)
 class CreateContainer(Step):
-    verb = "create"
+    verb, lingers = "create", True
     instance_id: str
     spec_generation: int
     spec: Spec
@@ -54,17 +58,17 @@ class CreateContainer(Step):
 
 @dataclass(frozen=True, slots=True)
 class StartContainer(Step):
-    verb = "start"
+    verb, lingers = "start", True
 
 
 @dataclass(frozen=True, slots=True)
 class StopContainer(Step):
-    verb = "stop"
+    verb, lingers = "stop", True
 
 
 @dataclass(frozen=True, slots=True)
 class RestartContainer(Step):
-    verb = "restart"
+    verb, lingers = "restart", True
     started_at: str
 
 
@@ -78,7 +82,7 @@ class KeepPostMortem(Step):
 
 @dataclass(frozen=True, slots=True)
 class RemoveContainer(Step):
-    verb = "remove"
+    verb, lingers = "remove", True
 
 
 @dataclass(frozen=True, slots=True)

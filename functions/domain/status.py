@@ -25,7 +25,7 @@ _ALIVE = frozenset(Status) - {Status.PENDING_DEPLOY}
 # From each status to those that may follow it; staying is always possible. Whatever was seen can be gone a moment
 # later, so the living ones reach each other; nothing is new twice, and nothing comes back from deleting.
 MOVES: dict[Status, frozenset[Status]] = {
-    Status.PENDING_DEPLOY: _ALIVE - {Status.STOPPING},
+    Status.PENDING_DEPLOY: _ALIVE,
     Status.DEPLOYING: _ALIVE,
     Status.RUNNING: _ALIVE,
     Status.STARTING: _ALIVE,

@@ -66,10 +66,16 @@ def change(
         known, expired = recall(ports, asked.replay)
         if known:
             return repeated(ports, known, until)
-        toolbox, found = find(ports, asked.account, asked.toolbox_id, asked.key)
-        if found.value.desired.state is DesiredState.DELETED and verb != "delete":
-            raise NotAllowedNow(f"instance {found.value.name!r} is being deleted")
-        free, wanted = lease.is_free(found.value.lease, ports.now()), ask(found.value)
+        try:
+            toolbox, found = find(ports, asked.account, asked.toolbox_id, asked.key)
+            wanted = _wanted(found.value, verb, ask)
+        except (NotFound, NotAllowedNow):
+            # What stands in the way may be this request's own first attempt.
+            known, _ = recall(ports, asked.replay)
+            if known:
+                return repeated(ports, known, until)
+            raise
+        free = lease.is_free(found.value.lease, ports.now())
         intent = claimed(ports, wanted) if free else stamped(ports, replace(wanted, due_at=ports.now()))
         told = event.requested(found.value, intent, verb, asked.account, ports.now())
         writes = [recording(intent, told), *also(found.value, intent)]
@@ -81,6 +87,12 @@ def change(
             return watch(ports, written.value, until)
         backoff(ports, attempt)
     raise Contended(f"instance {asked.key!r} is being changed by others; ask again")
+
+
+def _wanted(instance: Instance, verb: str, ask: Callable[[Instance], Instance]) -> Instance:
+    if instance.desired.state is DesiredState.DELETED and verb != "delete":
+        raise NotAllowedNow(f"instance {instance.name!r} is being deleted")
+    return ask(instance)
 
 
 def repeated(ports: Ports, known: Known, until: datetime) -> Answer:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functions.domain import event, lease
 from functions.domain.decide import decide
 from functions.domain.errors import Unavailable
-from functions.domain.instance import Instance, Reason
+from functions.domain.instance import Instance, Reason, doubted
 from functions.domain.plan import KeepPostMortem, PullImage, Step
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle import room
@@ -89,12 +89,12 @@ class _Pass:
                     # It was done, and what was seen then asks for it again: only time can tell why.
                     instance = _troubled(instance, Reason("no-effect", f"{step.verb} {step.container} had no effect"))
                     continue
-                if (step.slow and not self.errand.slow) or now >= self.errand.until:
-                    return self._hand_on(instance)
-                pause = self.wait.seconds(step, now) if step.waits else 0.0
+                pause = self.wait.seconds(step, now) if step.waits else _lingering(instance, now)
                 if pause is None:
                     instance = _troubled(instance, Reason("not-ready", step.cause))
                     continue
+                if (step.slow and not self.errand.slow) or now + timedelta(seconds=pause) >= self.errand.until:
+                    return self._hand_on(instance)
                 self.ports.pause(pause)
                 instance, done = self._step(instance, step), step
             except Superseded as news:
@@ -121,8 +121,9 @@ class _Pass:
         seen, writes = execute(step, shim, instance, start_by, ports.now, on_progress)
         if isinstance(step, KeepPostMortem):
             # On record before the container is gone: nothing could fetch it again.
-            told = event.crashed(hold.stored, seen, ports.now())
-            return hold.renew(seen, [*writes, *(recording(seen, one) for one in told)])
+            after = stamped(ports, seen)
+            told = event.seen_so_far(hold.stored, after, ports.now())
+            return hold.renew(after, [*writes, *(recording(after, one) for one in told)])
         # Progress may have been saved meanwhile, under a later lease.
         return replace(seen, lease=instance.lease, revision=instance.revision)
 
@@ -182,8 +183,7 @@ def run(ports: Ports, task: Task, *, look: bool = False) -> None:
         return
     if current.value.due_at is None and not look:
         return
-    doubted = replace(current.value, observed=replace(current.value.observed, uncertain=True))
-    held = write(ports, claimed(ports, doubted if look else current.value), current, ())
+    held = write(ports, claimed(ports, doubted(current.value) if look else current.value), current, ())
     if held:
         run_held(ports, held)
 
@@ -198,7 +198,15 @@ def run_held(ports: Ports, held: Loaded[Instance]) -> None:
 def claimed(ports: Ports, instance: Instance) -> Instance:
     """`instance` under a new lease of ours, due again should we die."""
     mine = lease.taken(ports.new_id(), ports.now())
-    return stamped(ports, replace(instance, lease=mine, due_at=mine.ends_at + lease.GRACE))
+    # A lease that was never let go: its holder died, and what it did last is on no record.
+    current = doubted(instance) if instance.lease else instance
+    return stamped(ports, replace(current, lease=mine, due_at=mine.ends_at + lease.GRACE))
+
+
+def _lingering(instance: Instance, now: datetime) -> float:
+    """Seconds until whatever was sent before, by whomever, can begin no more."""
+    until = instance.observed.may_begin_until
+    return max(0.0, (until - now).total_seconds()) if until else 0.0
 
 
 def _troubled(instance: Instance, reason: Reason) -> Instance:
@@ -210,4 +218,6 @@ def _taken_up(current: Instance, ours: Instance) -> Instance:
     if current.desired.spec_generation == ours.desired.spec_generation:
         return replace(current, observed=ours.observed)
     # A new spec moved what was the container to `previous`; what was seen since is of that one.
-    return replace(current, observed=replace(current.observed, previous=ours.observed.container, uncertain=True))
+    previous, doubt = ours.observed.container, ours.observed.uncertain or not ours.observed.container
+    observed = replace(current.observed, previous=previous, previous_uncertain=doubt, uncertain=True)
+    return replace(current, observed=replace(observed, may_begin_until=ours.observed.may_begin_until))

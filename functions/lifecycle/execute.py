@@ -46,7 +46,7 @@ def execute(
                 return observe.kept(instance, step), [post_mortems.keep(step, shim, instance, start_by, now)]
         return observe.acted(instance, step, _command(step, shim, start_by), now()), []
     except (protocol.ContractError, ToolboxesError) as error:
-        return observe.erred(instance, step, error, now()), []
+        return observe.erred(instance, step, error, now(), start_by), []
 
 
 def _command(step: Step, shim: Shim, start_by: datetime) -> messages.Acted:

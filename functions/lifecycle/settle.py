@@ -18,9 +18,11 @@ def settled(instance: Instance, now: datetime) -> tuple[Instance, list[Write]]:
     final = replace(instance, due_at=None, attempts=0)
     final = replace(final, observed=replace(final.observed, generation=final.desired.generation))
     if final.desired.state is DesiredState.DELETED:
-        gone = replace(final, deleted_at=now, expire_at=now + TOMBSTONE)
+        gone = replace(final, replacing=None, deleted_at=now, expire_at=now + TOMBSTONE)
+        if instance.deleted_at:
+            return gone, []  # Deleted again: its name and ports may be another's by now.
         held: list[Write] = [Delete(ref) for ref in claims(gone)]
-        held += _ports(gone, gone.replacing.spec, but=gone.spec) if gone.replacing else []
+        held += _ports(gone, instance.replacing.spec, but=gone.spec) if instance.replacing else []
         return gone, held
     if final.replacing is None:
         return final, []

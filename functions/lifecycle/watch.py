@@ -58,14 +58,13 @@ def look(ports: Ports, toolbox_id: str) -> None:
 def _compared(
     ports: Ports, found: Loaded[Toolbox], status: messages.Status, etag: str, instances: list[Instance]
 ) -> None:
-    toolbox = found.value
-    differences = compare(instances, status.containers if status.complete else [])
     if not status.complete:
         return
+    toolbox, differences = found.value, compare(instances, status.containers)
     heard = replace(_heard(ports, toolbox), engine_id=status.engine_id, shim_version=status.version)
     strangers = _strangers(ports, toolbox, differences.strangers)
     # An ETag on record means: all that it stands for has been looked into.
-    known = etag if not differences.changed and not strangers else ""
+    known = "" if differences.changed or differences.left or strangers else etag
     if _record(ports, found, replace(heard, etag=known, strangers=strangers, contract=status.contract)):
         for instance_id in differences.changed:
             converge.run(ports, Task("instance", instance_id), look=True)

@@ -6,7 +6,17 @@ from datetime import UTC, datetime
 import pytest
 
 from functions.domain.decide import decide
-from functions.domain.instance import Desired, DesiredState, Failure, Instance, Observed, Reason, derive_status, want
+from functions.domain.instance import (
+    Desired,
+    DesiredState,
+    Failure,
+    Instance,
+    Observed,
+    Reason,
+    Version,
+    derive_status,
+    want,
+)
 from functions.domain.spec import Spec, engine_limits
 from functions.domain.status import Status
 from shim.protocol import messages
@@ -81,6 +91,29 @@ def test_a_restart_is_wanted_only_while_the_container_runs_since_the_time_that_w
     assert str(decide(wanted)) == f"restart {NAME}: a restart was asked for"
     restarted = replace(wanted, observed=Observed(container("running", "t2")))
     assert str(decide(restarted)) == "nothing to do"
+
+
+OTHER = f"tool-{ID}-g2"
+SEEN_BOTH = Observed(container("running", "t2"), previous=container("exited", "t1"))
+
+
+@pytest.mark.parametrize(
+    ("state", "observed", "plan"),
+    [
+        (RUN, Observed(previous=container("running")),
+         f"create {OTHER}: no container\nstop {NAME}: another version takes its place\n"
+         f"start {OTHER}: desired running"),
+        (RUN, replace(SEEN_BOTH, kept=DEATH), f"remove {NAME}: it was replaced"),
+        (RUN, replace(SEEN_BOTH, previous_uncertain=True), f"inspect {NAME}: something may have happened unseen"),
+        (RUN, replace(SEEN_BOTH, uncertain=True, previous_uncertain=True),
+         f"inspect {OTHER}: something may have happened unseen"),
+        (STOP, replace(SEEN_BOTH, kept=DEATH),
+         f"stop {OTHER}: desired stopped, seen running\nremove {NAME}: it was replaced"),
+    ],
+)  # fmt: skip
+def test_the_plan_of_an_update_follows_from_both_containers(state: DesiredState, observed: Observed, plan: str) -> None:
+    updated = instance(state, observed, generation=2, spec_generation=2)
+    assert str(decide(replace(updated, replacing=Version(Spec("nginx"), 1)))) == plan
 
 
 def test_a_new_generation_wakes_what_an_earlier_one_gave_up() -> None:

@@ -18,6 +18,7 @@ from functions.lifecycle.ports import Ports, Task
 from functions.lifecycle.replay import Replay
 from functions.lifecycle.update import Changes, update
 from shim.protocol import messages
+from tests.fakes.droplet import IMAGE
 from tests.fakes.world import ACCOUNT, TOOLBOX, new
 
 if TYPE_CHECKING:
@@ -26,21 +27,24 @@ if TYPE_CHECKING:
 NAME = "server"
 SECOND, PULLED, BROKEN = "registry.test/server:2", "registry.test/pulled:1", "registry.test/broken:1"
 
-Ask = Callable[[Ports, "Replay | None"], "Answer | None"]
+Ask = Callable[[Ports, Replay | None], Answer | None]
 
 
 @dataclass(frozen=True)
 class Operation:
-    """`ask` is the account's request, or the scheduler's call; what it publishes is delivered to the same worker."""
+    """`ask` is the account's request, or the scheduler's call; what it publishes is delivered to the same worker.
+
+    `fails`: what was tried in vain may be tried once more by the next worker, so only its end is compared.
+    """
 
     ask: Ask
     before: Callable[[Place], None]
     takes_key: bool = True
+    fails: bool = False
 
-    def run(self, ports: Ports, queue: SqliteQueue, keyed: bool) -> Answer | None:
-        answer = self.ask(ports, replay() if keyed else None)
+    def run(self, ports: Ports, queue: SqliteQueue, keyed: bool) -> None:
+        self.ask(ports, replay() if keyed else None)
         deliver(ports, queue)
-        return answer
 
 
 def replay() -> Replay:
@@ -64,9 +68,8 @@ def deliver(ports: Ports, queue: SqliteQueue) -> None:
     queue.deliver(push, ports.now)
 
 
-def _deploying(image: str = "", **options: Any) -> Ask:
-    wanted = new(NAME, ports=(0, 20_001), **options)
-    wanted = replace(wanted, spec=replace(wanted.spec, image=image or wanted.spec.image))
+def _deploying(image: str = IMAGE, *, start: bool = True) -> Ask:
+    wanted = new(NAME, image=image, ports=(0, 20_001), start=start)
     return lambda ports, key: deploy(ports, ACCOUNT, TOOLBOX, wanted, key)
 
 
@@ -76,7 +79,9 @@ def _changing(verb: Callable[[Ports, Asked], Answer]) -> Ask:
 
 def _updating(image: str, mcp: Mcp | None = None) -> Ask:
     """Another image, one host port dropped and another one taken."""
-    changes = Changes(lambda old: replace(old, image=image, mcp=mcp), [messages.Port(3000, 0), messages.Port(4000, 20_002)])
+    changes = Changes(
+        lambda old: replace(old, image=image, mcp=mcp), [messages.Port(3000, 0), messages.Port(4000, 20_002)]
+    )
     return lambda ports, key: update(ports, Asked(ACCOUNT, TOOLBOX, NAME, key), changes)
 
 
@@ -105,6 +110,22 @@ def _removed_by_hand(place: Place) -> None:
     place.droplet.containers.clear()
 
 
+def _edited(place: Place) -> None:
+    _running(place)
+    [container] = place.droplet.containers.values()
+    limits = replace(container.limits, pids=9)
+    place.droplet.containers[container.name] = replace(container, limits=limits, endpoint_id="edited")
+
+
+def _back_after_delete(place: Place) -> None:
+    """A create that reached the engine when all was over."""
+    _running(place)
+    [container] = place.droplet.containers.values()
+    OPERATIONS["delete"].run(place.ports, place.queue, False)
+    place.sweep(60)
+    place.droplet.containers[container.name] = container
+
+
 def _died(place: Place) -> None:
     _running(place)
     [name] = place.droplet.containers
@@ -121,7 +142,7 @@ OPERATIONS = {
     "deploy": Operation(_deploying(), _nothing),
     "deploy-pull": Operation(_deploying(PULLED), _nothing),
     "deploy-unstarted": Operation(_deploying(start=False), _nothing),
-    "deploy-broken": Operation(_deploying(BROKEN), _nothing),
+    "deploy-broken": Operation(_deploying(BROKEN), _nothing, fails=True),
     "start": Operation(_changing(change.start), _stopped),
     "stop": Operation(_changing(change.stop), _running),
     "restart": Operation(_changing(change.restart), _running),
@@ -130,8 +151,10 @@ OPERATIONS = {
     "update-stopped": Operation(_updating(SECOND), _stopped),
     "update-pull": Operation(_updating(PULLED), _running),
     "update-mcp": Operation(_updating(SECOND, Mcp(3000, "/mcp")), _running),
-    "update-broken": Operation(_updating(BROKEN), _running),
+    "update-broken": Operation(_updating(BROKEN), _running, fails=True),
     "repair-removed": Operation(_sweeping, _removed_by_hand, takes_key=False),
     "repair-dead": Operation(_sweeping, _died, takes_key=False),
+    "repair-edited": Operation(_sweeping, _edited, takes_key=False),
+    "delete-again": Operation(_sweeping, _back_after_delete, takes_key=False),
     "crash-loop": Operation(_sweeping, _crashing, takes_key=False),
 }

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import multiprocessing
-import random
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +19,7 @@ from functions.adapters.store_sqlite import SqliteStore
 from functions.domain.toolbox import Toolbox, ToolboxStatus
 from functions.lifecycle import sweep, toolboxes
 from functions.lifecycle.documents import dump, toolbox_ref
-from functions.lifecycle.ports import Create, Ports, Queue, Shims, Store
+from functions.lifecycle.ports import Create
 from shim import protocol
 from shim.protocol import messages
 from tests.fakes.droplet import VERBS, FakeDroplet
@@ -41,6 +38,8 @@ class Clock:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
 
     def now(self) -> datetime:
+        """No two are the same, so that events have an order."""
+        self.time += timedelta(milliseconds=1)
         return self.time
 
     def pause(self, seconds: float) -> None:
@@ -51,6 +50,7 @@ class Clock:
 class Droplet(FakeDroplet):
     """Keeps a record of what was really changed on it, whoever asked."""
 
+    clock: Clock = field(default_factory=Clock)
     acts: list[str] = field(default_factory=list)
 
     def command(self, route: protocol.Route, **arguments: Any) -> Any:
@@ -61,6 +61,11 @@ class Droplet(FakeDroplet):
         running = Counter(c.instance_id for c in self.containers.values() if c.state == "running")
         assert max(running.values(), default=0) <= 1, f"two containers of one instance run: {self.running()}"
         return answer
+
+    def pull(self, body: messages.Pull, **arguments: Any) -> messages.Image:
+        # Long enough for progress to be shown, which is a commit in the middle of a command.
+        self.clock.pause(6)
+        return super().pull(body, **arguments)
 
     def _start(self, name: str, _: Any) -> messages.Acted:
         if self._found(name).image == operations.BROKEN:
@@ -75,7 +80,7 @@ class Place:
         self.folder, self.clock, self.droplet = folder, clock, droplet
         self.store = SqliteStore(str(folder / "store.db") if folder else ":memory:")
         self.queue = SqliteQueue(str(folder / "queue.db") if folder else ":memory:")
-        self.ports = ports(seed, self.store, self.queue, droplet, clock.now, clock.pause)
+        self.ports = worker.seeded(seed, self.store, self.queue, droplet, clock.now, clock.pause)
         self.late: list[tuple[str, dict[str, Any]]] = []
 
     def sweep(self, seconds: float) -> None:
@@ -89,7 +94,8 @@ class Place:
         process = PROCESSES.Process(target=worker.main, args=(theirs, self.folder, operation, keyed, cut))
         process.start()
         theirs.close()
-        with suppress(EOFError):
+        # Killed with something unread, or not.
+        with suppress(EOFError, ConnectionResetError):
             while True:
                 self._serve(ours, *ours.recv())
         ours.close()
@@ -105,9 +111,11 @@ class Place:
 
     def _serve(self, connection: Connection, kind: str, arguments: dict[str, Any]) -> None:
         def on_progress(progress: messages.Progress) -> None:
-            with suppress(ConnectionError, EOFError):
+            with suppress(EOFError, ConnectionError):
                 connection.send(("progress", progress))
-                connection.recv()
+                # The worker may have more to ask while it takes this in.
+                while (request := connection.recv())[0] != "heard":
+                    self._serve(connection, *request)
 
         try:
             answer = "answer", self._answer(kind, arguments, on_progress)
@@ -116,9 +124,7 @@ class Place:
         with suppress(ConnectionError):
             connection.send(answer)
 
-    def _answer(
-        self, kind: str, arguments: dict[str, Any], on_progress: Callable[[messages.Progress], None]
-    ) -> Any:
+    def _answer(self, kind: str, arguments: dict[str, Any], on_progress: Callable[[messages.Progress], None]) -> Any:
         match kind:
             case "now":
                 return self.clock.now()
@@ -135,11 +141,28 @@ class Place:
         raise AssertionError(f"the worker did not come to its cut: {kind} {arguments}")
 
 
-def ports(
-    seed: int, store: Store, queue: Queue, shims: Shims, now: Callable[[], datetime], pause: Callable[[float], None]
-) -> Ports:
-    """Two seeds give different ids; one gives the same ones again."""
-    ids = itertools.count(seed * 1_000_000)
-    return Ports(
-        store, queue, shims, now, lambda: str(uuid.UUID(int=next(ids), version=4)), pause, random.Random(seed).random
-    )
+def standing(operation: str, folder: Path | None = None) -> Place:
+    """A toolbox as it is before the operation begins."""
+    clock = Clock()
+    droplet = Droplet(now=clock.now, clock=clock, mcp=Server(["a", "b"]))
+    droplet.images |= {operations.SECOND, operations.BROKEN}
+    droplet.registry[operations.PULLED] = None
+    place = Place(folder, clock, droplet, 1)
+    toolbox = Toolbox(
+        id=TOOLBOX, account=ACCOUNT, name="box", status=ToolboxStatus.ACTIVE, region="fra1", size="s-1vcpu-1gb",
+        image="debian-12-x64", created_at=clock.now(), updated_at=clock.now(), address="192.0.2.1",
+        fingerprint="0" * 64,
+    )  # fmt: skip
+    place.store.commit([Create(toolbox_ref(toolbox.id), dump(toolbox))])
+    toolboxes.refresh(place.ports, ACCOUNT, TOOLBOX)
+    operations.OPERATIONS[operation].before(place)
+    droplet.acts.clear()
+    return place
+
+
+def copied(place: Place, folder: Path) -> Place:
+    """The same world once more, to be changed apart from the first."""
+    assert place.folder
+    shutil.copytree(place.folder, folder)
+    clock, droplet = copy.deepcopy((place.clock, place.droplet))
+    return Place(folder, clock, droplet, 3)

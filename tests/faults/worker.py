@@ -6,11 +6,14 @@ raised where it is cut and nothing is cleaned up: whatever it held in memory is 
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import signal
 import traceback
+import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,9 +24,8 @@ from functions.adapters.store_sqlite import SqliteStore
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.ports import NOTHING, Ports, Query, Queue, Ref, Shims, Snapshot, Store, Task, Version, Write
 from shim.protocol import Route, messages
-from tests.faults.operations import OPERATIONS
-from tests.faults.seeded import seeded
 from tests.fakes.droplet import VERBS
+from tests.faults.operations import OPERATIONS
 
 # before   the effect never happened
 # unheard  it happens, and the worker does not live to hear of it
@@ -58,10 +60,11 @@ class Effects:
         if variant in ("unheard", "late") and send:
             send(variant)
             _die()
-        answer = act()
-        if variant:
-            _die()
-        return answer
+        try:
+            return act()
+        finally:
+            if variant:
+                _die()
 
 
 def _die() -> NoReturn:
@@ -133,16 +136,17 @@ class CutShim:
         return self.effects.do(effect, lambda: getattr(self.inner, method)(**arguments), going)
 
 
-def cut_ports(ports: Ports, shims: Shims, effects: Effects) -> Ports:
-    return Ports(
-        store=CutStore(ports.store, effects),
-        queue=CutQueue(ports.queue, effects),
-        shims=shims,
-        now=ports.now,
-        new_id=ports.new_id,
-        pause=ports.pause,
-        draw=ports.draw,
-    )
+def seeded(
+    seed: int, store: Store, queue: Queue, shims: Shims, now: Callable[[], datetime], pause: Callable[[float], None]
+) -> Ports:
+    """Two seeds give different ids and draws; one gives the same ones again."""
+    ids, draws = itertools.count(seed * 1_000_000), random.Random(seed)
+    return Ports(store, queue, shims, now, lambda: str(uuid.UUID(int=next(ids), version=4)), pause, draws.random)
+
+
+def through(ports: Ports, effects: Effects, shims: Shims) -> Ports:
+    """`ports` with every effect counted, and cut where it is to be."""
+    return replace(ports, store=CutStore(ports.store, effects), queue=CutQueue(ports.queue, effects), shims=shims)
 
 
 @dataclass(frozen=True)
@@ -192,9 +196,12 @@ def main(connection: Connection, folder: Path, operation: str, keyed: bool, cut:
     """The process's whole life. Where `cut` does not end it, it says so."""
     wire, effects = Wire(connection), Effects(cut)
     store, queue = SqliteStore(str(folder / "store.db")), SqliteQueue(str(folder / "queue.db"))
+    shim = CutShim(wire, effects, wire.send)
     bare = seeded(
-        2,
-        Ports(
-            store, queue, wire, lambda: wire.ask("now", {}), seconds: ...
-        )
+        2, store, queue, shim, lambda: wire.ask("now", {}), lambda seconds: wire.ask("pause", {"seconds": seconds})
     )
+    try:
+        OPERATIONS[operation].run(through(bare, effects, shim), queue, keyed)
+        connection.send(("ended", {"after": effects.names}))
+    except Exception:
+        connection.send(("failed", {"trace": traceback.format_exc()}))

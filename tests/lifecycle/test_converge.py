@@ -55,6 +55,25 @@ def test_a_worker_that_died_is_followed_by_the_sweep_once_its_lease_and_the_grac
     assert world.droplet.running() == [f"tool-{document['id']}-g1"]
 
 
+def test_what_a_dead_worker_did_last_is_looked_at_before_it_is_believed(world: World) -> None:
+    """It had started the container, and saved nothing of it, when the account asks for the opposite."""
+    instance = world.deploy(new())
+    world.stop(instance.id)
+
+    def die(writes: Sequence[Write]) -> None:
+        if world.droplet.running():
+            raise KeyboardInterrupt
+
+    world.store.before_commit = die
+    with pytest.raises(KeyboardInterrupt):
+        world.start(instance.id)
+    world.store.before_commit = lambda writes: None
+    world.stop(instance.id)
+    world.pass_time(60)
+    run(world.ports, Task("instance", instance.id))
+    assert world.droplet.running() == []
+
+
 def test_a_worker_whose_lease_was_taken_over_begins_nothing_more(world: World) -> None:
     """The first worker sleeps before its start for so long that a second one does all the work."""
 

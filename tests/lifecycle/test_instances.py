@@ -164,6 +164,15 @@ def test_a_restart_whose_answer_was_lost_is_not_made_twice(world: World) -> None
     assert world.droplet.containers[instance.container_name].started_at == started_at
 
 
+def test_a_stop_whose_answer_was_lost_is_no_crash(world: World) -> None:
+    instance = deployed(world)
+    world.droplet.faults.append(Fault(protocol.OutcomeUnknown("timed out"), protocol.STOP, after=True))
+    world.stop(instance.id)
+    world.sweep()
+    assert instances.get(world.ports, ACCOUNT, TOOLBOX, instance.id).status is Status.STOPPED
+    assert "crashed" not in [kind for kind, _, _ in world.events(instance)]
+
+
 def test_a_container_that_cannot_start_is_an_error_with_the_engines_reason(world: World) -> None:
     world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
     instance = deployed(world)

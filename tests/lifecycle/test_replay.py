@@ -1,5 +1,7 @@
 """Idempotency-Key: sent again, answered again, never done again."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,7 +12,9 @@ from functions.domain.status import Status
 from functions.lifecycle import change
 from functions.lifecycle.change import Asked
 from functions.lifecycle.deploy import deploy
+from functions.lifecycle.ports import Ref, Snapshot
 from functions.lifecycle.replay import Replay
+from functions.lifecycle.update import Changes, update
 from shim.protocol import Route
 from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
 
@@ -84,3 +88,23 @@ def test_a_key_expires_after_a_day_by_the_clock_and_not_by_its_removal(world: Wo
     world.pass_time(timedelta(hours=24, seconds=1).total_seconds())
     assert isinstance(change.stop(world.ports, asked), Instance)
     assert world.droplet.running() == []
+
+
+def test_a_repeat_that_meets_its_own_first_attempt_halfway_is_not_refused_by_it(world: World) -> None:
+    instance = world.deploy()
+    changes = Changes(lambda old: replace(old, image="registry.test/pulled:1"))
+    asked = Asked(ACCOUNT, TOOLBOX, instance.id, key())
+    reads = world.store.get
+    first: list[object] = []
+
+    def first_attempt_between_two_reads(refs: Sequence[Ref]) -> list[Snapshot | None]:
+        found = reads(refs)
+        if not first and refs == [key().ref]:
+            first.append(None)
+            first[0] = update(world.ports, asked, changes)
+        return found
+
+    world.store.get = first_attempt_between_two_reads
+    again = update(world.ports, asked, changes)
+    assert isinstance(again, Instance)
+    assert again.desired.generation == 2

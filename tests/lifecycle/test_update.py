@@ -1,5 +1,6 @@
 """PATCH: the version before is kept until the new one is proven."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,11 +10,13 @@ from functions.domain.instance import Instance
 from functions.domain.spec import Mcp
 from functions.domain.status import Status
 from functions.lifecycle.change import Asked
-from functions.lifecycle.documents import PORT_CLAIMS
+from functions.lifecycle.documents import INSTANCES, PORT_CLAIMS, load
+from functions.lifecycle.ports import Query, Write
 from functions.lifecycle.update import Changes, update
 from shim import protocol
 from shim.protocol import Route, messages
 from tests.fakes.droplet import IMAGE, Fault
+from tests.fakes.mcp_server import Server
 from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
 
 OTHER = "registry.test/server:2"
@@ -158,6 +161,42 @@ def test_a_stop_and_a_delete_in_the_middle_of_an_update_leave_nothing_behind(wor
     assert world.droplet.containers == {}
     assert world.documents(PORT_CLAIMS) == []
     assert world.stored(instance).deleted_at
+
+
+def test_a_stop_before_the_new_version_is_proven_stops_it(world: World) -> None:
+    instance = world.deploy()
+    patched(world, instance, mcp=Mcp(3000, "/mcp"))
+    assert world.droplet.running() == [f"tool-{instance.id}-g2"]
+    assert world.stop(instance.id).status is Status.STOPPED
+    assert [(c.name, c.state) for c in world.droplet.containers.values()] == [(f"tool-{instance.id}-g2", "exited")]
+
+
+def test_a_restart_before_the_new_version_is_proven_is_made_and_proven(world: World) -> None:
+    instance = world.deploy()
+    patched(world, instance, mcp=Mcp(3000, "/mcp"))
+    first = world.droplet.containers[f"tool-{instance.id}-g2"].started_at
+    world.droplet.mcp = Server(["a"])
+    assert world.restart(instance.id).status is Status.RUNNING
+    assert world.droplet.containers[f"tool-{instance.id}-g2"].started_at != first
+
+
+def test_a_version_whose_create_went_unseen_is_replaced_all_the_same(world: World) -> None:
+    """Its worker died with it running; the account asks for another version before anybody has taken over."""
+
+    def die(writes: Sequence[Write]) -> None:
+        if world.droplet.containers:
+            raise KeyboardInterrupt
+
+    world.store.before_commit = die
+    with pytest.raises(KeyboardInterrupt):
+        world.deploy()
+    world.store.before_commit = lambda writes: None
+    [instance] = [loaded.value for one in world.store.query(Query(INSTANCES)) if (loaded := load(Instance, one))]
+    assert world.droplet.running() == [instance.container_name]
+    world.droplet.images.add(OTHER)
+    patched(world, instance, image=OTHER)
+    world.sweep()
+    assert world.droplet.running() == [f"tool-{instance.id}-g2"] == list(world.droplet.containers)
 
 
 def test_what_never_ran_is_not_fallen_back_on(world: World) -> None:

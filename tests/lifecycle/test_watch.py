@@ -8,7 +8,7 @@ from functions.domain.status import Status
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.documents import TOOLBOXES, load, toolbox_ref
 from functions.lifecycle.ports import Query
-from functions.lifecycle.watch import STRANGER_GRACE
+from functions.lifecycle.watch import STRANGER_GRACE, look
 from shim import protocol
 from tests.fakes.droplet import Fault
 from tests.fakes.world import TOOLBOX, World, new
@@ -29,13 +29,14 @@ def types(world: World, instance: object) -> list[object]:
     return [kind for kind, _, _ in world.events(instance)]  # type: ignore[arg-type]
 
 
-def test_a_container_removed_by_hand_returns(world: World) -> None:
+def test_a_container_removed_by_hand_returns_and_its_loss_is_told(world: World) -> None:
     instance = world.deploy()
     world.sweep()
     world.droplet.containers.clear()
     world.sweep()
     assert world.droplet.running() == [instance.container_name]
     assert world.stored(instance).status is Status.RUNNING
+    assert world.events(instance)[2:] == [("container_lost", "running", "running")]
 
 
 def test_a_container_stopped_by_hand_runs_again_and_its_end_is_told_and_kept(world: World) -> None:
@@ -120,6 +121,21 @@ def test_a_list_that_is_not_complete_proves_nothing(world: World) -> None:
     assert {call.split("?")[0] for call in world.droplet.calls[calls:]} == {"GET /status"}
 
 
+def test_what_differs_while_its_instance_is_due_is_looked_at_once_it_is_not(world: World) -> None:
+    """An engine's list is known only when all that differs in it was looked into."""
+    instance = world.deploy()
+    world.sweep()
+    world.droplet.faults.append(Fault(protocol.EngineUnavailable("busy"), protocol.STOP))
+    world.stop(instance.id)
+    world.droplet.containers.clear()
+    assert not world.stored(instance).settled
+    look(world.ports, TOOLBOX)
+    assert toolbox(world).etag == ""
+    world.sweep()
+    world.sweep()
+    assert toolbox(world).etag
+
+
 def test_a_container_of_no_document_is_reported_kept_for_a_time_then_stopped_and_never_removed(world: World) -> None:
     instance = world.deploy()
     stray_id = "44444444-4444-4444-8444-444444444444"
@@ -142,9 +158,11 @@ def test_a_container_that_came_after_its_instance_was_deleted_is_deleted_too(wor
     instance = world.deploy()
     container = world.droplet.containers[instance.container_name]
     world.delete(instance.id)
+    told = world.events(instance)
     world.droplet.containers[container.name] = container
     world.sweep()
     assert world.droplet.containers == {}
+    assert world.events(instance) == told
 
 
 def test_five_restarts_in_ten_minutes_are_a_crash_loop_and_end_it(world: World) -> None:
@@ -157,6 +175,10 @@ def test_five_restarts_in_ten_minutes_are_a_crash_loop_and_end_it(world: World) 
     assert stored.failure
     assert stored.failure.code == "crash-loop"
     assert "exit code 3" in stored.failure.message
+    assert world.events(instance)[2:] == [
+        ("crashed", "running", "error_runtime"),
+        ("status_changed", "running", "error_runtime"),
+    ]
     assert world.droplet.running() == []
     world.sweep()
     assert world.droplet.running() == []

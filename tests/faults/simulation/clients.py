@@ -1,0 +1,154 @@
+"""The accounts: what they ask for by a seed, again where they heard no answer, and what they make of the answers."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from functions.domain.errors import (
+    Conflict,
+    KeyReused,
+    NameTaken,
+    NotAllowedNow,
+    NotFound,
+    PortTaken,
+    ToolboxesError,
+)
+from functions.domain.instance import Catalogue, Instance
+from functions.domain.spec import Mcp, Spec
+from functions.lifecycle import change
+from functions.lifecycle.change import Answer, Asked
+from functions.lifecycle.deploy import NewInstance, deploy
+from functions.lifecycle.ports import Ports
+from functions.lifecycle.replay import Replay
+from functions.lifecycle.update import Changes, update
+from shim.protocol import messages
+from tests.faults.simulation.droplet import MISSING, PULLED, SECOND, SERVER
+from tests.faults.simulation.scheduler import Killed, Scheduler, Worker
+from tests.faults.simulation.violated import Violated, require
+from tests.faults.simulation.witness import Witness
+
+VERBS = {"start": change.start, "stop": change.stop, "restart": change.restart, "delete": change.delete}
+NAMES = ("alpha", "beta", "Γάμμα ray")
+PORTS = ((), (0,), (20_001,), (20_001, 0), (20_002, 30_000))
+REFUSALS = (NotFound, NameTaken, PortTaken, NotAllowedNow)
+MAX_TRIES = 6
+
+
+@dataclass(eq=False)
+class Request:
+    """`effects`: intents of it that were committed. `answers`: the instance or the stored answer, each time."""
+
+    number: int
+    account: str
+    toolbox_id: str
+    verb: str
+    target: str
+    wanted: NewInstance | Changes | None
+    key: str | None
+    tries: int = 0
+    effects: int = 0
+    instance_id: str = ""
+    answers: list[Answer] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"request {self.number} ({self.verb} {self.target!r})"
+
+    def replay(self) -> Replay | None:
+        return Replay(self.account, self.key, str(self.number), _rendered) if self.key else None
+
+
+def _rendered(instance: Instance) -> tuple[int, dict[str, Any]]:
+    return 200, {"id": instance.id, "status": instance.status.value, "generation": instance.desired.generation}
+
+
+class Clients:
+    def __init__(self, scheduler: Scheduler, ports: Ports, witness: Witness, accounts: dict[str, str]) -> None:
+        """`accounts`: each toolbox's."""
+        self._scheduler, self._ports, self._witness, self._accounts = scheduler, ports, witness, accounts
+        self.requests: list[Request] = []
+        self.calm = False
+
+    def ask(self) -> None:
+        """A new request, or now and then an old one once more."""
+        rng = self._scheduler.rng
+        keyed = [request for request in self.requests if request.key]
+        if keyed and rng.random() < 0.15:
+            self.send(rng.choice(keyed))
+            return
+        request = self._drawn(rng.choice(sorted(self._accounts)))
+        self.requests.append(request)
+        self.send(request)
+
+    def send(self, request: Request) -> None:
+        request.tries += 1
+        name = f"{request.verb} {request.number}.{request.tries}"
+        self._scheduler.tell(f"asks: {request} by {'key' if request.key else 'no key'}")
+        self._scheduler.spawn(name, lambda: self._perform(request), self._ended).request = request
+
+    def _perform(self, request: Request) -> Answer:
+        asked = Asked(request.account, request.toolbox_id, request.target, request.replay())
+        if isinstance(request.wanted, NewInstance):
+            return deploy(self._ports, request.account, request.toolbox_id, request.wanted, request.replay())
+        if isinstance(request.wanted, Changes):
+            return update(self._ports, asked, request.wanted)
+        return VERBS[request.verb](self._ports, asked)
+
+    def _ended(self, worker: Worker) -> None:
+        request, error = worker.request, worker.error
+        self._scheduler.tell(f"{worker.name} ended: {error!r}" if error else f"{worker.name} is answered")
+        if error is None:
+            self._heard(request, worker.answer)
+        elif isinstance(error, REFUSALS):
+            require(request.effects == 0, f"{request} was accepted, and then refused: {error!r}")
+        elif isinstance(error, ToolboxesError) and error.status >= 500 and not isinstance(error, Conflict | KeyReused):
+            require(not self.calm, f"{request} was not answered though nothing is wrong: {error!r}")
+            self._try_again(request)
+        elif isinstance(error, Killed):
+            self._try_again(request)
+        else:
+            raise Violated(f"{request} ended by {''.join(traceback.format_exception(error))}")
+
+    def _try_again(self, request: Request) -> None:
+        if request.key and request.tries < MAX_TRIES:
+            self._scheduler.after(self._scheduler.rng.uniform(0.5, 20), lambda: self.send(request))
+
+    def _heard(self, request: Request, answer: Answer) -> None:
+        request.answers.append(answer)
+        told = {one.id if isinstance(one, Instance) else one[1]["id"] for one in request.answers}
+        require(len(told) == 1, f"{request} was answered with different instances: {told}")
+        require(request.effects == 1, f"{request} was answered, and is not on record")
+        stored = [one for one in request.answers if not isinstance(one, Instance)]
+        require(all(one == stored[0] for one in stored), f"{request} was answered differently: {stored}")
+
+    def _drawn(self, toolbox_id: str) -> Request:
+        rng = self._scheduler.rng
+        number, account = len(self.requests) + 1, self._accounts[toolbox_id]
+        if rng.random() < 0.03:
+            account = "somebody else"
+        key = f"key-{number}" if rng.random() < 0.5 else None
+        here = [one for one in self._witness.instances.values() if one.toolbox_id == toolbox_id]
+        target = rng.choice([one.id for one in here] if here and rng.random() < 0.3 else NAMES)
+        verb = rng.choice(("deploy", "start", "stop", "restart", "delete", "update", "update") if here else ("deploy",))
+        wanted: NewInstance | Changes | None = None
+        if verb == "deploy":
+            target = rng.choice(NAMES)
+            wanted = NewInstance(target, self._spec(Spec(SERVER)), Catalogue(), start=rng.random() < 0.85)
+        elif verb == "update":
+            wanted = Changes(self._respec(), self._ports_asked() if rng.random() < 0.5 else None)
+        return Request(number, account, toolbox_id, verb, target, wanted, key)
+
+    def _spec(self, spec: Spec) -> Spec:
+        return replace(self._respec()(spec), ports=self._ports_asked())
+
+    def _respec(self) -> Callable[[Spec], Spec]:
+        rng = self._scheduler.rng
+        image = rng.choice((SERVER, SERVER, SECOND, SECOND, PULLED, PULLED, MISSING))
+        mcp = Mcp(3000, "/mcp") if rng.random() < 0.25 else None
+        policy = rng.choice(("unless-stopped", "unless-stopped", "unless-stopped", "no"))
+        return lambda spec: replace(spec, image=image, mcp=mcp, restart_policy=policy)
+
+    def _ports_asked(self) -> list[messages.Port]:
+        return [messages.Port(3000 + index, port) for index, port in enumerate(self._scheduler.rng.choice(PORTS))]

@@ -1,0 +1,66 @@
+"""What people, processes and machines do to a droplet behind everybody's back, by a seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from functions.domain.instance import LIVE_STATES
+from tests.faults.simulation.droplet import PULLED, SECOND, Droplet
+from tests.faults.simulation.scheduler import Scheduler
+
+
+class Hands:
+    def __init__(self, scheduler: Scheduler, droplets: dict[str, Droplet]) -> None:
+        self._scheduler, self._droplets = scheduler, droplets
+
+    def meddle(self) -> None:
+        rng = self._scheduler.rng
+        droplet = self._droplets[rng.choice(sorted(self._droplets))]
+        act = rng.choice((
+            self._remove, self._kill, self._rename, self._edit, self._crash, self._end, self._pause, self._loop,
+            self._restart_engine, self._replace_engine, self._cut_off, self._lose_images,
+        ))  # fmt: skip
+        live = sorted(name for name, one in droplet.containers.items() if one.state in LIVE_STATES)
+        name = rng.choice(live) if live else ""
+        if name or act in (self._replace_engine, self._cut_off, self._lose_images):
+            self._scheduler.tell(f"by hand: {act.__name__[1:]} {name} on {droplet.name}")
+            act(droplet, name)
+            droplet.changed(droplet)
+
+    def _remove(self, droplet: Droplet, name: str) -> None:
+        droplet.containers.pop(name)
+
+    def _kill(self, droplet: Droplet, name: str) -> None:
+        droplet.die(name, exit_code=137, oom=self._scheduler.rng.random() < 0.5)
+
+    def _rename(self, droplet: Droplet, name: str) -> None:
+        droplet.rename(name)
+
+    def _edit(self, droplet: Droplet, name: str) -> None:
+        container = droplet.containers[name]
+        droplet.containers[name] = replace(container, limits=replace(container.limits, pids=9))
+
+    def _crash(self, droplet: Droplet, name: str) -> None:
+        droplet.crash(name, restarts=1, state="running")
+
+    def _end(self, droplet: Droplet, name: str) -> None:
+        droplet.die(name, exit_code=0)
+
+    def _pause(self, droplet: Droplet, name: str) -> None:
+        droplet.containers[name] = replace(droplet.containers[name], state="paused")
+
+    def _loop(self, droplet: Droplet, name: str) -> None:
+        droplet.looping.add(name)
+
+    def _restart_engine(self, droplet: Droplet, name: str) -> None:
+        droplet.restart_engine()
+
+    def _replace_engine(self, droplet: Droplet, name: str) -> None:
+        droplet.replace_engine()
+
+    def _cut_off(self, droplet: Droplet, name: str) -> None:
+        droplet.reachable_at = self._scheduler.now + timedelta(seconds=self._scheduler.rng.uniform(5, 200))
+
+    def _lose_images(self, droplet: Droplet, name: str) -> None:
+        droplet.images -= {SECOND, PULLED}

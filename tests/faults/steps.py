@@ -1,0 +1,104 @@
+"""Every step of a plan with what it needs to stand on, to be run once and once more on any shim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from functions.domain import plan
+from functions.domain.instance import Desired, DesiredState, Instance, Observed, death
+from functions.domain.spec import Mcp, Spec, create_body
+from functions.lifecycle.execute import execute
+from functions.lifecycle.ports import Shim, Write
+from shim import protocol
+from shim.protocol import messages
+
+ID = "22222222-2222-4222-8222-222222222222"
+NAME = protocol.container_name(ID, 1)
+WHY = "a test"
+
+Container = messages.Container
+Make = Callable[[Container | None, Spec], plan.Step]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`stands`: what is done before the step, which is made of the container that this leaves."""
+
+    stands: tuple[protocol.Route, ...]
+    step: Make
+
+
+CREATED, RUNNING = (protocol.CREATE,), (protocol.CREATE, protocol.START)
+EXITED = (*RUNNING, protocol.STOP)
+
+
+def _of(kind: type[plan.Step]) -> Make:
+    return lambda seen, spec: kind(WHY, NAME)
+
+
+def _restart(seen: Container | None, spec: Spec) -> plan.Step:
+    assert seen
+    return plan.RestartContainer(WHY, NAME, seen.started_at)
+
+
+def _shake_hands(seen: Container | None, spec: Spec) -> plan.Step:
+    assert seen
+    return plan.ShakeHands(WHY, NAME, Mcp(3000, "/mcp"), seen.endpoint_id)
+
+
+def _keep(seen: Container | None, spec: Spec) -> plan.Step:
+    assert seen
+    return plan.KeepPostMortem(WHY, NAME, death(seen))
+
+
+SCENES: dict[str, Scene] = {
+    "inspect": Scene(RUNNING, _of(plan.Inspect)),
+    "inspect-nothing": Scene((), _of(plan.Inspect)),
+    "await-health": Scene(RUNNING, _of(plan.AwaitHealth)),
+    "shake-hands": Scene(RUNNING, _shake_hands),
+    "pull": Scene((), lambda seen, spec: plan.PullImage(WHY, NAME, spec.image)),
+    "create": Scene((), lambda seen, spec: plan.CreateContainer(WHY, NAME, ID, 1, spec)),
+    "start": Scene(CREATED, _of(plan.StartContainer)),
+    "start-again": Scene(EXITED, _of(plan.StartContainer)),
+    "stop": Scene(RUNNING, _of(plan.StopContainer)),
+    "stop-unstarted": Scene(CREATED, _of(plan.StopContainer)),
+    "restart": Scene(RUNNING, _restart),
+    "restart-stopped": Scene(EXITED, _restart),
+    "keep-post-mortem": Scene(EXITED, _keep),
+    "remove": Scene(EXITED, _of(plan.RemoveContainer)),
+    "remove-running": Scene(RUNNING, _of(plan.RemoveContainer)),
+    "remove-nothing": Scene((), _of(plan.RemoveContainer)),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A scene made ready on a shim. `run` is a worker that knows nothing of another one's run."""
+
+    shim: Shim
+    instance: Instance
+    step: plan.Step
+    now: datetime
+
+    def run(self) -> tuple[Instance, list[Write]]:
+        return execute(self.step, self.shim, self.instance, _by(self.now), lambda: self.now, lambda progress: None)
+
+
+def staged(scene: Scene, shim: Shim, spec: Spec, now: datetime) -> Stage:
+    seen: Container | None = None
+    for route in scene.stands:
+        body: Any = create_body(ID, 1, spec) if route is protocol.CREATE else route.body()
+        name = "" if route is protocol.CREATE else NAME
+        seen = shim.command(route, name=name, body=body, start_by=_by(now)).container
+    instance = Instance(
+        id=ID, toolbox_id="t", account="a", name="n", spec=spec, desired=Desired(DesiredState.RUNNING),
+        created_at=now, updated_at=now, observed=Observed(seen),
+    )  # fmt: skip
+    return Stage(shim, instance, scene.step(seen, spec), now)
+
+
+def _by(now: datetime) -> datetime:
+    return now + timedelta(seconds=20)

@@ -1,0 +1,120 @@
+"""What an operation costs at the store, where nothing goes wrong and no image is to be pulled.
+
+A read is one document asked for by `get` or found by a query, a write one document written or deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from functions.lifecycle import change, sweep, watch
+from functions.lifecycle.change import Answer, Asked
+from functions.lifecycle.deploy import deploy
+from functions.lifecycle.documents import INSTANCES, TOOLBOXES
+from functions.lifecycle.ports import Ports, Query, Ref, Snapshot, Store, Version, Write
+from functions.lifecycle.toolboxes import refresh
+from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.faults.operations import replay
+
+Verb = Callable[[Ports, Asked], Answer]
+VERBS: dict[str, Verb] = {"start": change.start, "stop": change.stop, "restart": change.restart}
+
+
+@dataclass
+class CountingStore:
+    store: Store
+    reads: int = 0
+    written: list[Ref] = field(default_factory=list)
+
+    def get(self, refs: Sequence[Ref]) -> list[Snapshot | None]:
+        self.reads += len(refs)
+        return self.store.get(refs)
+
+    def query(self, query: Query) -> list[Snapshot]:
+        found = self.store.query(query)
+        self.reads += len(found)
+        return found
+
+    def commit(self, writes: Sequence[Write]) -> Version:
+        self.written += [write.ref for write in writes]
+        return self.store.commit(writes)
+
+
+@pytest.fixture
+def world() -> World:
+    """A toolbox whose shim has told its metrics, so that a deploy asks for room."""
+    made = World()
+    made.add_toolbox()
+    refresh(made.ports, ACCOUNT, TOOLBOX)
+    return made
+
+
+def counted(world: World) -> tuple[CountingStore, Ports]:
+    store = CountingStore(world.store)
+    return store, replace(world.ports, store=store)
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize("verb", VERBS)
+def test_start_stop_and_restart_cost_three_reads_and_four_writes(
+    world: World, verb: str, by_name: bool, keyed: bool
+) -> None:
+    instance = world.deploy()
+    if verb == "start":
+        world.stop(instance.id)
+    store, ports = counted(world)
+    calls = len(world.droplet.calls)
+    key = instance.name if by_name else instance.id
+    VERBS[verb](ports, Asked(ACCOUNT, TOOLBOX, key, replay() if keyed else None))
+    assert len(world.droplet.calls) == calls + 1
+    assert store.reads <= 3 + keyed
+    assert len(store.written) == 4 + 2 * keyed
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("ports_asked", [0, 1, 2, 5])
+def test_a_deploy_costs_three_reads_and_five_writes_and_one_more_a_port(
+    world: World, ports_asked: int, keyed: bool
+) -> None:
+    store, ports = counted(world)
+    wanted = new(ports=tuple(20_001 + number for number in range(ports_asked)))
+    deploy(ports, ACCOUNT, TOOLBOX, wanted, replay() if keyed else None)
+    assert world.droplet.running()
+    assert store.reads <= 3
+    assert len(store.written) == 5 + ports_asked + 2 * keyed
+
+
+def test_a_sweep_that_finds_nothing_changed_writes_no_instance_and_its_toolbox_once_in_four_minutes(
+    world: World,
+) -> None:
+    for number in range(10):
+        world.deploy(new(f"server-{number}"))
+    world.sweep()
+    world.sweep()
+    store, ports = counted(world)
+    minutes = 60
+    for _ in range(minutes):
+        world.pass_time(60)
+        sweep.sweep(ports)
+        tasks, world.queue.tasks = world.queue.tasks, []
+        assert [(task.kind, task.id) for task in tasks] == [("toolbox", TOOLBOX)]
+        watch.look(ports, TOOLBOX)
+    assert {ref.collection for ref in store.written} == {TOOLBOXES}
+    assert len(store.written) == minutes / 4
+    assert store.reads == 2 * minutes
+
+
+def test_what_a_sweep_repairs_costs_the_instance_three_writes_and_the_others_none(world: World) -> None:
+    instances = [world.deploy(new(f"server-{number}")) for number in range(10)]
+    world.sweep()
+    del world.droplet.containers[instances[3].container_name]
+    store, ports = counted(world)
+    watch.look(ports, TOOLBOX)
+    assert len(world.droplet.running()) == 10
+    written = [ref for ref in store.written if ref.collection.startswith(INSTANCES)]
+    assert {ref.id for ref in written if ref.collection == INSTANCES} == {instances[3].id}
+    assert len(written) == 3

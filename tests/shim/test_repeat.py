@@ -1,0 +1,79 @@
+"""Every step of a plan, run twice by the functions' own code through the real shim on a real engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from functions.adapters.shim import ShimClient, ShimClients
+from functions.domain.spec import Spec
+from functions.domain.toolbox import Toolbox, ToolboxStatus
+from shim import certificate, protocol, signing
+from shim.__main__ import assemble, server
+from tests.faults.steps import SCENES, staged
+from tests.shim.droplet import Registry
+
+pytestmark = pytest.mark.docker
+
+ADDRESS = "127.0.8.1"
+
+
+@pytest.fixture
+def shim(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, engine_socket: str) -> Iterator[ShimClient]:
+    pem, public = certificate.ensure(tmp_path, toolbox_id), key.public_key()
+    served = server(
+        assemble(toolbox_id, {signing.kid(public): public}, pem, engine_socket), pem, (ADDRESS, protocol.PORT)
+    )
+    served.prepare()
+    thread = threading.Thread(target=served.serve)
+    thread.start()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    now = datetime.now(UTC)
+    toolbox = Toolbox(
+        id=toolbox_id, account="a", name="box", status=ToolboxStatus.ACTIVE, region="r", size="s", image="i",
+        created_at=now, updated_at=now, address=ADDRESS, fingerprint=certificate.fingerprint(pem),
+    )  # fmt: skip
+    yield ShimClients(private).of(toolbox)
+    served.stop()
+    thread.join()
+
+
+@pytest.fixture
+def engine(engine_socket: str, toolbox_id: str) -> Iterator[docker.APIClient]:
+    client = docker.APIClient(engine_socket, version="auto")
+    yield client
+    for found in containers(client, toolbox_id):
+        client.remove_container(found, v=True, force=True)
+    client.close()
+
+
+def containers(engine: docker.APIClient, toolbox_id: str) -> dict[str, Any]:
+    """Each container's state, times and restarts, as the engine itself says."""
+    wanted = {"label": f"{protocol.LABEL_TOOLBOX}={toolbox_id}"}
+    found = [engine.inspect_container(one["Id"]) for one in engine.containers(all=True, filters=wanted)]
+    return {one["Id"]: (one["Name"], one["State"], one["RestartCount"]) for one in found}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_step_that_is_run_twice_leaves_what_one_run_leaves(
+    scene: str, shim: ShimClient, engine: docker.APIClient, toolbox_id: str, busybox: str, registry: Registry
+) -> None:
+    image = registry.push(engine, busybox, "repeat") if scene == "pull" else busybox
+    ready = staged(SCENES[scene], shim, Spec(image, command=["sleep", "600"]), datetime.now(UTC))
+    try:
+        first = ready.run()
+        stands = containers(engine, toolbox_id)
+        assert ready.run() == first
+        assert containers(engine, toolbox_id) == stands
+        assert first[0].observed.trouble is None
+    finally:
+        if scene == "pull":
+            engine.remove_image(image, force=True)
