@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flask import Flask
 
 from shim import certificate, journal, messages, metrics, protocol, signing
-from shim.app import create_app, handlers
+from shim.app import AT_ONCE, create_app, handlers
 from shim.engine import Engine
 from shim.images import Images
 from shim.tools import Tools
@@ -28,6 +28,7 @@ from shim.turns import Turns
 CONFIGURATION = Path("/etc/toolboxes/shim.json")
 STATE = Path("/var/lib/toolboxes-shim")
 ENGINE_SOCKET = "unix:///var/run/docker.sock"
+# For what is quick; those that AT_ONCE counts have theirs beside these.
 THREADS = 16
 KEPT_CONNECTIONS = 100
 # A client that sends or takes nothing for so long gives its thread back.
@@ -97,7 +98,12 @@ class _Server(Server):
 def server(app: Flask, pem: Path, address: tuple[str, int]) -> Server:
     """Not started yet: `safe_start()` serves until SystemExit, `stop()` ends it from another thread."""
     made = _Server(
-        address, app, numthreads=THREADS, timeout=IDLE_SECONDS, shutdown_timeout=STOP_SECONDS, server_name="shim"
+        address,
+        app,
+        numthreads=THREADS + sum(AT_ONCE.values()),
+        timeout=IDLE_SECONDS,
+        shutdown_timeout=STOP_SECONDS,
+        server_name="shim",
     )
     made.ssl_adapter = _Tls(str(pem), str(pem))
     made.ssl_adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -326,6 +326,55 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True)
+class Execute:
+    """`command` is an argument list, never a shell's line. `timeout` in seconds; "" is the image's own directory."""
+
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+    stdin: str = ""
+    timeout: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """`exit_code` is None where the time ran out: the engine has no call that ends such a process, so it may go on.
+
+    Streams are decoded as UTF-8 and cut where `truncated`.
+    """
+
+    container: Container
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FollowLine:
+    """One line (NDJSON) of a log as it grows; neither field is a sign of life, `error` is the last."""
+
+    line: LogLine | None = None
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a running container uses. 100 percent is one whole core; bytes moved are since the container's start."""
+
+    time: str
+    cpu_percent: float
+    cpu_seconds: float
+    memory_used_bytes: int
+    memory_limit_bytes: int
+    pids: int
+    network_received_bytes: int
+    network_sent_bytes: int
+    disk_read_bytes: int
+    disk_written_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Bytes of the layers announced so far; a registry announces a layer's size only when it begins to send it."""
 

@@ -118,6 +118,12 @@ class NameTaken(Refused):
     code, status = "name-taken", 409
 
 
+class NotRunning(Refused):
+    """Only a running container can be asked this."""
+
+    code, status = "not-running", 409
+
+
 class ImageUnavailable(ContractError):
     """The registry refused, for good: no such image or tag, denied, or made for another platform."""
 
@@ -146,6 +152,12 @@ class Transient(ContractError):
     """Nothing was done or all is as before, and the same command may succeed later."""
 
     code, status = "try-again", 503
+
+
+class Busy(Transient):
+    """As many of these as the shim serves at once are under way."""
+
+    code = "too-many-at-once"
 
 
 class RegistryUnreachable(Transient):
@@ -225,11 +237,35 @@ RESTART = Route(
     "POST", "/tools/{name}/restart", messages.Restart, messages.Acted, (*_ON_ONE, StartFailed, PortTaken, DiskFull)
 )
 LOGS = Route("GET", "/tools/{name}/logs", messages.Nothing, messages.Logs, _ON_ONE, ("tail", "since"))
-REQUEST = Route("POST", "/tools/{name}/request", messages.Request, messages.Response, (*_ON_ONE, NotAnswering))
+FOLLOW = Route(
+    "GET", "/tools/{name}/logs/follow", messages.Nothing, messages.FollowLine, (*_ON_ONE, Busy), ("tail", "since")
+)
+STATS = Route("GET", "/tools/{name}/stats", messages.Nothing, messages.Stats, (*_ON_ONE, NotRunning, Busy))
+EXECUTE = Route(
+    "POST", "/tools/{name}/execute", messages.Execute, messages.Executed, (*_ON_ONE, NotRunning, StartFailed, Busy)
+)
+REQUEST = Route("POST", "/tools/{name}/request", messages.Request, messages.Response, (*_ON_ONE, NotAnswering, Busy))
 PRUNE = Route("POST", "/images/prune", messages.Prune, messages.Pruned, _ANY)
 PULL = Route(
     "POST", "/images/pull", messages.Pull, messages.PullLine,
-    (*_ANY, NoSuchImage, ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable, DiskFull),
+    (*_ANY, NoSuchImage, ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable, DiskFull,
+     Busy),
 )  # fmt: skip
 
-ROUTES = (HEALTH, STATUS, CREATE, INSPECT, REMOVE, START, STOP, RESTART, LOGS, REQUEST, PRUNE, PULL)
+ROUTES = (
+    HEALTH,
+    STATUS,
+    CREATE,
+    INSPECT,
+    REMOVE,
+    START,
+    STOP,
+    RESTART,
+    LOGS,
+    FOLLOW,
+    STATS,
+    EXECUTE,
+    REQUEST,
+    PRUNE,
+    PULL,
+)

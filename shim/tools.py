@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
-from shim import container, exchange, logs, protocol, spec
+from shim import container, exchange, execution, logs, protocol, spec, stats
 from shim.engine import Engine
 from shim.images import Images
-from shim.messages import Acted, Container, Create, Listed, Logs, Request, Response
+from shim.messages import (
+    Acted,
+    Container,
+    Create,
+    Execute,
+    Executed,
+    FollowLine,
+    Listed,
+    Logs,
+    Request,
+    Response,
+    Stats,
+)
 from shim.signing import Claims
 from shim.turns import Turns
 
@@ -129,6 +141,32 @@ class Tools:
         # One line more than was asked tells whether there were more.
         return logs.newest(self._engine.log_stream(found.id, tail + 1, since), tail)
 
+    def follow(self, name: str, tail: int, since: str) -> Iterator[FollowLine]:
+        """The last `tail` lines since `since`, and each further one, until the container stops."""
+        _instance_id(name)
+        return logs.followed(self._engine.follow(self._must_find(name).id, tail, since))
+
+    def stats(self, name: str) -> Stats:
+        """Takes two seconds: the engine measures twice. Raises NotRunning."""
+        _instance_id(name)
+        found = self._must_find(name)
+        _must_run(found)
+        return stats.measured(self._engine.stats(found.id))
+
+    def execute(self, name: str, body: Execute, claims: Claims) -> Executed:
+        """Raises Refused, NotRunning, StartFailed. Other commands wait until it began, and not for its end."""
+        spec.check_execution(body)
+        with self._turn(name, claims) as before:
+            _must_run(before)
+            exec_id, stream = self._engine.execute(before.id, body)
+        with closing(stream):
+            out, err, truncated, ended = execution.output(stream, body.stdin, body.timeout)
+        exit_code = _seen(lambda: self._engine.exit_code(exec_id)) if ended else None
+        # The engine says it in the command's own output: 126 is "cannot be run", 127 "not found".
+        if exit_code in (126, 127) and out.startswith("OCI runtime exec failed"):
+            raise protocol.StartFailed(f"the engine says: {out.strip()}")
+        return Executed(_seen(lambda: self._must_find(before.id)), exit_code, out, err, truncated)
+
     def request(self, name: str, body: Request) -> Response:
         """One HTTP request to the container's own address. Raises Refused, NotAnswering."""
         exchange.check(body)
@@ -192,6 +230,11 @@ def _instance_id(name: str) -> str:
     if match is None:
         raise protocol.NoSuchContainer(f"{name[:100]!r} is no name of a managed container")
     return match["instance"]
+
+
+def _must_run(found: Container) -> None:
+    if found.state != "running":
+        raise protocol.NotRunning(f"{found.name} is {found.state}")
 
 
 def _check_timeout(timeout: int) -> None:

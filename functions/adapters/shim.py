@@ -63,6 +63,13 @@ class ShimClients:
             return session
 
 
+class NoShims:
+    """For a function that is not given the key to sign commands with, and speaks to no droplet."""
+
+    def of(self, toolbox: Toolbox) -> ShimClient:
+        raise Misconfigured(f"this function cannot sign a command for toolbox {toolbox.id}")
+
+
 class _PinnedAdapter(HTTPAdapter):
     """urllib3 compares the certificate's SHA-256 right after the handshake, before anything is sent."""
 

@@ -21,7 +21,7 @@ COMMANDS = [route for route in protocol.ROUTES if route != protocol.HEALTH]
 BODIES: dict[Route, Any] = {
     protocol.CREATE: create("probe:1"), protocol.STOP: messages.Stop(), protocol.RESTART: messages.Restart("x"),
     protocol.PULL: messages.Pull("probe:1"), protocol.PRUNE: messages.Prune([]),
-    protocol.REQUEST: messages.Request(80, "GET", "/"),
+    protocol.EXECUTE: messages.Execute(["true"]), protocol.REQUEST: messages.Request(80, "GET", "/"),
 }  # fmt: skip
 
 

@@ -116,6 +116,8 @@ def test_every_route_of_the_contract_is_walked(
     assert go(protocol.INSPECT, name=name).container == started
     assert [listed.name for listed in go(protocol.STATUS).containers] == [name]
     assert [line.text for line in go(protocol.LOGS, name=name, query="tail=10").lines] == ["hello"]
+    assert go(protocol.STATS, name=name).pids > 0
+    assert go(protocol.EXECUTE, name=name, body=messages.Execute(["echo", "hi"])).stdout == "hi\n"
     with pytest.raises(protocol.NotAnswering):
         go(protocol.REQUEST, name=name, body=messages.Request(80, "GET", "/"))
     # Refused, since what it would remove is not this test's.
@@ -125,7 +127,7 @@ def test_every_route_of_the_contract_is_walked(
     assert go(protocol.RESTART, name=name, body=restart).container.started_at != started.started_at
     assert go(protocol.STOP, name=name, body=messages.Stop(timeout=0)).container.state == "exited"
     assert go(protocol.REMOVE, name=name).container is None
-    walked.append(protocol.PULL)
+    walked += [protocol.PULL, protocol.FOLLOW]
     with pytest.raises(protocol.RegistryUnreachable):
         client.pull(messages.Pull("127.0.0.1:1/nothing:1"), start_by=soon(), on_progress=lambda progress: None)
     assert set(walked) == set(protocol.ROUTES)
@@ -140,7 +142,9 @@ def test_an_unknown_route_and_an_unknown_container_are_told_apart(client: ShimCl
         client.command(protocol.START, name=name, start_by=soon())
 
 
-@pytest.mark.parametrize("route", [r for r in protocol.ROUTES if r not in (protocol.HEALTH, protocol.PULL)])
+@pytest.mark.parametrize(
+    "route", [r for r in protocol.ROUTES if r not in (protocol.HEALTH, protocol.PULL, protocol.FOLLOW)]
+)
 def test_a_shim_of_another_contract_is_named_as_such_on_every_route(
     serve: Serve, client_of: Callable[..., ShimClient], route: Route
 ) -> None:
