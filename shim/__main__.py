@@ -6,35 +6,25 @@ import base64
 import json
 import logging
 import signal
-import ssl
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from socket import socket
 
-from cheroot.ssl.builtin import BuiltinSSLAdapter
-from cheroot.wsgi import Server
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flask import Flask
 
 from shim import certificate, journal, messages, metrics, protocol, signing
-from shim.app import AT_ONCE, create_app, handlers
+from shim.app import create_app, handlers
 from shim.engine import Engine
 from shim.images import Images
+from shim.server import ShimServer
 from shim.tools import Tools
 from shim.turns import Turns
 
 CONFIGURATION = Path("/etc/toolboxes/shim.json")
 STATE = Path("/var/lib/toolboxes-shim")
 ENGINE_SOCKET = "unix:///var/run/docker.sock"
-# For what is quick; those that AT_ONCE counts have theirs beside these.
-THREADS = 16
-KEPT_CONNECTIONS = 100
-# A client that sends or takes nothing for so long gives its thread back.
-IDLE_SECONDS = 20
-# Docker itself kills ten seconds after it asked.
-STOP_SECONDS = 8
 
 
 class Unconfigured(Exception):
@@ -83,37 +73,6 @@ def assemble(toolbox_id: str, keys: Mapping[str, Ed25519PublicKey], pem: Path, e
     return create_app(verifier, handlers(tools, images, measure))
 
 
-class _Tls(BuiltinSSLAdapter):
-    """Shakes hands in the thread that serves the client, not in the one that accepts all of them."""
-
-    def wrap(self, sock: socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
-        return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {}
-
-
-class _Server(Server):
-    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
-        logging.getLogger("shim.server").log(level, msg, exc_info=traceback)
-
-
-def server(app: Flask, pem: Path, address: tuple[str, int]) -> Server:
-    """Not started yet: `safe_start()` serves until SystemExit, `stop()` ends it from another thread."""
-    made = _Server(
-        address,
-        app,
-        numthreads=THREADS + sum(AT_ONCE.values()),
-        timeout=IDLE_SECONDS,
-        shutdown_timeout=STOP_SECONDS,
-        server_name="shim",
-    )
-    made.ssl_adapter = _Tls(str(pem), str(pem))
-    made.ssl_adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.keep_alive_conn_limit = KEPT_CONNECTIONS
-    # The app says itself what is too large; beyond this not even the connection is kept for it.
-    made.max_request_body_size = 2 * protocol.MAX_BODY_BYTES
-    made.max_request_header_size = 16_384
-    return made
-
-
 def main() -> None:
     try:
         toolbox_id, keys = read_configuration(CONFIGURATION.read_text())
@@ -124,7 +83,7 @@ def main() -> None:
     pem = certificate.ensure(STATE, toolbox_id)
     app = assemble(toolbox_id, keys, pem, ENGINE_SOCKET)
     logging.getLogger("shim").info("serving, certificate %s", certificate.fingerprint(pem))
-    server(app, pem, ("0.0.0.0", protocol.PORT)).safe_start()  # noqa: S104  the control plane is outside
+    ShimServer(app, pem, ("0.0.0.0", protocol.PORT)).safe_start()  # noqa: S104  the control plane is outside
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ from shim.tools import Tools
 
 # What may last holds a thread of the server all the while: so many of each, and the other routes never wait for them.
 AT_ONCE = {protocol.FOLLOW: 64, protocol.PULL: 4, protocol.EXECUTE: 8, protocol.REQUEST: 8, protocol.STATS: 4}
+# The key in a request's environment under which a server may ask to be told that the request is read to its end.
+READ_WHOLE = "toolboxes.read-whole"
 _log = logging.getLogger("shim")
 
 
@@ -100,7 +102,9 @@ def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:
         header = request.headers.get("Authorization", "")
         # Read whole, within the server's bound, also where it is too large: a client that is cut off while it sends
         # never sees the answer.
-        if len(body := request.get_data(cache=True)) > protocol.MAX_BODY_BYTES:
+        body = request.get_data(cache=True)
+        request.environ.get(READ_WHOLE, lambda: None)()
+        if len(body) > protocol.MAX_BODY_BYTES:
             raise protocol.BodyTooLarge(f"the body is larger than {protocol.MAX_BODY_BYTES} bytes")
         g.claims = verifier.verify(header, request.method, target, body)
         if g.claims.contract != protocol.CONTRACT:

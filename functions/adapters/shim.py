@@ -30,6 +30,7 @@ from shim.protocol import Route, messages
 CONNECT_SECONDS = 5.0
 # A stop takes its own time-out, 10 s, in the engine; the slowest start that is still one takes less than the rest.
 ANSWER_SECONDS = 35.0
+LIST_SECONDS = 10.0
 # The shim gives up on a silent registry after 60 s and says so.
 PULL_SILENCE_SECONDS = 90.0
 MAX_ANSWER_BYTES = 8 << 20
@@ -117,7 +118,7 @@ class ShimClient:
 
     def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
         route, known = protocol.STATUS, {"If-None-Match": unless} if unless else {}
-        code, content, etag = self._answered(route, route.target(), b"", start_by, None, known)
+        code, content, etag = self._answered(route, route.target(), b"", start_by, LIST_SECONDS, known)
         return (None if code == HTTPStatus.NOT_MODIFIED else _read(route.answer, content)), etag
 
     def pull(

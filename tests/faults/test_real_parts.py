@@ -168,9 +168,9 @@ def test_a_droplet_that_is_cut_off_is_unresponsive_and_takes_up_every_wish_when_
         with ThreadPoolExecutor(len(cases)) as pool:
             list(pool.map(lambda case: ask(tools, image, case), cases))
         stopped = next(case for case in cases if case.verb == "stop")
+        assert api("POST", f"{toolbox}/refresh-status").json()["status"] == "unresponsive"
         record = tools("GET", stopped.name).json()
         assert (record["reachable"], record["status_on_toolbox"]) == (False, "stopping")
-        assert api("POST", f"{toolbox}/refresh-status").json()["status"] == "unresponsive"
     require_settled(tools, image, droplet, sweep, cases)
     assert api("POST", f"{toolbox}/refresh-status").json()["status"] == "active"
 

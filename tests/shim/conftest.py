@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shim import certificate, protocol, signing
-from shim.__main__ import assemble, server
+from shim.__main__ import assemble
+from shim.server import ShimServer
 from tests.shim.caller import Caller, TlsCaller
-from tests.shim.droplet import Droplet, Registry, busybox_image, free_port
+from tests.shim.droplet import Droplet, Registry, busybox_image, free_port, registry_serving
 from tests.shim.fake_engine import FakeEngine
 from tests.shim.own_engine import OwnEngine
 
@@ -78,12 +78,20 @@ def own_droplet(own_engine: OwnEngine, tmp_path: Path, toolbox_id: str, key: Ed2
     yield from droplet_on(own_engine.url, tmp_path, toolbox_id, key)
 
 
+@pytest.fixture
+def small_droplet(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Iterator[Droplet]:
+    """The same on an engine whose disk is small."""
+    engine = OwnEngine(tmp_path / "engine", disk="24m")
+    yield from droplet_on(engine.url, tmp_path / "small", toolbox_id, key)
+    engine.close()
+
+
 def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Iterator[Droplet]:
     pem = certificate.ensure(directory, toolbox_id)
     public = key.public_key()
     port = free_port()
     app = assemble(toolbox_id, {signing.kid(public): public}, pem, engine)
-    served = server(app, pem, ("127.0.0.1", port))
+    served = ShimServer(app, pem, ("127.0.0.1", port))
     served.prepare()
     thread = threading.Thread(target=served.serve)
     thread.start()
@@ -97,16 +105,15 @@ def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519Privat
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    port = free_port()
-    settings = tmp_path / "registry.yml"
-    settings.write_text(
-        f"version: 0.1\nhttp: {{addr: 127.0.0.1:{port}}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/b}}}}\n"
-    )
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(["docker-registry", "serve", str(settings)], stdout=quiet, stderr=quiet)
-    yield Registry(port)
-    process.terminate()
-    process.wait()
+    yield from registry_serving(tmp_path)
+
+
+@pytest.fixture
+def closed_registry(tmp_path: Path) -> Iterator[Registry]:
+    """One that asks for the user `u` with the password `s3cret`."""
+    hashed = "$2b$05$oSMMpOQDDmLAByA2YYTBGusjMCyHI60mTnzt0mTtH7Nej3L.cOw9a"
+    (tmp_path / "htpasswd").write_text(f"u:{hashed}\n")
+    yield from registry_serving(tmp_path, f"auth: {{htpasswd: {{realm: probe, path: {tmp_path}/htpasswd}}}}\n")
 
 
 @pytest.fixture

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import socket
+import subprocess
 import tarfile
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -22,7 +25,7 @@ APPLETS = ("sh", "sleep", "echo", "cat", "httpd", "true", "false", "id", "chown"
 
 class Droplet:
     def __init__(self, caller: TlsCaller, engine_socket: str, toolbox_id: str) -> None:
-        self.caller, self.toolbox_id = caller, toolbox_id
+        self.caller, self.url, self.toolbox_id = caller, engine_socket, toolbox_id
         self.docker = docker.APIClient(engine_socket, version="auto")
 
     def clean(self) -> None:
@@ -55,12 +58,12 @@ def create(image: str, *command: str, **changed: Any) -> messages.Create:
 class Registry:
     port: int
 
-    def push(self, client: docker.APIClient, image: str, name: str) -> str:
+    def push(self, client: docker.APIClient, image: str, name: str, auth: dict[str, str] | None = None) -> str:
         """The reference under which the image can then be pulled; the engine's own copy of it is gone."""
         reference = f"127.0.0.1:{self.port}/{name}"
         client.tag(image, reference, "1")
         for _ in range(50):
-            said = list(client.push(reference, "1", stream=True, decode=True))
+            said = list(client.push(reference, "1", stream=True, decode=True, auth_config=auth))
             if not any("error" in line for line in said):
                 break
             time.sleep(0.1)
@@ -70,26 +73,43 @@ class Registry:
         return f"{reference}:1"
 
 
+def registry_serving(directory: Path, more: str = "") -> Iterator[Registry]:
+    port = free_port()
+    settings = directory / "registry.yml"
+    settings.write_text(
+        f"version: 0.1\nhttp: {{addr: 127.0.0.1:{port}}}\nstorage: {{filesystem: {{rootdirectory: {directory}/b}}}}\n"
+        + more
+    )
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(["docker-registry", "serve", str(settings)], stdout=quiet, stderr=quiet)
+    yield Registry(port)
+    process.terminate()
+    process.wait()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def busybox_image(engine_socket: str, platform: str = "") -> Iterator[str]:
+def busybox_image(engine_socket: str, platform: str = "", ballast: int = 0) -> Iterator[str]:
     client = docker.APIClient(engine_socket, version="auto")
     reference = f"shim-test-{uuid.uuid4().hex[:8]}:1"
     repository, tag = reference.split(":")
     claims = f"LABEL {protocol.LABEL_TOOLBOX}=another {protocol.LABEL_INSTANCE}=another kept=1\nVOLUME /anonymous"
     url = f"{client.base_url}/v{client.api_version}/images/create"
     query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": claims, "platform": platform}
-    client.post(url, params=query, data=_busybox(), headers={"Content-Type": "application/x-tar"}).raise_for_status()
+    client.post(
+        url, params=query, data=_busybox(ballast), headers={"Content-Type": "application/x-tar"}
+    ).raise_for_status()
     yield reference
     client.remove_image(reference, force=True)
     client.close()
 
 
-def _busybox() -> bytes:
+def _busybox(ballast: int) -> bytes:
+    """A tar; `ballast` is a number of bytes that no compression makes fewer."""
     packed = io.BytesIO()
     busybox = shutil.which("busybox")
     assert busybox, "the package busybox-static is missing"
@@ -99,6 +119,9 @@ def _busybox() -> bytes:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
+        filler = tarfile.TarInfo("ballast")
+        filler.size = ballast
+        tar.addfile(filler, io.BytesIO(os.urandom(ballast)))
         folder = tarfile.TarInfo("tmp")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
         tar.addfile(folder)
