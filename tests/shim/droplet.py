@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import shutil
 import socket
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import requests
 
 from shim import messages, protocol
 from tests.shim.caller import TlsCaller
@@ -72,6 +75,21 @@ class Registry:
         client.remove_image(f"{reference}:1")
         return f"{reference}:1"
 
+    def claim(self, name: str, architecture: str) -> str:
+        """A reference to the same image, whose configuration says that it is made for another architecture."""
+        base = f"http://127.0.0.1:{self.port}/v2/{name}"
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        manifest = requests.get(f"{base}/manifests/1", headers={"Accept": kind}).json()
+        config = requests.get(f"{base}/blobs/{manifest['config']['digest']}").json() | {"architecture": architecture}
+        blob = json.dumps(config).encode()
+        digest = "sha256:" + hashlib.sha256(blob).hexdigest()
+        place = requests.post(f"{base}/blobs/uploads/").headers["Location"]
+        requests.put(place, data=blob, params={"digest": digest}).raise_for_status()
+        manifest["config"] |= {"digest": digest, "size": len(blob)}
+        answer = requests.put(f"{base}/manifests/{architecture}", json.dumps(manifest), headers={"Content-Type": kind})
+        answer.raise_for_status()
+        return f"127.0.0.1:{self.port}/{name}:{architecture}"
+
 
 def registry_serving(directory: Path, more: str = "") -> Iterator[Registry]:
     port = free_port()
@@ -93,13 +111,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def busybox_image(engine_socket: str, platform: str = "", ballast: int = 0) -> Iterator[str]:
+def busybox_image(engine_socket: str, ballast: int = 0) -> Iterator[str]:
     client = docker.APIClient(engine_socket, version="auto")
     reference = f"shim-test-{uuid.uuid4().hex[:8]}:1"
     repository, tag = reference.split(":")
     claims = f"LABEL {protocol.LABEL_TOOLBOX}=another {protocol.LABEL_INSTANCE}=another kept=1\nVOLUME /anonymous"
     url = f"{client.base_url}/v{client.api_version}/images/create"
-    query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": claims, "platform": platform}
+    query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": claims}
     client.post(
         url, params=query, data=_busybox(ballast), headers={"Content-Type": "application/x-tar"}
     ).raise_for_status()

@@ -53,23 +53,29 @@ class OwnEngine:
         raise AssertionError("dockerd does not answer")
 
     def end(self, how: int = signal.SIGTERM) -> None:
+        if self.process.poll() is not None:
+            return
         self.process.send_signal(how)
         self.process.wait(60)
 
     def restart(self, how: int = signal.SIGTERM) -> None:
         self.end(how)
-        (self.root / "pid").unlink(missing_ok=True)
+        # Its containerd dies with a dockerd that is killed, and a new one would wait for it by its number.
+        for left in ("pid", "exec/containerd/containerd.pid"):
+            (self.root / left).unlink(missing_ok=True)
         self.begin()
 
     def close(self) -> None:
-        client = docker.APIClient(self.url, version="auto")
-        for found in client.containers(all=True):
-            client.remove_container(found["Id"], force=True, v=True)
-        client.close()
-        self.end()
-        run("ip", "link", "delete", self.bridge)
-        run("umount", "--lazy", "--recursive", str(self.root / "data"))
-        shutil.rmtree(self.root, ignore_errors=True)
+        try:
+            client = docker.APIClient(self.url, version="auto")
+            for found in client.containers(all=True):
+                client.remove_container(found["Id"], force=True, v=True)
+            client.close()
+        finally:
+            self.end()
+            run("ip", "link", "delete", self.bridge)
+            run("umount", "--lazy", "--recursive", str(self.root / "data"))
+            shutil.rmtree(self.root, ignore_errors=True)
 
 
 def run(*command: str) -> None:
