@@ -34,10 +34,7 @@ BOOT_SECONDS = 180
 
 def toolbox_id(of: World) -> str:
     """Drawn once per world."""
-    file = of.directory / "toolbox-id"
-    if not file.exists():
-        secret.write(file, str(uuid.uuid4()))
-    return file.read_text()
+    return secret.text(of.directory / "toolbox-id", lambda: str(uuid.uuid4()))
 
 
 def boot(of: World) -> None:

@@ -175,12 +175,11 @@ def test_a_droplet_that_is_cut_off_is_unresponsive_and_takes_up_every_wish_when_
     assert api("POST", f"{toolbox}/refresh-status").json()["status"] == "active"
 
 
+@pytest.mark.emulator
 def test_a_store_that_stops_and_comes_back_has_lost_nothing(
     of: World, tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case]
 ) -> None:
     processes = services.of_world(of)
-    if "firestore" not in processes.states():
-        pytest.fail("this world's store is SQLite, which has no process to stop")
     with ThreadPoolExecutor(len(cases)) as pool:
         asked = [pool.submit(ask, tools, image, case) for case in cases]
         processes.restart("firestore")

@@ -79,9 +79,12 @@ def own_droplet(own_engine: OwnEngine, tmp_path: Path, toolbox_id: str, key: Ed2
 
 
 @pytest.fixture
-def small_droplet(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Iterator[Droplet]:
+def small_droplet(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey
+) -> Iterator[Droplet]:
     """The same on an engine whose disk is small."""
-    engine = OwnEngine(tmp_path / "engine", disk="24m")
+    # A socket's path is at most 107 characters long: not below the test's own directory.
+    engine = OwnEngine(tmp_path_factory.mktemp("small"), disk="24m")
     yield from droplet_on(engine.url, tmp_path / "small", toolbox_id, key)
     engine.close()
 
