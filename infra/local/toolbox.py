@@ -45,8 +45,8 @@ def boot(of: World) -> None:
     user_data = cloud_init.render(toolbox_id(of), {signing.kid(public): key}, images.SHIM.by_digest())
     if not droplet.exists():
         droplet.create(user_data)
-    elif droplet.write_user_data(user_data):
-        droplet.reboot()
+    elif not droplet.knows(user_data):
+        droplet.boot_with(user_data)
     elif not droplet.running():
         droplet.start()
 
