@@ -24,10 +24,15 @@ from shim.images import Images
 from shim.messages import Metrics
 from shim.protocol import Route
 from shim.signing import Claims, Verifier
+from shim.successor import Successor
 from shim.tools import Tools
+from shim.volumes import Volumes
 
 # What may last holds a thread of the server all the while: so many of each, and the other routes never wait for them.
-AT_ONCE = {protocol.FOLLOW: 64, protocol.PULL: 4, protocol.EXECUTE: 8, protocol.REQUEST: 8, protocol.STATS: 4}
+AT_ONCE = {
+    protocol.FOLLOW: 64, protocol.PULL: 4, protocol.EXECUTE: 8, protocol.REQUEST: 8, protocol.STATS: 4,
+    protocol.SAVE: 2, protocol.LOAD: 2,
+}  # fmt: skip
 # The key in a request's environment under which a server may ask to be told that the request is read to its end.
 READ_WHOLE = "toolboxes.read-whole"
 _log = logging.getLogger("shim")
@@ -35,10 +40,11 @@ _log = logging.getLogger("shim")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One verified request. `name` is the container's, "" where the route has none."""
+    """One verified request. `name` is the container's and `volume` its volume's, "" where the route has none."""
 
     claims: Claims
     name: str
+    volume: str
     body: Any
     query: dict[str, str]
 
@@ -46,7 +52,9 @@ class Command:
 Handler = Callable[[Command], Any]
 
 
-def handlers(tools: Tools, images: Images, measure: Callable[[], Metrics]) -> dict[Route, Handler]:
+def handlers(
+    tools: Tools, images: Images, volumes: Volumes, successor: Successor, measure: Callable[[], Metrics]
+) -> dict[Route, Handler]:
     """What each route but /health does: answers its message, or an iterator of messages for NDJSON."""
 
     def status(command: Command) -> messages.Status:
@@ -75,7 +83,10 @@ def handlers(tools: Tools, images: Images, measure: Callable[[], Metrics]) -> di
         protocol.STATS: lambda command: tools.stats(command.name),
         protocol.EXECUTE: lambda command: tools.execute(command.name, command.body, command.claims),
         protocol.REQUEST: lambda command: tools.request(command.name, command.body),
+        protocol.SAVE: lambda command: volumes.save(command.name, command.volume, command.body),
+        protocol.LOAD: lambda command: volumes.load(command.name, command.volume, command.body, command.claims),
         protocol.PRUNE: lambda command: images.prune(command.body),
+        protocol.UPGRADE: lambda command: successor.begin(command.body),
         protocol.PULL: lambda command: images.pull(command.body),
     }
 
@@ -86,7 +97,7 @@ def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:
     for route in protocol.ROUTES:
         view = _health if route == protocol.HEALTH else _view(route, acts[route])
         app.add_url_rule(
-            route.path.replace("{name}", "<name>"),
+            route.path.replace("{", "<").replace("}", ">"),
             endpoint=f"{route.method} {route.path}",
             view_func=view,
             methods=[route.method],
@@ -131,12 +142,12 @@ def _health() -> Response:
 def _view(route: Route, act: Handler) -> Callable[..., Response]:
     room = threading.BoundedSemaphore(AT_ONCE[route]) if route in AT_ONCE else None
 
-    def view(name: str = "") -> Response:
+    def view(name: str = "", volume: str = "") -> Response:
         try:
             body: Any = messages.read(route.body, request.get_data())
         except messages.Malformed as error:
             raise protocol.Refused(str(error)) from None
-        command = Command(g.claims, name, body, _query(route))
+        command = Command(g.claims, name, volume, body, _query(route))
         if room and not room.acquire(blocking=False):
             raise protocol.Busy(f"{AT_ONCE[route]} of these are under way, as many as may be at once")
         with ExitStack() as left:
@@ -162,7 +173,8 @@ def _query(route: Route) -> dict[str, str]:
 
 
 def _answer(route: Route, message: Any) -> Response:
-    response = Response(messages.dump(message), mimetype="application/json")
+    status = 202 if route == protocol.UPGRADE else 200
+    response = Response(messages.dump(message), status, mimetype="application/json")
     if route == protocol.STATUS and message.metrics is None:
         response.add_etag()
         response.make_conditional(request)

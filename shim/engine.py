@@ -92,10 +92,13 @@ class Engine:
         with self._docker(faults.of_start) as docker:
             docker.restart(container_id, timeout=timeout)
 
-    def remove(self, container_id: str) -> None:
-        """With its anonymous volumes, never its named ones. Raises NoSuchContainer where it is gone or going."""
+    def remove(self, container_id: str, *, running: bool = False) -> None:
+        """With its anonymous volumes, never its named ones. Raises NoSuchContainer where it is gone or going.
+
+        One that runs is killed where `running` says so, else it stays and that is Transient.
+        """
         with self._docker(faults.of_removal) as docker:
-            docker.remove_container(container_id, v=True)
+            docker.remove_container(container_id, v=True, force=running)
 
     def log_stream(self, container_id: str, tail: int, since: str) -> Iterator[bytes]:
         """By hand, since docker-py merges the two streams and rounds `since` to a float."""
@@ -134,6 +137,16 @@ class Engine:
     def stats(self, container_id: str) -> Said:
         with self._docker() as docker:
             return cast(Said, docker.stats(container_id, stream=False))
+
+    def archive(self, container_id: str, path: str) -> Iterator[bytes]:
+        """What a directory of the container holds, as a tar."""
+        with self._docker() as docker:
+            yield from docker.get_archive(container_id, f"{path}/.", chunk_size=1 << 20)[0]
+
+    def extract(self, container_id: str, path: str, tar: Iterator[bytes]) -> None:
+        """What `tar` raises ends it and is raised."""
+        with self._docker() as docker:
+            docker.put_archive(container_id, path, tar)
 
     def image(self, reference: str) -> Said:
         """Raises NoSuchImage."""

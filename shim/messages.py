@@ -375,6 +375,55 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class Save:
+    """Where a volume's tar goes: presigned URLs to PUT, one for each part in order; all but the last are as large."""
+
+    part_bytes: int
+    parts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Where a volume's tar comes from: presigned URLs to GET, one after the other; and what it must prove to be."""
+
+    parts: list[str]
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """`sha256` of the whole tar in lower-case hex; `etags` as the storage answered, one for each part of a save."""
+
+    size_bytes: int
+    sha256: str
+    etags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyLine:
+    """One line (NDJSON) of a save's or load's answer; the last holds `done` or `error`; one without is unknown."""
+
+    bytes_done: int | None = None
+    done: Copied | None = None
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """`image`: by digest, of the repository that cloud-init named; pulled before."""
+
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrading:
+    """It was begun; /health tells by its version how it ended."""
+
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Bytes of the layers announced so far; a registry announces a layer's size only when it begins to send it."""
 

@@ -25,7 +25,7 @@ def _shim_packages(context: Path) -> None:
     machine = platform.machine()
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in (36, 34, 28, 17)] + [f"manylinux2014_{machine}"]
     python = ["--python-version", "3.11", "--only-binary", ":all:", *(f"--platform={name}" for name in platforms)]
-    places = ["--target", context / "packages", "--requirement", context / "shim/requirements.txt"]
+    places: list[str | Path] = ["--target", context / "packages", "--requirement", context / "shim/requirements.txt"]
     command.run([BIN / "pip", "install", "--quiet", "--no-compile", *python, *places])
 
 

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shim import certificate, protocol, signing
-from shim.__main__ import assemble
+from shim.__main__ import Configuration, assemble
 from shim.server import ShimServer
 from tests.shim.caller import Caller, TlsCaller
 from tests.shim.droplet import Droplet, Registry, busybox_image, free_port, registry_serving
@@ -41,7 +41,7 @@ def caller(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine:
     """The real app on an engine that answers what the test says."""
     pem = certificate.ensure(tmp_path, toolbox_id)
     public = key.public_key()
-    app = assemble(toolbox_id, {signing.kid(public): public}, pem, fake_engine.url)
+    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, fake_engine.url)
     return Caller(key, signing.audience(toolbox_id, certificate.fingerprint(pem)), app)
 
 
@@ -93,7 +93,7 @@ def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519Privat
     pem = certificate.ensure(directory, toolbox_id)
     public = key.public_key()
     port = free_port()
-    app = assemble(toolbox_id, {signing.kid(public): public}, pem, engine)
+    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, engine)
     served = ShimServer(app, pem, ("127.0.0.1", port))
     served.prepare()
     thread = threading.Thread(target=served.serve)

@@ -23,7 +23,7 @@ import requests
 from shim import messages, protocol
 from tests.shim.caller import TlsCaller
 
-APPLETS = ("sh", "sleep", "echo", "cat", "httpd", "true", "false", "id", "chown", "seq", "wget", "touch")
+APPLETS = ("sh", "sleep", "echo", "stat", "cat", "httpd", "true", "false", "id", "chown", "seq", "wget", "touch")
 
 
 class Droplet:

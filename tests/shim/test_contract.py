@@ -23,7 +23,7 @@ from functions.adapters.shim import ShimClient, ShimClients
 from functions.domain.errors import ShimIncompatible, ToolboxRefused, ToolboxUnreachable
 from functions.domain.toolbox import Toolbox, ToolboxStatus
 from shim import certificate, protocol, signing
-from shim.__main__ import assemble
+from shim.__main__ import Configuration, assemble
 from shim.protocol import Route, messages
 from shim.server import ShimServer
 from tests.shim.droplet import Droplet, create
@@ -79,7 +79,9 @@ def client_of(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callab
 def real_app(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callable[[str], Flask]:
     def make(engine: str) -> Flask:
         public = key.public_key()
-        return assemble(toolbox_id, {signing.kid(public): public}, certificate.ensure(tmp_path, toolbox_id), engine)
+        return assemble(
+            Configuration(toolbox_id, {signing.kid(public): public}), certificate.ensure(tmp_path, toolbox_id), engine
+        )
 
     return make
 
@@ -129,7 +131,8 @@ def test_every_route_of_the_contract_is_walked(
     assert go(protocol.RESTART, name=name, body=restart).container.started_at != started.started_at
     assert go(protocol.STOP, name=name, body=messages.Stop(timeout=0)).container.state == "exited"
     assert go(protocol.REMOVE, name=name).container is None
-    walked += [protocol.PULL, protocol.FOLLOW]
+    # Streams, which the client reads by methods of their own.
+    walked += [protocol.UPGRADE, protocol.PULL, protocol.FOLLOW, protocol.SAVE, protocol.LOAD]
     with pytest.raises(protocol.RegistryUnreachable):
         client.pull(messages.Pull("127.0.0.1:1/nothing:1"), start_by=soon(), on_progress=lambda progress: None)
     assert set(walked) == set(protocol.ROUTES)
@@ -144,9 +147,7 @@ def test_an_unknown_route_and_an_unknown_container_are_told_apart(client: ShimCl
         client.command(protocol.START, name=name, start_by=soon())
 
 
-@pytest.mark.parametrize(
-    "route", [r for r in protocol.ROUTES if r not in (protocol.HEALTH, protocol.PULL, protocol.FOLLOW)]
-)
+@pytest.mark.parametrize("route", [r for r in protocol.ROUTES if r.answer in (messages.Acted, messages.Status)])
 def test_a_shim_of_another_contract_is_named_as_such_on_every_route(
     serve: Serve, client_of: Callable[..., ShimClient], route: Route
 ) -> None:

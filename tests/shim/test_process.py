@@ -35,11 +35,13 @@ GOOD: dict[str, Any] = {"toolbox_id": ID, "control_keys": {signing.kid(PUBLIC): 
 
 @pytest.mark.parametrize("encoded", [ENCODED, ENCODED.rstrip("=")])
 def test_a_configuration_gives_the_toolbox_and_its_keys(encoded: str) -> None:
-    toolbox_id, keys = read_configuration(json.dumps(GOOD | {"control_keys": {signing.kid(PUBLIC): encoded}}))
-    assert toolbox_id == ID
-    assert {kid: key.public_bytes_raw() for kid, key in keys.items()} == {
+    named = {"control_keys": {signing.kid(PUBLIC): encoded}, "shim_repository": "registry/shim"}
+    read = read_configuration(json.dumps(GOOD | named))
+    assert (read.toolbox_id, read.shim_repository) == (ID, "registry/shim")
+    assert {kid: key.public_bytes_raw() for kid, key in read.control_keys.items()} == {
         signing.kid(PUBLIC): PUBLIC.public_bytes_raw()
     }
+    assert read_configuration(json.dumps(GOOD)).shim_repository == ""
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,7 @@ def test_a_configuration_gives_the_toolbox_and_its_keys(encoded: str) -> None:
         (json.dumps(GOOD | {"control_key": "private"}), "nothing else"),
         (json.dumps(GOOD | {"toolbox_id": "x"}), "UUID"), (json.dumps(GOOD | {"toolbox_id": 1}), "UUID"),
         (json.dumps(GOOD | {"control_keys": {}}), "at least one"),
+        (json.dumps(GOOD | {"shim_repository": 1}), "shim_repository"),
         (json.dumps(GOOD | {"control_keys": {"0" * 16: ENCODED}}), "named for another key"),
         (json.dumps(GOOD | {"control_keys": {"a": "AAAA"}}), "no raw Ed25519"),
         (json.dumps(GOOD | {"control_keys": {"a": 1}}), "no raw Ed25519"),
