@@ -25,7 +25,7 @@ from werkzeug.wrappers import Response
 from functions.adapters import settings
 from functions.adapters.queue_pubsub import PubsubQueue
 from functions.adapters.queue_sqlite import SqliteQueue
-from functions.adapters.shim import ShimClients
+from functions.adapters.shim import NoShims, ShimClients
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.tokens import TokenVerifier
@@ -46,7 +46,7 @@ def _ports() -> Ports:
     return Ports(
         store=SqliteStore(store.place) if store.kind == "sqlite" else FirestoreStore(SETTINGS.project),
         queue=SqliteQueue(queue.place) if queue.kind == "sqlite" else PubsubQueue(SETTINGS.project, queue.place),
-        shims=ShimClients(SETTINGS.command_key),
+        shims=ShimClients(SETTINGS.command_key) if SETTINGS.command_key else NoShims(),
         now=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid.uuid4()),
         pause=time.sleep,

@@ -6,15 +6,11 @@ import base64
 import json
 import logging
 import signal
-import ssl
 import sys
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from socket import socket
 
-from cheroot.ssl.builtin import BuiltinSSLAdapter
-from cheroot.wsgi import Server
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flask import Flask
 
@@ -22,38 +18,54 @@ from shim import certificate, journal, messages, metrics, protocol, signing
 from shim.app import create_app, handlers
 from shim.engine import Engine
 from shim.images import Images
+from shim.server import ShimServer
+from shim.successor import Successor
 from shim.tools import Tools
 from shim.turns import Turns
+from shim.volumes import Volumes
 
 CONFIGURATION = Path("/etc/toolboxes/shim.json")
 STATE = Path("/var/lib/toolboxes-shim")
 ENGINE_SOCKET = "unix:///var/run/docker.sock"
-THREADS = 16
-KEPT_CONNECTIONS = 100
-# A client that sends or takes nothing for so long gives its thread back.
-IDLE_SECONDS = 20
-# Docker itself kills ten seconds after it asked.
-STOP_SECONDS = 8
 
 
 class Unconfigured(Exception):
     """A sentence on what is wrong with the configuration."""
 
 
-def read_configuration(text: str) -> tuple[str, dict[str, Ed25519PublicKey]]:
-    """Toolbox id, and the control plane's public keys by kid. Raises Unconfigured."""
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """`shim_repository` is where the images of shims that may replace this one come from, "" for nowhere."""
+
+    toolbox_id: str
+    control_keys: dict[str, Ed25519PublicKey]
+    shim_repository: str = ""
+
+
+def read_configuration(text: str) -> Configuration:
+    """From the file that cloud-init wrote. Raises Unconfigured."""
     try:
         read = json.loads(text)
     except ValueError as error:
         raise Unconfigured(f"it is not JSON: {error}") from None
-    if not isinstance(read, dict) or set(read) != {"toolbox_id", "control_keys"}:
-        raise Unconfigured("it must hold toolbox_id and control_keys, and nothing else")
-    toolbox_id, named = read["toolbox_id"], read["control_keys"]
+    if not isinstance(read, dict) or set(read) - {"shim_repository"} != {"toolbox_id", "control_keys"}:
+        raise Unconfigured("it must hold toolbox_id and control_keys, may hold shim_repository, and nothing else")
+    toolbox_id, named, repository = read["toolbox_id"], read["control_keys"], read.get("shim_repository", "")
     if not isinstance(toolbox_id, str) or not protocol.UUID.fullmatch(toolbox_id):
         raise Unconfigured("toolbox_id must be a UUID in lower case")
     if not isinstance(named, dict) or not named:
         raise Unconfigured("control_keys must hold at least one key by its kid")
-    return toolbox_id, {kid: _key(kid, encoded) for kid, encoded in named.items()}
+    if not isinstance(repository, str):
+        raise Unconfigured("shim_repository must be a string")
+    return Configuration(toolbox_id, {kid: _key(kid, encoded) for kid, encoded in named.items()}, repository)
+
+
+def configured() -> Configuration:
+    """This droplet's; ends the process with a sentence where it is not whole."""
+    try:
+        return read_configuration(CONFIGURATION.read_text())
+    except (OSError, UnicodeDecodeError, Unconfigured) as error:
+        sys.exit(f"the shim does not start: {CONFIGURATION}: {error}")
 
 
 def _key(kid: str, encoded: object) -> Ed25519PublicKey:
@@ -67,9 +79,9 @@ def _key(kid: str, encoded: object) -> Ed25519PublicKey:
     return key
 
 
-def assemble(toolbox_id: str, keys: Mapping[str, Ed25519PublicKey], pem: Path, engine_socket: str) -> Flask:
+def assemble(configuration: Configuration, pem: Path, engine_socket: str) -> Flask:
     """The whole shim but its server."""
-    engine = Engine(engine_socket)
+    toolbox_id, engine = configuration.toolbox_id, Engine(engine_socket)
     images = Images(engine)
     tools = Tools(engine, images, toolbox_id, Turns(time.time))
 
@@ -78,47 +90,19 @@ def assemble(toolbox_id: str, keys: Mapping[str, Ed25519PublicKey], pem: Path, e
         return metrics.measure(info["ServerVersion"], info["DockerRootDir"], pem.parent)
 
     audience = signing.audience(toolbox_id, certificate.fingerprint(pem))
-    verifier = signing.Verifier(keys, audience, started_at=time.time(), clock=time.time)
-    return create_app(verifier, handlers(tools, images, measure))
-
-
-class _Tls(BuiltinSSLAdapter):
-    """Shakes hands in the thread that serves the client, not in the one that accepts all of them."""
-
-    def wrap(self, sock: socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
-        return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {}
-
-
-class _Server(Server):
-    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
-        logging.getLogger("shim.server").log(level, msg, exc_info=traceback)
-
-
-def server(app: Flask, pem: Path, address: tuple[str, int]) -> Server:
-    """Not started yet: `safe_start()` serves until SystemExit, `stop()` ends it from another thread."""
-    made = _Server(
-        address, app, numthreads=THREADS, timeout=IDLE_SECONDS, shutdown_timeout=STOP_SECONDS, server_name="shim"
-    )
-    made.ssl_adapter = _Tls(str(pem), str(pem))
-    made.ssl_adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.keep_alive_conn_limit = KEPT_CONNECTIONS
-    # The app says itself what is too large; beyond this not even the connection is kept for it.
-    made.max_request_body_size = 2 * protocol.MAX_BODY_BYTES
-    made.max_request_header_size = 16_384
-    return made
+    verifier = signing.Verifier(configuration.control_keys, audience, started_at=time.time(), clock=time.time)
+    successor = Successor(engine, images, configuration.shim_repository)
+    return create_app(verifier, handlers(tools, images, Volumes(engine, tools), successor, measure))
 
 
 def main() -> None:
-    try:
-        toolbox_id, keys = read_configuration(CONFIGURATION.read_text())
-    except (OSError, UnicodeDecodeError, Unconfigured) as error:
-        sys.exit(f"the shim does not start: {CONFIGURATION}: {error}")
-    journal.to_stdout(toolbox_id)
+    configuration = configured()
+    journal.to_stdout(configuration.toolbox_id)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    pem = certificate.ensure(STATE, toolbox_id)
-    app = assemble(toolbox_id, keys, pem, ENGINE_SOCKET)
+    pem = certificate.ensure(STATE, configuration.toolbox_id)
+    app = assemble(configuration, pem, ENGINE_SOCKET)
     logging.getLogger("shim").info("serving, certificate %s", certificate.fingerprint(pem))
-    server(app, pem, ("0.0.0.0", protocol.PORT)).safe_start()  # noqa: S104  the control plane is outside
+    ShimServer(app, pem, ("0.0.0.0", protocol.PORT)).safe_start()  # noqa: S104  the control plane is outside
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,17 +24,27 @@ from shim.images import Images
 from shim.messages import Metrics
 from shim.protocol import Route
 from shim.signing import Claims, Verifier
+from shim.successor import Successor
 from shim.tools import Tools
+from shim.volumes import Volumes
 
+# What may last holds a thread of the server all the while: so many of each, and the other routes never wait for them.
+AT_ONCE = {
+    protocol.FOLLOW: 64, protocol.PULL: 4, protocol.EXECUTE: 8, protocol.REQUEST: 8, protocol.STATS: 4,
+    protocol.SAVE: 2, protocol.LOAD: 2,
+}  # fmt: skip
+# The key in a request's environment under which a server may ask to be told that the request is read to its end.
+READ_WHOLE = "toolboxes.read-whole"
 _log = logging.getLogger("shim")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One verified request. `name` is the container's, "" where the route has none."""
+    """One verified request. `name` is the container's and `volume` its volume's, "" where the route has none."""
 
     claims: Claims
     name: str
+    volume: str
     body: Any
     query: dict[str, str]
 
@@ -39,7 +52,9 @@ class Command:
 Handler = Callable[[Command], Any]
 
 
-def handlers(tools: Tools, images: Images, measure: Callable[[], Metrics]) -> dict[Route, Handler]:
+def handlers(
+    tools: Tools, images: Images, volumes: Volumes, successor: Successor, measure: Callable[[], Metrics]
+) -> dict[Route, Handler]:
     """What each route but /health does: answers its message, or an iterator of messages for NDJSON."""
 
     def status(command: Command) -> messages.Status:
@@ -49,9 +64,9 @@ def handlers(tools: Tools, images: Images, measure: Callable[[], Metrics]) -> di
         metrics = measure() if wanted == "1" else None
         return messages.Status(__version__, protocol.CONTRACT, engine_id, True, listed, metrics)
 
-    def logged(command: Command) -> messages.Logs:
+    def lines(command: Command) -> tuple[str, int, str]:
         tail, since = command.query.get("tail", ""), command.query.get("since", "")
-        return tools.logs(command.name, logs.line_count(tail), logs.since(since))
+        return command.name, logs.line_count(tail), logs.since(since)
 
     return {
         protocol.STATUS: status,
@@ -63,9 +78,15 @@ def handlers(tools: Tools, images: Images, measure: Callable[[], Metrics]) -> di
         protocol.RESTART: lambda command: tools.restart(
             command.name, command.body.started_at, command.body.timeout, command.claims
         ),
-        protocol.LOGS: logged,
+        protocol.LOGS: lambda command: tools.logs(*lines(command)),
+        protocol.FOLLOW: lambda command: tools.follow(*lines(command)),
+        protocol.STATS: lambda command: tools.stats(command.name),
+        protocol.EXECUTE: lambda command: tools.execute(command.name, command.body, command.claims),
         protocol.REQUEST: lambda command: tools.request(command.name, command.body),
+        protocol.SAVE: lambda command: volumes.save(command.name, command.volume, command.body),
+        protocol.LOAD: lambda command: volumes.load(command.name, command.volume, command.body, command.claims),
         protocol.PRUNE: lambda command: images.prune(command.body),
+        protocol.UPGRADE: lambda command: successor.begin(command.body),
         protocol.PULL: lambda command: images.pull(command.body),
     }
 
@@ -76,7 +97,7 @@ def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:
     for route in protocol.ROUTES:
         view = _health if route == protocol.HEALTH else _view(route, acts[route])
         app.add_url_rule(
-            route.path.replace("{name}", "<name>"),
+            route.path.replace("{", "<").replace("}", ">"),
             endpoint=f"{route.method} {route.path}",
             view_func=view,
             methods=[route.method],
@@ -92,7 +113,9 @@ def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:
         header = request.headers.get("Authorization", "")
         # Read whole, within the server's bound, also where it is too large: a client that is cut off while it sends
         # never sees the answer.
-        if len(body := request.get_data(cache=True)) > protocol.MAX_BODY_BYTES:
+        body = request.get_data(cache=True)
+        request.environ.get(READ_WHOLE, lambda: None)()
+        if len(body) > protocol.MAX_BODY_BYTES:
             raise protocol.BodyTooLarge(f"the body is larger than {protocol.MAX_BODY_BYTES} bytes")
         g.claims = verifier.verify(header, request.method, target, body)
         if g.claims.contract != protocol.CONTRACT:
@@ -113,23 +136,31 @@ def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:
 
 
 def _health() -> Response:
-    return _answer(messages.Health("ok", __version__, protocol.CONTRACT))
+    return _answer(protocol.HEALTH, messages.Health("ok", __version__, protocol.CONTRACT))
 
 
 def _view(route: Route, act: Handler) -> Callable[..., Response]:
-    def view(name: str = "") -> Response:
+    room = threading.BoundedSemaphore(AT_ONCE[route]) if route in AT_ONCE else None
+
+    def view(name: str = "", volume: str = "") -> Response:
         try:
             body: Any = messages.read(route.body, request.get_data())
         except messages.Malformed as error:
             raise protocol.Refused(str(error)) from None
-        answer = act(Command(g.claims, name, body, _query(route)))
-        if isinstance(answer, Iterator):
-            return Response(_streamed(answer, _context()), mimetype="application/x-ndjson")
-        response = _answer(answer)
-        if route == protocol.STATUS and answer.metrics is None:
-            response.add_etag()
-            response.make_conditional(request)
-        return response
+        command = Command(g.claims, name, volume, body, _query(route))
+        if room and not room.acquire(blocking=False):
+            raise protocol.Busy(f"{AT_ONCE[route]} of these are under way, as many as may be at once")
+        with ExitStack() as left:
+            if room:
+                left.callback(room.release)
+            answer = act(command)
+            if not isinstance(answer, Iterator):
+                return _answer(route, answer)
+            # Its first line is awaited, so that what fails at once is an ordinary error.
+            lines = _streamed(next(answer, None), answer, route, _context())
+            response = Response(lines, mimetype="application/x-ndjson")
+            response.call_on_close(left.pop_all().close)
+            return response
 
     return view
 
@@ -141,17 +172,22 @@ def _query(route: Route) -> dict[str, str]:
     return dict(pairs)
 
 
-def _answer(message: Any, status: int = 200) -> Response:
-    return Response(json.dumps(asdict(message)), status, mimetype="application/json")
+def _answer(route: Route, message: Any) -> Response:
+    status = 202 if route == protocol.UPGRADE else 200
+    response = Response(messages.dump(message), status, mimetype="application/json")
+    if route == protocol.STATUS and message.metrics is None:
+        response.add_etag()
+        response.make_conditional(request)
+    return response
 
 
-def _streamed(lines: Iterator[messages.PullLine], context: dict[str, Any]) -> Iterator[str]:
+def _streamed(first: Any, rest: Iterator[Any], route: Route, context: dict[str, Any]) -> Iterator[bytes]:
     """The outermost edge of a stream: its status went out long ago, so what fails is its last line."""
     try:
-        for line in lines:
-            yield json.dumps(asdict(line)) + "\n"
+        for line in chain([first] if first else [], rest):
+            yield messages.dump(line) + b"\n"
     except Exception as error:
-        yield json.dumps(asdict(messages.PullLine(error=_told(error, context)[0]))) + "\n"
+        yield messages.dump(route.answer(error=_told(error, context)[0])) + b"\n"
 
 
 def _refusal(error: Exception) -> Response:

@@ -72,6 +72,11 @@ def address(said: dict[str, Any]) -> str:
     return next((network["IPAddress"] for network in networks if network["IPAddress"]), "")
 
 
+def mount_point(said: dict[str, Any], volume: str) -> str:
+    """Where an engine's volume is mounted, from `inspect`; "" where it is not."""
+    return next((mount["Destination"] for mount in said["Mounts"] if mount.get("Name") == volume), "")
+
+
 def is_of(said: dict[str, Any], toolbox_id: str, instance_id: str, spec_generation: int) -> bool:
     """Whether an entry of the list carries exactly these labels, whatever its name is."""
     name = protocol.container_name(instance_id, spec_generation)

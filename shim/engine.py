@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import requests
 from docker import APIClient
 from docker.errors import APIError, DockerException
 
 from shim import faults, protocol
+from shim.messages import Execute
 
 ANSWER_SECONDS = 30
 PULL_SILENCE_SECONDS = 60
+HEARTBEAT_SECONDS = 10
+MAX_HEAD = 65_536
 CONNECTIONS = 32
 
 Said = dict[str, Any]
@@ -87,10 +92,13 @@ class Engine:
         with self._docker(faults.of_start) as docker:
             docker.restart(container_id, timeout=timeout)
 
-    def remove(self, container_id: str) -> None:
-        """With its anonymous volumes, never its named ones. Raises NoSuchContainer where it is gone or going."""
+    def remove(self, container_id: str, *, running: bool = False) -> None:
+        """With its anonymous volumes, never its named ones. Raises NoSuchContainer where it is gone or going.
+
+        One that runs is killed where `running` says so, else it stays and that is Transient.
+        """
         with self._docker(faults.of_removal) as docker:
-            docker.remove_container(container_id, v=True)
+            docker.remove_container(container_id, v=True, force=running)
 
     def log_stream(self, container_id: str, tail: int, since: str) -> Iterator[bytes]:
         """By hand, since docker-py merges the two streams and rounds `since` to a float."""
@@ -101,6 +109,44 @@ class Engine:
                 if response.status_code != requests.codes.ok:
                     raise faults.of_engine(response.status_code, response.text)
                 yield from response.iter_content(1 << 16)
+
+    def follow(self, container_id: str, tail: int, since: str) -> Iterator[bytes]:
+        """Its log and what is added to it, until it stops; b"" after each silence of HEARTBEAT_SECONDS."""
+        query = urlencode({"stdout": 1, "stderr": 1, "timestamps": 1, "follow": 1, "tail": tail, "since": since})
+        with self._docker(), closing(self._raw("GET", f"/containers/{container_id}/logs?{query}")) as stream:
+            stream.settimeout(HEARTBEAT_SECONDS)
+            # At once, since a log that stays empty is open all the same.
+            yield b""
+            while (chunk := _received(stream)) is not None:
+                yield chunk
+
+    def execute(self, container_id: str, asked: Execute) -> tuple[str, socket.socket]:
+        """Begins a command: the exec's id, and its stream, without a timeout, to be closed. Raises NotRunning."""
+        with self._docker(faults.of_exec) as docker:
+            exec_id = docker.exec_create(
+                container_id, asked.command, stdin=True, environment=asked.environment,
+                workdir=asked.working_directory or None,
+            )["Id"]  # fmt: skip
+            return exec_id, self._raw("POST", f"/exec/{exec_id}/start", b'{"Detach": false, "Tty": false}')
+
+    def exit_code(self, exec_id: str) -> int | None:
+        """None while it runs."""
+        with self._docker() as docker:
+            return cast(int | None, docker.exec_inspect(exec_id)["ExitCode"])
+
+    def stats(self, container_id: str) -> Said:
+        with self._docker() as docker:
+            return cast(Said, docker.stats(container_id, stream=False))
+
+    def archive(self, container_id: str, path: str) -> Iterator[bytes]:
+        """What a directory of the container holds, as a tar."""
+        with self._docker() as docker:
+            yield from docker.get_archive(container_id, f"{path}/.", chunk_size=1 << 20)[0]
+
+    def extract(self, container_id: str, path: str, tar: Iterator[bytes]) -> None:
+        """What `tar` raises ends it and is raised."""
+        with self._docker() as docker:
+            docker.put_archive(container_id, path, tar)
 
     def image(self, reference: str) -> Said:
         """Raises NoSuchImage."""
@@ -161,13 +207,41 @@ class Engine:
             yield self._connected()
         except APIError as error:
             raise self._forgotten(judge(error.status_code or 500, error.explanation or str(error))) from error
-        except requests.RequestException as error:
+        except OSError as error:
+            # Those of requests, too.
             causes = list(_causes(error))
             if any(isinstance(cause, (FileNotFoundError, ConnectionRefusedError, PermissionError)) for cause in causes):
                 raise self._forgotten(protocol.EngineUnavailable("the engine's socket does not answer")) from error
             if any(isinstance(cause, TimeoutError) for cause in causes):
                 raise silence("nothing was heard in time") from error
             raise protocol.OutcomeUnknown("the engine broke off") from error
+
+    def _raw(self, method: str, path: str, body: bytes = b"") -> socket.socket:
+        """A request whose answer's body is a bare stream, read from the socket itself; to be called in _docker().
+
+        By hand, since a client that buffers would take the stream's beginning for itself, and could not read on after
+        a silence. Over HTTP/1.0, whose body has no framing.
+        """
+        stream = socket.socket(socket.AF_UNIX)
+        try:
+            stream.settimeout(ANSWER_SECONDS)
+            stream.connect(self._socket.removeprefix("unix://"))
+            lines = (
+                f"{method} /v{self._connected().api_version}{path} HTTP/1.0", "Host: engine",
+                "Content-Type: application/json", f"Content-Length: {len(body)}", "", "",
+            )  # fmt: skip
+            stream.sendall("\r\n".join(lines).encode() + body)
+            with stream.makefile("rb", 0) as head:
+                status = int(head.readline(MAX_HEAD).split(b" ", 2)[1])
+                while head.readline(MAX_HEAD).strip():
+                    pass
+                if status != requests.codes.ok:
+                    raise faults.of_engine(status, head.read(MAX_HEAD).decode("utf-8", "replace"))
+        except BaseException:
+            stream.close()
+            raise
+        stream.settimeout(None)
+        return stream
 
     def _connected(self) -> APIClient:
         with self._connecting:
@@ -185,6 +259,14 @@ class Engine:
         if isinstance(error, protocol.EngineUnavailable):
             self._client = None
         return error
+
+
+def _received(stream: socket.socket) -> bytes | None:
+    """None at the end, b"" after a silence."""
+    try:
+        return stream.recv(65_536) or None
+    except TimeoutError:
+        return b""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import threading
 import time
-from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 
-from shim import messages, protocol
+from shim import deadline, messages, protocol
 from shim.messages import Request, Response
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -52,24 +49,14 @@ def send(address: str, asked: Request) -> Response:
     connection = HTTPConnection(address, asked.port, timeout=asked.timeout)
     try:
         connection.connect()
-        # A socket's timeout is for each read; this one is for the whole, however slowly a server drips.
-        deadline = threading.Timer(max(0.0, ends - time.monotonic()), _cut, [connection.sock])
-        deadline.start()
-        try:
+        # A socket's own timeout is for each read.
+        with deadline.cut_at(ends, connection.sock):
             return _exchanged(connection, asked)
-        finally:
-            deadline.cancel()
     except (OSError, HTTPException) as error:
         words = str(error) or type(error).__name__
         raise protocol.NotAnswering(f"nothing answers at port {asked.port}: {words}") from error
     finally:
         connection.close()
-
-
-def _cut(connected: socket.socket) -> None:
-    # It may have ended by itself in this very moment.
-    with suppress(OSError):
-        connected.shutdown(socket.SHUT_RDWR)
 
 
 def _exchanged(connection: HTTPConnection, asked: Request) -> Response:

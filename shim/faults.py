@@ -54,6 +54,11 @@ def of_start(status: int, words: str) -> protocol.ContractError:
     return (_matching(_ALWAYS, words) or _matching(_START, words) or protocol.StartFailed)(_said(words))
 
 
+def of_exec(status: int, words: str) -> protocol.ContractError:
+    """A container that is paused or does not run is a conflict."""
+    return protocol.NotRunning(_said(words)) if status == 409 else of_start(status, words)
+
+
 def of_removal(status: int, words: str) -> protocol.ContractError:
     """Another removal that is under way is as good as one's own."""
     going = status == 409 and "already in progress" in words

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from shim import messages, protocol
-from shim.messages import LogLine, Logs
+from shim.messages import FollowLine, LogLine, Logs
 
 DEFAULT_LINES = 200
 MAX_BYTES = 1_000_000
@@ -27,13 +27,18 @@ def newest(chunks: Iterable[bytes], tail: int) -> Logs:
     """The last `tail` lines, or those of them that fit into MAX_BYTES of text."""
     kept: deque[LogLine] = deque()
     size, truncated = 0, False
-    for line in _lines(_frames(chunks)):
+    for line in filter(None, _lines(frames(chunks))):
         kept.append(line)
         size += len(line.text.encode())
         while len(kept) > tail or size > MAX_BYTES:
             size -= len(kept.popleft().text.encode())
             truncated = True
     return Logs(list(kept), truncated)
+
+
+def followed(chunks: Iterable[bytes]) -> Iterator[FollowLine]:
+    """Each line as it comes; an empty chunk is a sign of life."""
+    return (FollowLine(line) for line in _lines(frames(chunks)))
 
 
 def line_count(text: str) -> int:
@@ -63,19 +68,25 @@ def since(text: str) -> str:
     raise protocol.Refused(f"since {text[:64]!r} is neither seconds since 1970 nor a time in RFC 3339")
 
 
-def _frames(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Stream and message. What the engine broke off in the middle of a frame was no message."""
+def frames(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Stream and message, both empty for an empty chunk. What broke off in the middle of a frame was no message."""
     pending = bytearray()
     for chunk in chunks:
+        if not chunk:
+            yield "", b""
         pending += chunk
         while len(pending) >= 8 and len(pending) >= 8 + (length := struct.unpack_from(">I", pending, 4)[0]):
             yield _STREAMS.get(pending[0], "stdout"), bytes(pending[8 : 8 + length])
             del pending[: 8 + length]
 
 
-def _lines(frames: Iterable[tuple[str, bytes]]) -> Iterator[LogLine]:
+def _lines(messages_of: Iterable[tuple[str, bytes]]) -> Iterator[LogLine | None]:
+    """None stands for an empty chunk."""
     open_lines: dict[str, tuple[bytes, bytes]] = {}
-    for stream, message in frames:
+    for stream, message in messages_of:
+        if not stream:
+            yield None
+            continue
         time, _, text = message.partition(b" ")
         began, before = open_lines.pop(stream, (time, b""))
         if text.endswith(b"\n") or len(before) + len(text) >= MAX_LINE_BYTES:

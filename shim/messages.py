@@ -326,6 +326,104 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True)
+class Execute:
+    """`command` is an argument list, never a shell's line. `timeout` in seconds; "" is the image's own directory."""
+
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+    stdin: str = ""
+    timeout: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """`exit_code` is None where the time ran out: the engine has no call that ends such a process, so it may go on.
+
+    Streams are decoded as UTF-8 and cut where `truncated`.
+    """
+
+    container: Container
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FollowLine:
+    """One line (NDJSON) of a log as it grows; neither field is a sign of life, `error` is the last."""
+
+    line: LogLine | None = None
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a running container uses. 100 percent is one whole core; bytes moved are since the container's start."""
+
+    time: str
+    cpu_percent: float
+    cpu_seconds: float
+    memory_used_bytes: int
+    memory_limit_bytes: int
+    pids: int
+    network_received_bytes: int
+    network_sent_bytes: int
+    disk_read_bytes: int
+    disk_written_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Where a volume's tar goes: presigned URLs to PUT, one for each part in order; all but the last are as large."""
+
+    part_bytes: int
+    parts: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Where a volume's tar comes from: presigned URLs to GET, one after the other; and what it must prove to be."""
+
+    parts: list[str]
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """`sha256` of the whole tar in lower-case hex; `etags` as the storage answered, one for each part of a save."""
+
+    size_bytes: int
+    sha256: str
+    etags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyLine:
+    """One line (NDJSON) of a save's or load's answer; the last holds `done` or `error`; one without is unknown."""
+
+    bytes_done: int | None = None
+    done: Copied | None = None
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """`image`: by digest, of the repository that cloud-init named; pulled before."""
+
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrading:
+    """It was begun; /health tells by its version how it ended."""
+
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Bytes of the layers announced so far; a registry announces a layer's size only when it begins to send it."""
 

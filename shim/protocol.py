@@ -118,6 +118,28 @@ class NameTaken(Refused):
     code, status = "name-taken", 409
 
 
+class NotRunning(Refused):
+    """Only a running container can be asked this."""
+
+    code, status = "not-running", 409
+
+
+class StillRunning(Refused):
+    """Only a container that does not run can be asked this."""
+
+    code, status = "still-running", 409
+
+
+class NoSuchVolume(Refused):
+    code, status = "no-such-volume", 404
+
+
+class StorageRefused(ContractError):
+    """The storage refused a presigned URL for good, or holds something else than was said."""
+
+    code, status = "storage-refused", 422
+
+
 class ImageUnavailable(ContractError):
     """The registry refused, for good: no such image or tag, denied, or made for another platform."""
 
@@ -148,8 +170,18 @@ class Transient(ContractError):
     code, status = "try-again", 503
 
 
+class Busy(Transient):
+    """As many of these as the shim serves at once are under way."""
+
+    code = "too-many-at-once"
+
+
 class RegistryUnreachable(Transient):
     code = "registry-unreachable"
+
+
+class StorageUnreachable(Transient):
+    code = "storage-unreachable"
 
 
 class NotAnswering(Transient):
@@ -186,7 +218,10 @@ ERRORS: dict[str, type[ContractError]] = {error.code: error for error in _tree(C
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One verb of the shim. `path` holds `{name}` where a container's name stands; `query` names what may follow."""
+    """One verb of the shim. `path` holds `{name}` where a container's name stands, and `{volume}` a volume's.
+
+    `query` names what may follow.
+    """
 
     method: str
     path: str
@@ -195,9 +230,10 @@ class Route:
     errors: tuple[type[ContractError], ...] = ()
     query: tuple[str, ...] = ()
 
-    def target(self, name: str = "", query: str = "") -> str:
+    def target(self, name: str = "", query: str = "", volume: str = "") -> str:
         """The request's target as it is signed and sent: path and query, percent-encoded."""
-        return self.path.replace("{name}", quote(name, safe="")) + (f"?{query}" if query else "")
+        path = self.path.replace("{name}", quote(name, safe="")).replace("{volume}", quote(volume, safe=""))
+        return path + (f"?{query}" if query else "")
 
 
 _ANY = (
@@ -225,11 +261,30 @@ RESTART = Route(
     "POST", "/tools/{name}/restart", messages.Restart, messages.Acted, (*_ON_ONE, StartFailed, PortTaken, DiskFull)
 )
 LOGS = Route("GET", "/tools/{name}/logs", messages.Nothing, messages.Logs, _ON_ONE, ("tail", "since"))
-REQUEST = Route("POST", "/tools/{name}/request", messages.Request, messages.Response, (*_ON_ONE, NotAnswering))
+FOLLOW = Route(
+    "GET", "/tools/{name}/logs/follow", messages.Nothing, messages.FollowLine, (*_ON_ONE, Busy), ("tail", "since")
+)
+STATS = Route("GET", "/tools/{name}/stats", messages.Nothing, messages.Stats, (*_ON_ONE, NotRunning, Busy))
+EXECUTE = Route(
+    "POST", "/tools/{name}/execute", messages.Execute, messages.Executed, (*_ON_ONE, NotRunning, StartFailed, Busy)
+)
+REQUEST = Route("POST", "/tools/{name}/request", messages.Request, messages.Response, (*_ON_ONE, NotAnswering, Busy))
+_COPY = (*_ON_ONE, NoSuchVolume, StorageUnreachable, StorageRefused, Busy)
+SAVE = Route("POST", "/tools/{name}/volumes/{volume}/save", messages.Save, messages.CopyLine, _COPY)
+LOAD = Route(
+    "POST", "/tools/{name}/volumes/{volume}/load", messages.Load, messages.CopyLine, (*_COPY, StillRunning, DiskFull)
+)
+UPGRADE = Route(
+    "POST", "/shim/upgrade", messages.Upgrade, messages.Upgrading, (*_ANY, NoSuchImage, WrongPlatform, DiskFull)
+)
 PRUNE = Route("POST", "/images/prune", messages.Prune, messages.Pruned, _ANY)
 PULL = Route(
     "POST", "/images/pull", messages.Pull, messages.PullLine,
-    (*_ANY, NoSuchImage, ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable, DiskFull),
+    (*_ANY, NoSuchImage, ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable, DiskFull,
+     Busy),
 )  # fmt: skip
 
-ROUTES = (HEALTH, STATUS, CREATE, INSPECT, REMOVE, START, STOP, RESTART, LOGS, REQUEST, PRUNE, PULL)
+ROUTES = (
+    HEALTH, STATUS, CREATE, INSPECT, REMOVE, START, STOP, RESTART, LOGS, FOLLOW, STATS, EXECUTE, REQUEST, SAVE, LOAD,
+    PRUNE, PULL, UPGRADE,
+)  # fmt: skip

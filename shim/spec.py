@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 from shim import protocol
-from shim.messages import Create, HealthCheck, Port
+from shim.messages import Create, Execute, HealthCheck, Port
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID",
@@ -21,6 +21,7 @@ CAPABILITIES = (
 MEMORY_BYTES = range(16 << 20, (256 << 30) + 1)
 NANO_CPUS = range(10_000_000, 64_000_000_001)
 PIDS = range(16, 4097)
+EXECUTION_SECONDS = range(1, 301)
 MAX_COMMAND, MAX_ENVIRONMENT, MAX_PORTS, MAX_VOLUMES = 256, 1_000, 64, 32
 MAX_IMAGE_CHARACTERS = 512
 # Linux's MAX_ARG_STRLEN: exec fails with a longer argument or NAME=value.
@@ -39,10 +40,7 @@ def check(spec: Create) -> None:
     _must(spec.limits.pids in PIDS, "limits.pids", "is not between 16 and 4096")
     _must(spec.restart_policy in protocol.RESTART_POLICIES, "restart_policy", f"is none of {protocol.RESTART_POLICIES}")
     _command("command", spec.command)
-    _must(len(spec.environment) <= MAX_ENVIRONMENT, "environment", f"has more than {MAX_ENVIRONMENT} entries")
-    for key, value in spec.environment.items():
-        _must(protocol.ENVIRONMENT_NAME.fullmatch(key), f"environment.{key[:128]}", "is no variable's name")
-        _must(len(f"{key}={value}".encode()) <= MAX_STRING_BYTES, f"environment.{key}", "is too long")
+    _environment(spec.environment)
     _must(len(spec.ports) <= MAX_PORTS, "ports", f"has more than {MAX_PORTS} entries")
     for port in spec.ports:
         _port(port)
@@ -62,6 +60,16 @@ def check_image(image: str) -> None:
     """Raises Refused."""
     usable = len(image) <= MAX_IMAGE_CHARACTERS and protocol.IMAGE_REFERENCE.fullmatch(image)
     _must(usable, "image", f"{image[:200]!r} is no image reference")
+
+
+def check_execution(asked: Execute) -> None:
+    """Raises Refused, naming the field."""
+    _must(asked.command and asked.command[0], "command", "is empty")
+    _command("command", asked.command)
+    _environment(asked.environment)
+    directory = asked.working_directory
+    _must(not directory or protocol.CONTAINER_PATH.fullmatch(directory), "working_directory", "is no absolute path")
+    _must(asked.timeout in EXECUTION_SECONDS, "timeout", f"is not between 1 and {EXECUTION_SECONDS.stop - 1} seconds")
 
 
 def engine_config(spec: Create, labels: dict[str, str]) -> dict[str, Any]:
@@ -134,6 +142,13 @@ def _health_check(check: HealthCheck) -> None:
     for field in ("interval", "timeout", "retries"):
         _must(getattr(check, field) in range(1, 3601), f"health_check.{field}", "is not between 1 and 3600")
     _must(check.start_period in range(3601), "health_check.start_period", "is not between 0 and 3600")
+
+
+def _environment(environment: dict[str, str]) -> None:
+    _must(len(environment) <= MAX_ENVIRONMENT, "environment", f"has more than {MAX_ENVIRONMENT} entries")
+    for key, value in environment.items():
+        _must(protocol.ENVIRONMENT_NAME.fullmatch(key), f"environment.{key[:128]}", "is no variable's name")
+        _must(len(f"{key}={value}".encode()) <= MAX_STRING_BYTES, f"environment.{key}", "is too long")
 
 
 def _command(field: str, command: list[str]) -> None:

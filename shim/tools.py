@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
-from shim import container, exchange, logs, protocol, spec
+from shim import container, exchange, execution, logs, protocol, spec, stats
 from shim.engine import Engine
 from shim.images import Images
-from shim.messages import Acted, Container, Create, Listed, Logs, Request, Response
+from shim.messages import (
+    Acted,
+    Container,
+    Create,
+    Execute,
+    Executed,
+    FollowLine,
+    Listed,
+    Logs,
+    Request,
+    Response,
+    Stats,
+)
 from shim.signing import Claims
 from shim.turns import Turns
 
@@ -44,8 +56,7 @@ class Tools:
         return engine_id or self._engine.data_id(), found
 
     def inspect(self, name: str) -> Acted:
-        _instance_id(name)
-        return Acted(self._must_find(name), changed=False)
+        return Acted(self.inspected(name)[1], changed=False)
 
     def create(self, body: Create, claims: Claims) -> Acted:
         """Raises Refused, NoSuchImage, WrongPlatform, OlderSpec, NameTaken, DiskFull."""
@@ -79,7 +90,7 @@ class Tools:
 
     def start(self, name: str, claims: Claims) -> Acted:
         """Raises StartFailed or PortTaken; the container then stays as it was."""
-        with self._turn(name, claims) as before:
+        with self.turn(name, claims) as before:
             if before.state in LIVE:
                 return Acted(before, changed=False)
             self._engine.start(before.id)
@@ -88,7 +99,7 @@ class Tools:
     def stop(self, name: str, timeout: int, claims: Claims) -> Acted:
         """`timeout`: seconds until SIGKILL. Raises Refused."""
         _check_timeout(timeout)
-        with self._turn(name, claims) as before:
+        with self.turn(name, claims) as before:
             if before.state not in LIVE:
                 return Acted(before, changed=False)
             self._engine.stop(before.id, timeout)
@@ -97,7 +108,7 @@ class Tools:
     def restart(self, name: str, started_at: str, timeout: int, claims: Claims) -> Acted:
         """Only while the container's start is still that of `started_at`. Raises Refused, StartFailed, PortTaken."""
         _check_timeout(timeout)
-        with self._turn(name, claims) as before:
+        with self.turn(name, claims) as before:
             if before.started_at != started_at:
                 return Acted(before, changed=False)
             self._engine.restart(before.id, timeout)
@@ -124,25 +135,53 @@ class Tools:
 
     def logs(self, name: str, tail: int, since: str) -> Logs:
         """The last `tail` lines since `since`: seconds since 1970 with up to nine decimals."""
-        _instance_id(name)
-        found = self._must_find(name)
+        _, found = self.inspected(name)
         # One line more than was asked tells whether there were more.
         return logs.newest(self._engine.log_stream(found.id, tail + 1, since), tail)
+
+    def follow(self, name: str, tail: int, since: str) -> Iterator[FollowLine]:
+        """The last `tail` lines since `since`, and each further one, until the container stops."""
+        return logs.followed(self._engine.follow(self.inspected(name)[1].id, tail, since))
+
+    def stats(self, name: str) -> Stats:
+        """Takes two seconds: the engine measures twice. Raises NotRunning."""
+        _, found = self.inspected(name)
+        _must_run(found)
+        return stats.measured(self._engine.stats(found.id))
+
+    def execute(self, name: str, body: Execute, claims: Claims) -> Executed:
+        """Raises Refused, NotRunning, StartFailed. Other commands wait until it began, and not for its end."""
+        spec.check_execution(body)
+        with self.turn(name, claims) as before:
+            _must_run(before)
+            exec_id, stream = self._engine.execute(before.id, body)
+        with closing(stream):
+            out, err, truncated, ended = execution.output(stream, body.stdin, body.timeout)
+        exit_code = _seen(lambda: self._engine.exit_code(exec_id)) if ended else None
+        # The engine says it in the command's own output: 126 is "cannot be run", 127 "not found".
+        if exit_code in (126, 127) and out.startswith("OCI runtime exec failed"):
+            raise protocol.StartFailed(f"the engine says: {out.strip()}")
+        return Executed(_seen(lambda: self._must_find(before.id)), exit_code, out, err, truncated)
 
     def request(self, name: str, body: Request) -> Response:
         """One HTTP request to the container's own address. Raises Refused, NotAnswering."""
         exchange.check(body)
+        said, found = self.inspected(name)
+        if found.state != "running" or not (address := container.address(said)):
+            raise protocol.NotAnswering(f"{name} is {found.state} and has no address")
+        return exchange.send(address, body)
+
+    def inspected(self, name: str) -> tuple[dict[str, Any], Container]:
+        """A managed container in the engine's own words and in the contract's. Raises NoSuchContainer."""
         _instance_id(name)
         said = self._engine.inspect(name)
         found = container.inspected(said, self._toolbox_id) if said else None
         if not said or not found:
             raise protocol.NoSuchContainer(f"this toolbox manages no container {name}")
-        if found.state != "running" or not (address := container.address(said)):
-            raise protocol.NotAnswering(f"{name} is {found.state} and has no address")
-        return exchange.send(address, body)
+        return said, found
 
     @contextmanager
-    def _turn(self, name: str, claims: Claims) -> Iterator[Container]:
+    def turn(self, name: str, claims: Claims) -> Iterator[Container]:
         """The managed container, with its instance's lock held and the command not expired."""
         with self._turns.of(_instance_id(name), claims) as fence:
             before = self._must_find(name)
@@ -192,6 +231,11 @@ def _instance_id(name: str) -> str:
     if match is None:
         raise protocol.NoSuchContainer(f"{name[:100]!r} is no name of a managed container")
     return match["instance"]
+
+
+def _must_run(found: Container) -> None:
+    if found.state != "running":
+        raise protocol.NotRunning(f"{found.name} is {found.state}")
 
 
 def _check_timeout(timeout: int) -> None:

@@ -80,6 +80,8 @@ def _tokens(environment: Mapping[str, str], prefix: str, algorithm: str) -> Toke
         raise Misconfigured(f"{prefix}_ALGORITHM must be one of {', '.join(ALGORITHMS)}")
     names = (f"{prefix}_ISSUER", f"{prefix}_AUDIENCE", f"{prefix}_JWKS_URL")
     issuer, audience, jwks_url = (environment[name] for name in names)
+    if not jwks_url.startswith(("https://", "http://127.0.0.1:")):
+        raise Misconfigured(f"{prefix}_JWKS_URL must be an https URL, or http on this machine")
     return TokenSettings(issuer, audience, jwks_url, algorithm)
 
 

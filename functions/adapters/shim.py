@@ -30,6 +30,7 @@ from shim.protocol import Route, messages
 CONNECT_SECONDS = 5.0
 # A stop takes its own time-out, 10 s, in the engine; the slowest start that is still one takes less than the rest.
 ANSWER_SECONDS = 35.0
+LIST_SECONDS = 10.0
 # The shim gives up on a silent registry after 60 s and says so.
 PULL_SILENCE_SECONDS = 90.0
 MAX_ANSWER_BYTES = 8 << 20
@@ -61,6 +62,13 @@ class ShimClients:
             if len(self._sessions) > KEPT_SESSIONS:
                 self._sessions.popitem(last=False)
             return session
+
+
+class NoShims:
+    """For a function that is not given the key to sign commands with, and speaks to no droplet."""
+
+    def of(self, toolbox: Toolbox) -> ShimClient:
+        raise Misconfigured(f"this function cannot sign a command for toolbox {toolbox.id}")
 
 
 class _PinnedAdapter(HTTPAdapter):
@@ -110,7 +118,7 @@ class ShimClient:
 
     def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
         route, known = protocol.STATUS, {"If-None-Match": unless} if unless else {}
-        code, content, etag = self._answered(route, route.target(), b"", start_by, None, known)
+        code, content, etag = self._answered(route, route.target(), b"", start_by, LIST_SECONDS, known)
         return (None if code == HTTPStatus.NOT_MODIFIED else _read(route.answer, content)), etag
 
     def pull(

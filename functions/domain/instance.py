@@ -168,39 +168,6 @@ class Instance:
         return failure.reason if failure and failure.generation == self.desired.generation else None
 
 
-def want(instance: Instance, state: DesiredState, *, fresh: bool = False) -> Instance:
-    """Ask for `state`; with `fresh` for a start later than the one last seen. Each asking is a new generation."""
-    container = instance.observed.container
-    dead = container is not None and container.state not in LIVE_STATES
-    # Also a plain start of what has ended: a job with restart policy "no" that ran is not run again unasked.
-    fresh_from = container.started_at if container and (fresh or dead) else None
-    generation = instance.desired.generation + 1
-    return replace(
-        instance, desired=replace(instance.desired, state=state, generation=generation, fresh_from=fresh_from)
-    )
-
-
-def want_spec(instance: Instance, spec: Spec) -> Instance:
-    """Ask for another spec: its container is proven before the present one is removed."""
-    generation = instance.desired.generation + 1
-    desired = replace(instance.desired, generation=generation, spec_generation=generation, fresh_from=None)
-    seen = instance.observed
-    # Also what is gone, since it has its claims, and what was never seen: its create may have gone through.
-    replacing = Version(instance.spec, instance.desired.spec_generation)
-    observed = replace(
-        seen,
-        container=None,
-        gone=False,
-        uncertain=False,
-        image_missing=False,
-        mcp=None,
-        restarts=[],
-        previous=seen.container,
-        previous_uncertain=seen.uncertain or (seen.container is None and not seen.gone),
-    )
-    return replace(instance, spec=spec, desired=desired, replacing=replacing, observed=observed)
-
-
 def doubted(instance: Instance) -> Instance:
     """What is on record of its containers may be out of date: each is to be looked at before anything is done."""
     replacing = instance.replacing is not None

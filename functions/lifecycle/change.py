@@ -9,8 +9,9 @@ from typing import Any
 
 from functions.domain import event, lease
 from functions.domain.errors import Contended, NotAllowedNow, NotFound
-from functions.domain.instance import DesiredState, Instance, want
+from functions.domain.instance import DesiredState, Instance
 from functions.domain.toolbox import Toolbox
+from functions.domain.want import want
 from functions.lifecycle.converge import Errand, claimed, converge
 from functions.lifecycle.documents import Loaded, instance_ref, load, recording, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, Hold, backoff, stamped, write

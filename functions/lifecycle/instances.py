@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from functions.domain.errors import NotFound
 from functions.domain.instance import Instance
-from functions.domain.toolbox import Toolbox
+from functions.domain.toolbox import Toolbox, ToolboxStatus
 from functions.lifecycle.documents import INSTANCES, Loaded, instance_ref, load, name_ref, toolbox_ref
 from functions.lifecycle.ports import Document, Ports, Query
 from shim import protocol
@@ -18,15 +19,16 @@ After = tuple[object, str] | None
 
 
 def get(ports: Ports, account: str, toolbox_id: str, key: str) -> Instance:
-    return find(ports, account, toolbox_id, key)[1].value
+    toolbox, found = find(ports, account, toolbox_id, key)
+    return _as_reached(found.value, toolbox)
 
 
 def page(ports: Ports, account: str, toolbox_id: str, limit: int, after: After) -> list[Instance]:
     """The toolbox's instances, newest first, at most `limit`, those that follow `after` (created_at, id)."""
-    owned(account, toolbox_id, load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0]))
+    toolbox = owned(account, toolbox_id, load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0]))
     where = (("toolbox_id", "==", toolbox_id), ("deleted_at", "==", None))
     found = ports.store.query(Query(INSTANCES, where, "created_at", descending=True, limit=limit, after=after))
-    return [loaded.value for snapshot in found if (loaded := load(Instance, snapshot))]
+    return [_as_reached(loaded.value, toolbox) for snapshot in found if (loaded := load(Instance, snapshot))]
 
 
 def history(
@@ -65,6 +67,13 @@ def find(
     if instance.value.deleted_at and not deleted:
         raise NotFound(f"toolbox {toolbox_id} has no instance {key!r}")
     return toolbox, instance
+
+
+def _as_reached(instance: Instance, toolbox: Toolbox) -> Instance:
+    """Contact lost or found is written once, with the toolbox, and not into each of its instances."""
+    if toolbox.status is not ToolboxStatus.UNRESPONSIVE:
+        return instance
+    return replace(instance, observed=replace(instance.observed, reachable=False))
 
 
 def owned(account: str, toolbox_id: str, toolbox: Loaded[Toolbox] | None) -> Toolbox:

@@ -14,6 +14,8 @@ from functions.lifecycle.ports import Ports, Query, Replace
 from shim import protocol
 from shim.protocol import messages
 
+LOOK_SECONDS = 10.0
+
 
 def get(ports: Ports, account: str, toolbox_id: str) -> Toolbox:
     return owned(account, toolbox_id, _load(ports, toolbox_id))
@@ -50,7 +52,9 @@ def _load(ports: Ports, toolbox_id: str) -> Loaded[Toolbox] | None:
 def _looked_at(ports: Ports, toolbox: Toolbox) -> Toolbox:
     start_by = ports.now() + lease.START_BY_MARGIN
     try:
-        answer = ports.shims.of(toolbox).command(protocol.STATUS, start_by=start_by, query="metrics=1")
+        answer = ports.shims.of(toolbox).command(
+            protocol.STATUS, start_by=start_by, query="metrics=1", within=LOOK_SECONDS
+        )
     except (ToolboxUnavailable, protocol.OutcomeUnknown):
         return replace(toolbox, status=ToolboxStatus.UNRESPONSIVE)
     assert isinstance(answer, messages.Status)

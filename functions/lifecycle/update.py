@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from functions.domain.errors import Contended, NotAllowedNow
-from functions.domain.instance import Instance, want_spec
+from functions.domain.instance import Instance
 from functions.domain.spec import Spec
+from functions.domain.want import want_spec
 from functions.lifecycle import host_ports
 from functions.lifecycle.change import Answer, Asked, change
 from functions.lifecycle.instances import find

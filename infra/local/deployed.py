@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from secrets import token_urlsafe
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -57,6 +58,7 @@ def _environment(of: World, backing: Backing) -> dict[str, str]:
         "SERVICE_JWKS_URL": tokens.jwks_url,
         "SERVICE_EMAIL": issuer.SERVICE_EMAIL,
         "COMMAND_KEY": secret.pem(command_key(of)),
+        "FINGERPRINT_KEY": secret.text(of.directory / "fingerprint-key", lambda: token_urlsafe(32)),
     }
 
 

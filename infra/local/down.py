@@ -24,22 +24,26 @@ def main() -> None:
     of = world.current()
     if wipe and not engine.answers() and of.directory.exists():
         # Its droplets' disks are the engine's to remove.
-        with step("starting the Docker Engine"):
-            machine.start_engine()
+        machine.engine_up()
     with step("ending the functions and what they need"):
         services.of_world(of).stop()
     if engine.answers():
         with step("removing the droplets" if wipe else "ending the droplets"):
             _each(of, Droplet.destroy if wipe else Droplet.stop)
-    if wipe:
-        shutil.rmtree(of.directory, ignore_errors=True)
+    if wipe and of.directory.exists():
+        shutil.rmtree(of.directory)
     others = [other for other in WORLDS.values() if other != of]
-    if not any(services.of_world(other).running() for other in others):
+    if not any(_is_up(other) for other in others):
         with step("ending the registry and the Docker Engine"):
             machine.down()
         if wipe and not any(other.directory.exists() for other in others):
             with step("removing all that was kept"):
                 machine.wipe()
+
+
+def _is_up(other: World) -> bool:
+    """Also while it is only coming up: its droplet is the first of it that runs."""
+    return services.of_world(other).running() or (engine.answers() and any(map(Droplet.running, droplet.of(other))))
 
 
 def _each(of: World, act: Callable[[Droplet], None]) -> None:

@@ -50,7 +50,7 @@ class Droplet:
 
     def create(self, user_data: str) -> None:
         """Makes it and starts its first boot, at which cloud-init runs `user_data`."""
-        self.write_user_data(user_data)
+        self._write(user_data)
         engine.docker(
             "run", "--detach", "--name", self.name, "--hostname", self.name,
             "--label", f"{WORLD_LABEL}={self.world.name}",
@@ -61,16 +61,17 @@ class Droplet:
             images.DROPLET.reference,
         )  # fmt: skip
 
-    def write_user_data(self, user_data: str) -> bool:
-        """Sets what cloud-init runs at the next boot, and says whether that is new: it runs the same only once."""
-        identity = hashlib.sha256(user_data.encode()).hexdigest()[:16]
-        meta_data = json.dumps({"instance-id": f"{self.name}-{identity}", "local-hostname": self.name})
+    def knows(self, user_data: str) -> bool:
+        """Whether it was booted with exactly this."""
         file = self._seed / "meta-data"
-        new = not file.exists() or file.read_text() != meta_data
-        self._seed.mkdir(parents=True, exist_ok=True)
-        (self._seed / "user-data").write_text(user_data)
-        file.write_text(meta_data)
-        return new
+        return file.exists() and file.read_text() == self._meta_data(user_data)
+
+    def boot_with(self, user_data: str) -> None:
+        """Boots it with other user-data: cloud-init runs anew, on the disk as it is."""
+        # In this order a crash at any point is made good by doing it again, or by `start`.
+        self.stop()
+        self._write(user_data)
+        self.start()
 
     def start(self) -> None:
         """Boots it again, after `stop` or after the engine ended."""
@@ -90,6 +91,16 @@ class Droplet:
     def run(self, *command: str, seconds: float = 60) -> str:
         """Runs a command on it as root and returns its output. Raises command.Failed."""
         return engine.docker("exec", self.name, *command, seconds=seconds)
+
+    def _write(self, user_data: str) -> None:
+        self._seed.mkdir(parents=True, exist_ok=True)
+        (self._seed / "user-data").write_text(user_data)
+        (self._seed / "meta-data").write_text(self._meta_data(user_data))
+
+    def _meta_data(self, user_data: str) -> str:
+        """cloud-init takes another instance-id for another machine, on which it has not run yet."""
+        identity = hashlib.sha256(user_data.encode()).hexdigest()[:16]
+        return json.dumps({"instance-id": f"{self.name}-{identity}", "local-hostname": self.name})
 
 
 def of(world: World) -> list[Droplet]:

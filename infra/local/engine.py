@@ -85,14 +85,6 @@ def answers() -> bool:
 def ensure_network() -> None:
     """The droplets' network, with this machine at its gateway address."""
     if inspect("network", world.NETWORK_NAME) is None:
-        docker(
-            "network",
-            "create",
-            "--subnet",
-            str(world.NETWORK),
-            "--gateway",
-            str(world.NETWORK_GATEWAY),
-            "--opt",
-            f"com.docker.network.bridge.name={DROPLETS_BRIDGE}",
-            world.NETWORK_NAME,
-        )
+        place = ["--subnet", str(world.NETWORK), "--gateway", str(world.NETWORK_GATEWAY)]
+        bridge = ["--opt", f"com.docker.network.bridge.name={DROPLETS_BRIDGE}"]
+        docker("network", "create", *place, *bridge, world.NETWORK_NAME)

@@ -81,7 +81,10 @@ def keep(jar: Path, of: World) -> None:
         wait_until(lambda: process.poll() is not None or emulator.answers(), 120, "the Firestore emulator")
         while process.poll() is None:
             time.sleep(EXPORT_EVERY_SECONDS)
-            emulator.export()
+            try:
+                emulator.export()
+            except requests.RequestException as error:
+                print(f"not exported, the one before stays: {error}", flush=True)
         raise RuntimeError(f"the Firestore emulator ended with {process.returncode}")
     except Stop:
         emulator.export()

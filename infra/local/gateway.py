@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -34,5 +35,11 @@ def _config(of: World) -> str:
         # Published from a container, its own loopback would be out of reach.
         host=os.environ.get("TOOLBOXES_GATEWAY_HOST", "127.0.0.1"),
         jwks=Issuer(of).jwks(),
+        problem=_problem,
         functions={function: deployed.port(of, function) for function in deployed.FUNCTIONS},
     )
+
+
+def _problem(status: int, title: str, detail: str) -> str:
+    """A problem document (RFC 9457) as the functions give them."""
+    return json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail, "message": detail})

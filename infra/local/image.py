@@ -82,17 +82,7 @@ class Image:
             shutil.copy2(file, context / name)
         self.fetch(context)
         dockerfile = context / next(name for name in self._files() if name.endswith("Dockerfile"))
-        label = f"{INPUTS_LABEL}={inputs}"
+        named = ["--tag", self.reference, "--label", f"{INPUTS_LABEL}={inputs}"]
         # Debian's archive is reached by the machine's own way out; a build's network may have no name service.
-        options: list[str | Path] = [
-            "--network",
-            "host",
-            "--label",
-            label,
-            "--tag",
-            self.reference,
-            "--file",
-            dockerfile,
-        ]
-        engine.docker("build", *options, context)
+        engine.docker("build", "--network", "host", *named, "--file", dockerfile, context)
         shutil.rmtree(context)

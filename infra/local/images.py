@@ -24,17 +24,9 @@ def _shim_packages(context: Path) -> None:
     """The shim's requirements, for Debian bookworm's Python and C library, whatever this machine's are."""
     machine = platform.machine()
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in (36, 34, 28, 17)] + [f"manylinux2014_{machine}"]
-    target: list[str | Path] = [
-        "--python-version",
-        "3.11",
-        "--only-binary",
-        ":all:",
-        "--target",
-        context / "packages",
-        "--no-compile",
-    ]
-    target += [word for name in platforms for word in ("--platform", name)]
-    command.run([BIN / "pip", "install", "--quiet", "-r", context / "shim/requirements.txt", *target])
+    python = ["--python-version", "3.11", "--only-binary", ":all:", *(f"--platform={name}" for name in platforms)]
+    places: list[str | Path] = ["--target", context / "packages", "--requirement", context / "shim/requirements.txt"]
+    command.run([BIN / "pip", "install", "--quiet", "--no-compile", *python, *places])
 
 
 def _node_modules(context: Path) -> None:

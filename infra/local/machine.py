@@ -17,8 +17,7 @@ PROCESSES = Processes("machine", world.STATE / "machine")
 def up() -> None:
     """Engine, network, registry and images, each only where it is not as it should be."""
     with _alone():
-        with step("starting the Docker Engine"):
-            start_engine()
+        _engine_up()
         with step("starting the registry"):
             engine.ensure_network()
             PROCESSES.start("registry")
@@ -29,15 +28,10 @@ def up() -> None:
             images.ensure_all()
 
 
-def start_engine() -> None:
-    """Nothing where it runs as it should. Raises TimeoutError, with the engine's last words."""
-    engine.ensure_bridge()
-    PROCESSES.apply([engine.program(), registry.program()])
-    try:
-        wait_until(engine.answers, 60, "the Docker Engine")
-    except TimeoutError:
-        print(PROCESSES.last_lines("engine"))
-        raise
+def engine_up() -> None:
+    """The engine alone. Raises TimeoutError, with the engine's last words."""
+    with _alone():
+        _engine_up()
 
 
 def down() -> None:
@@ -51,6 +45,17 @@ def wipe() -> None:
     engine.remove_bridges()
     for path in world.STATE.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _engine_up() -> None:
+    with step("starting the Docker Engine"):
+        engine.ensure_bridge()
+        PROCESSES.apply([engine.program(), registry.program()])
+        try:
+            wait_until(engine.answers, 60, "the Docker Engine")
+        except TimeoutError:
+            print(PROCESSES.last_lines("engine"))
+            raise
 
 
 @contextmanager

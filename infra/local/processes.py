@@ -20,6 +20,8 @@ from infra.local import command, world
 from infra.local.steps import wait_until
 
 BIN = Path(sys.executable).parent
+# supervisord's word for all is well.
+RUNNING = "RUNNING"
 # supervisorctl's exit statuses where supervisord, or a program, does not run.
 NOT_RUNNING = (1, 2, 3, 4, 7)
 
@@ -83,7 +85,7 @@ class Processes:
 
     def start(self, program: str) -> None:
         """Starts a program that does not start by itself; nothing where it runs."""
-        if self.states().get(program) != "RUNNING":
+        if self.states().get(program) != RUNNING:
             self._control("start", program)
 
     def restart(self, program: str) -> None:

@@ -27,7 +27,7 @@ SUBSCRIPTION = backing.TOPIC
 CARRIERS = 4
 POLL_SECONDS = 0.1
 # The emulator forgets the subscription when it starts again.
-SUBSCRIBE_EVERY_SECONDS = 5
+SUBSCRIBE_EVERY_SECONDS = 2
 LOG = logging.getLogger("relay")
 
 
@@ -48,9 +48,17 @@ class Relay:
             return 503
 
 
+def subscribed(of: World) -> bool:
+    """Whether the emulator has the subscription: what is published before goes nowhere."""
+    try:
+        return requests.get(f"{_api(of)}/subscriptions/{SUBSCRIPTION}", timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
 def subscribe(of: World) -> None:
     """The topic and its push subscription at the emulator, as they are set up when deployed; again and again."""
-    api = f"http://127.0.0.1:{of.pubsub_port}/v1/projects/{PROJECT}"
+    api = _api(of)
     subscription = {
         "topic": f"projects/{PROJECT}/topics/{backing.TOPIC}",
         "ackDeadlineSeconds": ACK_DEADLINE,
@@ -64,6 +72,10 @@ def subscribe(of: World) -> None:
         except requests.RequestException as error:
             LOG.warning("the Pub/Sub emulator does not answer: %s", error)
         time.sleep(SUBSCRIBE_EVERY_SECONDS)
+
+
+def _api(of: World) -> str:
+    return f"http://127.0.0.1:{of.pubsub_port}/v1/projects/{PROJECT}"
 
 
 def receive(of: World, relay: Relay) -> None:

@@ -19,6 +19,13 @@ def write(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
+def text(path: Path, make: Callable[[], str]) -> str:
+    """The file's text, made and written where there is none."""
+    if not path.exists():
+        write(path, make())
+    return path.read_text()
+
+
 def private_key(path: Path, make: Callable[[], PrivateKeyTypes]) -> PrivateKeyTypes:
     """The key in the PEM file (PKCS 8), made and written where there is none."""
     if not path.exists():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from infra.local import deployed, gateway
+from infra.local import deployed, gateway, relay
 from infra.local.backing import Backing
 from infra.local.firestore import Firestore
-from infra.local.processes import BIN, Processes, Program
+from infra.local.processes import BIN, RUNNING, Processes, Program
 from infra.local.steps import listens, wait_until
 from infra.local.world import World
 
@@ -23,12 +23,16 @@ def up(of: World, backing: Backing) -> None:
     """Makes all of them run as the checkout has them, and waits until each answers. Raises TimeoutError."""
     platform = [_platform(of, "relay"), _platform(of, "scheduler")]
     programs = [*backing.programs(of), gateway.program(of), *deployed.programs(of, backing), *platform]
-    of_world(of).apply(programs)
+    processes = of_world(of)
+    processes.apply(programs)
     try:
         _wait(of, backing)
+        # Another's process at the port answers too.
+        wait_until(lambda: set(processes.states().values()) == {RUNNING}, START_SECONDS, "every process to stay up")
     except TimeoutError:
-        for name, state in of_world(of).states().items():
-            print(f"{name}: {state}\n{of_world(of).last_lines(name)}")
+        for name, state in processes.states().items():
+            if state != RUNNING:
+                print(f"\n{name} is {state.lower()}:\n{processes.last_lines(name)}")
         raise
 
 
@@ -39,6 +43,7 @@ def _wait(of: World, backing: Backing) -> None:
     ports["the gateway"] = of.base_port
     if backing.pubsub_jar:
         ports |= {"the Pub/Sub emulator": of.pubsub_port, "the relay": of.relay_port}
+        wait_until(partial(relay.subscribed, of), START_SECONDS, "the relay's subscription")
     for name, port in ports.items():
         wait_until(partial(listens, "127.0.0.1", port), START_SECONDS, name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from infra.local import droplet, engine, machine, services, toolbox, world
+from infra.local.processes import RUNNING
 
 
 def main() -> None:
@@ -21,13 +22,13 @@ def main() -> None:
     for name, state in states.items():
         print(f"{name:{width}}  {state.lower()}")
     print(f"\n{of.gateway}" if own else f"\nThe world {of.name} is not up.")
-    sys.exit(not own or any(state != "RUNNING" for state in states.values()))
+    sys.exit(not own or any(state != RUNNING for state in states.values()))
 
 
 def _state(each: droplet.Droplet) -> str:
     if not each.running():
         return "STOPPED"
-    return "RUNNING" if toolbox.shim_answers(each) else "RUNNING, BUT ITS SHIM DOES NOT ANSWER"
+    return RUNNING if toolbox.shim_answers(each) else "running, but its shim does not answer"
 
 
 if __name__ == "__main__":

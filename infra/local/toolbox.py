@@ -34,10 +34,7 @@ BOOT_SECONDS = 180
 
 def toolbox_id(of: World) -> str:
     """Drawn once per world."""
-    file = of.directory / "toolbox-id"
-    if not file.exists():
-        secret.write(file, str(uuid.uuid4()))
-    return file.read_text()
+    return secret.text(of.directory / "toolbox-id", lambda: str(uuid.uuid4()))
 
 
 def boot(of: World) -> None:
@@ -48,8 +45,8 @@ def boot(of: World) -> None:
     user_data = cloud_init.render(toolbox_id(of), {signing.kid(public): key}, images.SHIM.by_digest())
     if not droplet.exists():
         droplet.create(user_data)
-    elif droplet.write_user_data(user_data):
-        droplet.reboot()
+    elif not droplet.knows(user_data):
+        droplet.boot_with(user_data)
     elif not droplet.running():
         droplet.start()
 

@@ -77,7 +77,8 @@ def test_pubsub_that_cannot_be_reached_is_unavailable(monkeypatch: pytest.Monkey
     began = time.monotonic()
     with pytest.raises(errors.Unavailable):
         PubsubQueue("project", "converge").publish([Task("instance", "a")])
-    assert time.monotonic() - began < 11
+    # Before a lease that was taken for it would end; a busy machine adds seconds to its own limit of ten.
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.emulator

@@ -1,4 +1,4 @@
-"""Deploy, start and stop through the functions, beside `docker run -d`, `docker start` and `docker stop` at the same engine.
+"""Deploy, start and stop through the functions, beside `docker run -d`, `docker start`, `docker stop` at one engine.
 
 Ours is measured from the HTTP request at the gateway to its answer, which proves the state by inspect. The peer is the
 docker command itself, timed on the droplet. The two take turns, so that both meet the same machine.

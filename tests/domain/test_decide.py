@@ -15,10 +15,10 @@ from functions.domain.instance import (
     Reason,
     Version,
     derive_status,
-    want,
 )
 from functions.domain.spec import Spec, engine_limits
 from functions.domain.status import Status
+from functions.domain.want import want
 from shim.protocol import messages
 
 ID = "22222222-2222-4222-8222-222222222222"

@@ -1,10 +1,15 @@
+"""The places that crashes are tried on, and the tests' own world for those that break real parts."""
+
 from __future__ import annotations
 
 import pytest
 
+from tests.e2e.conftest import api, droplet, image, name, of, tools
 from tests.faults import place
 from tests.faults.operations import OPERATIONS
 from tests.faults.place import Place
+
+__all__ = ["api", "droplet", "image", "name", "of", "tools"]
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from functions.domain.instance import DesiredState, Instance, derive_status, want
+from functions.domain.instance import DesiredState, Instance, derive_status
 from functions.domain.spec import Mcp
 from functions.domain.status import Status, check_move
+from functions.domain.want import want
 from functions.lifecycle.change import Asked
 from functions.lifecycle.update import Changes, update
 from shim import protocol

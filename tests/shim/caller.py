@@ -56,7 +56,7 @@ class Caller:
 
     def call(self, route: Route, name: str = "", message: Any = None, query: str = "", **changed: Any) -> Answer:
         body = json.dumps(asdict(message)).encode() if message else b""
-        answer = self.raw(route.method, route.target(name, query), body, **changed)
+        answer = self.raw(route.method, route.target(name, query, volume="data"), body, **changed)
         assert answer.headers[protocol.CONTRACT_HEADER] == str(protocol.CONTRACT)
         return answer
 

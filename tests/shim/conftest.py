@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shim import certificate, protocol, signing
-from shim.__main__ import assemble, server
+from shim.__main__ import Configuration, assemble
+from shim.server import ShimServer
 from tests.shim.caller import Caller, TlsCaller
-from tests.shim.droplet import Droplet, Registry, busybox_image, free_port
+from tests.shim.droplet import Droplet, Registry, busybox_image, free_port, registry_serving
 from tests.shim.fake_engine import FakeEngine
 from tests.shim.own_engine import OwnEngine
 
@@ -41,7 +41,7 @@ def caller(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine:
     """The real app on an engine that answers what the test says."""
     pem = certificate.ensure(tmp_path, toolbox_id)
     public = key.public_key()
-    app = assemble(toolbox_id, {signing.kid(public): public}, pem, fake_engine.url)
+    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, fake_engine.url)
     return Caller(key, signing.audience(toolbox_id, certificate.fingerprint(pem)), app)
 
 
@@ -78,12 +78,23 @@ def own_droplet(own_engine: OwnEngine, tmp_path: Path, toolbox_id: str, key: Ed2
     yield from droplet_on(own_engine.url, tmp_path, toolbox_id, key)
 
 
+@pytest.fixture
+def small_droplet(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey
+) -> Iterator[Droplet]:
+    """The same on an engine whose disk is small."""
+    # A socket's path is at most 107 characters long: not below the test's own directory.
+    engine = OwnEngine(tmp_path_factory.mktemp("small"), disk="24m")
+    yield from droplet_on(engine.url, tmp_path / "small", toolbox_id, key)
+    engine.close()
+
+
 def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Iterator[Droplet]:
     pem = certificate.ensure(directory, toolbox_id)
     public = key.public_key()
     port = free_port()
-    app = assemble(toolbox_id, {signing.kid(public): public}, pem, engine)
-    served = server(app, pem, ("127.0.0.1", port))
+    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, engine)
+    served = ShimServer(app, pem, ("127.0.0.1", port))
     served.prepare()
     thread = threading.Thread(target=served.serve)
     thread.start()
@@ -97,16 +108,15 @@ def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519Privat
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    port = free_port()
-    settings = tmp_path / "registry.yml"
-    settings.write_text(
-        f"version: 0.1\nhttp: {{addr: 127.0.0.1:{port}}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/b}}}}\n"
-    )
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(["docker-registry", "serve", str(settings)], stdout=quiet, stderr=quiet)
-    yield Registry(port)
-    process.terminate()
-    process.wait()
+    yield from registry_serving(tmp_path)
+
+
+@pytest.fixture
+def closed_registry(tmp_path: Path) -> Iterator[Registry]:
+    """One that asks for the user `u` with the password `s3cret`."""
+    hashed = "$2b$05$oSMMpOQDDmLAByA2YYTBGusjMCyHI60mTnzt0mTtH7Nej3L.cOw9a"
+    (tmp_path / "htpasswd").write_text(f"u:{hashed}\n")
+    yield from registry_serving(tmp_path, f"auth: {{htpasswd: {{realm: probe, path: {tmp_path}/htpasswd}}}}\n")
 
 
 @pytest.fixture

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import os
 import shutil
 import socket
+import subprocess
 import tarfile
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import docker
+import requests
 
 from shim import messages, protocol
 from tests.shim.caller import TlsCaller
 
-APPLETS = ("sh", "sleep", "echo", "cat", "httpd", "true", "false", "id", "chown", "seq", "wget", "touch")
+APPLETS = ("sh", "sleep", "echo", "stat", "cat", "httpd", "true", "false", "id", "chown", "seq", "wget", "touch")
 
 
 class Droplet:
     def __init__(self, caller: TlsCaller, engine_socket: str, toolbox_id: str) -> None:
-        self.caller, self.toolbox_id = caller, toolbox_id
+        self.caller, self.url, self.toolbox_id = caller, engine_socket, toolbox_id
         self.docker = docker.APIClient(engine_socket, version="auto")
 
     def clean(self) -> None:
@@ -55,12 +61,12 @@ def create(image: str, *command: str, **changed: Any) -> messages.Create:
 class Registry:
     port: int
 
-    def push(self, client: docker.APIClient, image: str, name: str) -> str:
+    def push(self, client: docker.APIClient, image: str, name: str, auth: dict[str, str] | None = None) -> str:
         """The reference under which the image can then be pulled; the engine's own copy of it is gone."""
         reference = f"127.0.0.1:{self.port}/{name}"
         client.tag(image, reference, "1")
         for _ in range(50):
-            said = list(client.push(reference, "1", stream=True, decode=True))
+            said = list(client.push(reference, "1", stream=True, decode=True, auth_config=auth))
             if not any("error" in line for line in said):
                 break
             time.sleep(0.1)
@@ -69,6 +75,35 @@ class Registry:
         client.remove_image(f"{reference}:1")
         return f"{reference}:1"
 
+    def claim(self, name: str, architecture: str) -> str:
+        """A reference to the same image, whose configuration says that it is made for another architecture."""
+        base = f"http://127.0.0.1:{self.port}/v2/{name}"
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        manifest = requests.get(f"{base}/manifests/1", headers={"Accept": kind}).json()
+        config = requests.get(f"{base}/blobs/{manifest['config']['digest']}").json() | {"architecture": architecture}
+        blob = json.dumps(config).encode()
+        digest = "sha256:" + hashlib.sha256(blob).hexdigest()
+        place = requests.post(f"{base}/blobs/uploads/").headers["Location"]
+        requests.put(place, data=blob, params={"digest": digest}).raise_for_status()
+        manifest["config"] |= {"digest": digest, "size": len(blob)}
+        answer = requests.put(f"{base}/manifests/{architecture}", json.dumps(manifest), headers={"Content-Type": kind})
+        answer.raise_for_status()
+        return f"127.0.0.1:{self.port}/{name}:{architecture}"
+
+
+def registry_serving(directory: Path, more: str = "") -> Iterator[Registry]:
+    port = free_port()
+    settings = directory / "registry.yml"
+    settings.write_text(
+        f"version: 0.1\nhttp: {{addr: 127.0.0.1:{port}}}\nstorage: {{filesystem: {{rootdirectory: {directory}/b}}}}\n"
+        + more
+    )
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(["docker-registry", "serve", str(settings)], stdout=quiet, stderr=quiet)
+    yield Registry(port)
+    process.terminate()
+    process.wait()
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -76,20 +111,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def busybox_image(engine_socket: str, platform: str = "") -> Iterator[str]:
+def busybox_image(engine_socket: str, ballast: int = 0) -> Iterator[str]:
     client = docker.APIClient(engine_socket, version="auto")
     reference = f"shim-test-{uuid.uuid4().hex[:8]}:1"
     repository, tag = reference.split(":")
     claims = f"LABEL {protocol.LABEL_TOOLBOX}=another {protocol.LABEL_INSTANCE}=another kept=1\nVOLUME /anonymous"
     url = f"{client.base_url}/v{client.api_version}/images/create"
-    query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": claims, "platform": platform}
-    client.post(url, params=query, data=_busybox(), headers={"Content-Type": "application/x-tar"}).raise_for_status()
+    query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": claims}
+    client.post(
+        url, params=query, data=_busybox(ballast), headers={"Content-Type": "application/x-tar"}
+    ).raise_for_status()
     yield reference
     client.remove_image(reference, force=True)
     client.close()
 
 
-def _busybox() -> bytes:
+def _busybox(ballast: int) -> bytes:
+    """A tar; `ballast` is a number of bytes that no compression makes fewer."""
     packed = io.BytesIO()
     busybox = shutil.which("busybox")
     assert busybox, "the package busybox-static is missing"
@@ -99,6 +137,9 @@ def _busybox() -> bytes:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
+        filler = tarfile.TarInfo("ballast")
+        filler.size = ballast
+        tar.addfile(filler, io.BytesIO(os.urandom(ballast)))
         folder = tarfile.TarInfo("tmp")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
         tar.addfile(folder)

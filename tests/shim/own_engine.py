@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -12,20 +13,21 @@ from pathlib import Path
 import docker
 import requests
 
-NETWORK = "172.29.77.1/24"
+NUMBERS = itertools.count(70)
 
 
 class OwnEngine:
     """Needs root. `disk` is a size as tmpfs takes it, e.g. 64m."""
 
     def __init__(self, directory: Path, disk: str = "256m") -> None:
-        self.root, self.bridge = directory, f"shim{os.getpid() % 100_000}"
+        self.root, self.number = directory, next(NUMBERS)
+        self.bridge = f"shim{os.getpid() % 100_000}-{self.number}"
         self.url = f"unix://{directory}/docker.sock"
         for name in ("data", "exec"):
             (directory / name).mkdir(parents=True)
         run("mount", "-t", "tmpfs", "-o", f"size={disk}", "tmpfs", str(directory / "data"))
         run("ip", "link", "add", self.bridge, "type", "bridge")
-        run("ip", "address", "add", NETWORK, "dev", self.bridge)
+        run("ip", "address", "add", f"172.29.{self.number}.1/24", "dev", self.bridge)
         run("ip", "link", "set", self.bridge, "up")
         self.begin()
 
@@ -51,25 +53,29 @@ class OwnEngine:
         raise AssertionError("dockerd does not answer")
 
     def end(self, how: int = signal.SIGTERM) -> None:
-        """Stops dockerd, or kills it with all that it runs: containers of an engine that is killed live on."""
+        if self.process.poll() is not None:
+            return
         self.process.send_signal(how)
         self.process.wait(60)
 
     def restart(self, how: int = signal.SIGTERM) -> None:
         self.end(how)
+        # Its containerd dies with a dockerd that is killed, and a new one would wait for it by its number.
         for left in ("pid", "exec/containerd/containerd.pid"):
             (self.root / left).unlink(missing_ok=True)
         self.begin()
 
     def close(self) -> None:
-        client = docker.APIClient(self.url, version="auto")
-        for found in client.containers(all=True):
-            client.remove_container(found["Id"], force=True, v=True)
-        client.close()
-        self.end()
-        run("ip", "link", "delete", self.bridge)
-        run("umount", "--lazy", "--recursive", str(self.root / "data"))
-        shutil.rmtree(self.root, ignore_errors=True)
+        try:
+            client = docker.APIClient(self.url, version="auto")
+            for found in client.containers(all=True):
+                client.remove_container(found["Id"], force=True, v=True)
+            client.close()
+        finally:
+            self.end()
+            run("ip", "link", "delete", self.bridge)
+            run("umount", "--lazy", "--recursive", str(self.root / "data"))
+            shutil.rmtree(self.root, ignore_errors=True)
 
 
 def run(*command: str) -> None:

@@ -21,7 +21,10 @@ COMMANDS = [route for route in protocol.ROUTES if route != protocol.HEALTH]
 BODIES: dict[Route, Any] = {
     protocol.CREATE: create("probe:1"), protocol.STOP: messages.Stop(), protocol.RESTART: messages.Restart("x"),
     protocol.PULL: messages.Pull("probe:1"), protocol.PRUNE: messages.Prune([]),
-    protocol.REQUEST: messages.Request(80, "GET", "/"),
+    protocol.UPGRADE: messages.Upgrade("probe@sha256:" + "0" * 64),
+    protocol.SAVE: messages.Save(1 << 20, ["http://127.0.0.1:1/"]),
+    protocol.LOAD: messages.Load(["http://127.0.0.1:1/"], 1, "0"),
+    protocol.EXECUTE: messages.Execute(["true"]), protocol.REQUEST: messages.Request(80, "GET", "/"),
 }  # fmt: skip
 
 
@@ -40,7 +43,7 @@ def test_health_tells_this_and_no_more_to_anyone(caller: Caller) -> None:
 
 @each_command()
 def test_every_command_needs_a_token(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
-    answer = caller.send(route.method, route.target(name), {}, body(route))
+    answer = caller.send(route.method, route.target(name, volume="data"), {}, body(route))
     assert (answer.status, answer.code) == (401, "unauthenticated")
     assert answer.headers[protocol.CONTRACT_HEADER] == str(protocol.CONTRACT)
     assert fake_engine.calls == []
@@ -50,7 +53,7 @@ def test_every_command_needs_a_token(caller: Caller, fake_engine: FakeEngine, ro
 def test_a_command_of_another_contract_is_named_as_such(
     caller: Caller, fake_engine: FakeEngine, route: Route, name: str, key: Ed25519PrivateKey
 ) -> None:
-    answer = another_contract(caller, key, route.method, route.target(name), body(route))
+    answer = another_contract(caller, key, route.method, route.target(name, volume="data"), body(route))
     assert (answer.status, answer.code) == (409, "shim-incompatible")
     assert "contract 7" in answer.json["error"]["message"] and "speaks 1" in answer.json["error"]["message"]
     assert fake_engine.calls == []
@@ -95,7 +98,7 @@ def test_a_name_that_none_of_ours_can_have_never_reaches_the_engine(
 
 @each_command()
 def test_a_body_with_an_unknown_field_is_refused(caller: Caller, route: Route, name: str) -> None:
-    answer = caller.raw(route.method, route.target(name), b'{"privileged": true}')
+    answer = caller.raw(route.method, route.target(name, volume="data"), b'{"privileged": true}')
     assert (answer.status, answer.code) == (400, "bad-request")
     assert "privileged" in answer.json["error"]["message"]
 
@@ -117,7 +120,7 @@ def test_a_query_out_of_its_bounds_is_refused(caller: Caller, name: str, query: 
 
 @each_command()
 def test_a_body_over_one_megabyte_is_refused(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
-    answer = caller.raw(route.method, route.target(name), b" " * (protocol.MAX_BODY_BYTES + 1))
+    answer = caller.raw(route.method, route.target(name, volume="data"), b" " * (protocol.MAX_BODY_BYTES + 1))
     assert (answer.status, answer.code) == (413, "body-too-large")
     assert fake_engine.calls == []
 
@@ -147,5 +150,5 @@ def test_no_log_line_holds_a_token_or_a_value(
 
 
 def test_every_route_of_the_contract_has_a_handler(caller: Caller) -> None:
-    acts = app.handlers(None, None, None)  # type: ignore[arg-type]
+    acts = app.handlers(None, None, None, None, None)  # type: ignore[arg-type]
     assert set(acts) | {protocol.HEALTH} == set(protocol.ROUTES)

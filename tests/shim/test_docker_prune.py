@@ -20,6 +20,8 @@ def pruned(droplet: Droplet, *keep: str) -> messages.Pruned:
 def test_images_that_nothing_uses_or_names_are_removed_and_no_others(
     own_engine: OwnEngine, own_droplet: Droplet
 ) -> None:
+    # What other tests left.
+    pruned(own_droplet)
     made = [busybox_image(own_engine.url) for _ in range(4)]
     used, stopped, kept, unused = (next(one) for one in made)
     docker = own_droplet.docker

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from shim import messages, protocol
-from tests.shim.droplet import Droplet, Registry, create, free_port
+from tests.shim.droplet import Droplet, Registry, busybox_image, create, free_port
 
 pytestmark = pytest.mark.docker
 
 
-def pulled(droplet: Droplet, image: str) -> list[messages.PullLine]:
-    answer = droplet.caller.call(protocol.PULL, message=messages.Pull(image))
+def pulled(droplet: Droplet, image: str, *credentials: str) -> list[messages.PullLine]:
+    known = messages.Credentials(*credentials) if credentials else None
+    answer = droplet.caller.call(protocol.PULL, message=messages.Pull(image, known))
     if answer.status != 200:
         return [messages.PullLine(error=answer.json["error"])]
     return [messages.read(messages.PullLine, line) for line in answer.body.splitlines()]
@@ -44,3 +45,42 @@ def test_an_image_that_does_not_exist_is_told_in_the_registrys_words(
 def test_a_registry_that_is_down_is_told_apart(droplet: Droplet) -> None:
     error = pulled(droplet, f"127.0.0.1:{free_port()}/some/probe:1")[-1].error
     assert error and error["code"] == "registry-unreachable" and "connection refused" in error["message"]
+
+
+def test_credentials_are_used_for_their_pull_and_are_gone_afterwards(
+    droplet: Droplet, closed_registry: Registry, busybox: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    reference = closed_registry.push(droplet.docker, busybox, "some/secret", {"username": "u", "password": "s3cret"})
+    for wrong in ((), ("u", "wrong"), ("another", "s3cret")):
+        error = pulled(droplet, reference, *wrong)[-1].error
+        assert error and error["code"] == "image-denied" and "wrong" not in error["message"]
+    assert pulled(droplet, reference, "u", "s3cret")[-1].image
+    droplet.docker.remove_image(reference)
+    error = pulled(droplet, reference)[-1].error
+    assert error and error["code"] == "image-denied"
+    assert "s3cret" not in caplog.text
+
+
+def test_an_image_for_another_platform_is_told_apart(droplet: Droplet, registry: Registry, busybox: str) -> None:
+    registry.push(droplet.docker, busybox, "some/probe")
+    reference = registry.claim("some/probe", "s390x")
+    error = pulled(droplet, reference)[-1].error
+    assert error and error["code"] == "wrong-platform"
+    assert droplet.caller.call(protocol.CREATE, message=create(reference, "true")).code == "wrong-platform"
+    droplet.docker.remove_image(reference)
+
+
+def test_a_full_disk_is_told_apart_and_what_runs_goes_on(
+    small_droplet: Droplet, registry: Registry, droplet: Droplet, engine_socket: str
+) -> None:
+    large = busybox_image(engine_socket, ballast=40 << 20)
+    reference = registry.push(droplet.docker, next(large), "some/large")
+    next(large, None)
+    small = next(busybox_image(small_droplet.url))
+    made = small_droplet.make(small, "sleep", "600")
+    error = pulled(small_droplet, reference)[-1].error
+    assert error and error["code"] == "disk-full"
+    found = small_droplet.caller.acted(protocol.INSPECT, made.name).container
+    assert found and found.state == "running"
+    assert small_droplet.caller.acted(protocol.STOP, made.name, messages.Stop(1)).changed

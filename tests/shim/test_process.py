@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import socket
@@ -19,10 +20,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shim import certificate, protocol, signing
-from shim.__main__ import THREADS, Unconfigured, read_configuration, server
+from shim.__main__ import Unconfigured, read_configuration
+from shim.server import ShimServer
 from tests.shim.caller import Caller, TlsCaller
 from tests.shim.droplet import free_port
+from tests.shim.fake_engine import FakeEngine, Handler
 
+REQUEST_SECONDS = 2.0
 ID = "0a1b2c3d-0000-4000-8000-000000000001"
 PUBLIC = Ed25519PrivateKey.generate().public_key()
 ENCODED = base64.urlsafe_b64encode(PUBLIC.public_bytes_raw()).decode()
@@ -31,11 +35,13 @@ GOOD: dict[str, Any] = {"toolbox_id": ID, "control_keys": {signing.kid(PUBLIC): 
 
 @pytest.mark.parametrize("encoded", [ENCODED, ENCODED.rstrip("=")])
 def test_a_configuration_gives_the_toolbox_and_its_keys(encoded: str) -> None:
-    toolbox_id, keys = read_configuration(json.dumps(GOOD | {"control_keys": {signing.kid(PUBLIC): encoded}}))
-    assert toolbox_id == ID
-    assert {kid: key.public_bytes_raw() for kid, key in keys.items()} == {
+    named = {"control_keys": {signing.kid(PUBLIC): encoded}, "shim_repository": "registry/shim"}
+    read = read_configuration(json.dumps(GOOD | named))
+    assert (read.toolbox_id, read.shim_repository) == (ID, "registry/shim")
+    assert {kid: key.public_bytes_raw() for kid, key in read.control_keys.items()} == {
         signing.kid(PUBLIC): PUBLIC.public_bytes_raw()
     }
+    assert read_configuration(json.dumps(GOOD)).shim_repository == ""
 
 
 @pytest.mark.parametrize(
@@ -45,6 +51,7 @@ def test_a_configuration_gives_the_toolbox_and_its_keys(encoded: str) -> None:
         (json.dumps(GOOD | {"control_key": "private"}), "nothing else"),
         (json.dumps(GOOD | {"toolbox_id": "x"}), "UUID"), (json.dumps(GOOD | {"toolbox_id": 1}), "UUID"),
         (json.dumps(GOOD | {"control_keys": {}}), "at least one"),
+        (json.dumps(GOOD | {"shim_repository": 1}), "shim_repository"),
         (json.dumps(GOOD | {"control_keys": {"0" * 16: ENCODED}}), "named for another key"),
         (json.dumps(GOOD | {"control_keys": {"a": "AAAA"}}), "no raw Ed25519"),
         (json.dumps(GOOD | {"control_keys": {"a": 1}}), "no raw Ed25519"),
@@ -71,7 +78,7 @@ def test_the_certificate_is_made_once_and_for_its_owner_only(tmp_path: Path) -> 
 def tls(tmp_path: Path, caller: Caller, toolbox_id: str) -> Iterator[TlsCaller]:
     """The app on a fake engine, over real TLS."""
     port, pem = free_port(), certificate.ensure(tmp_path, toolbox_id)
-    served = server(caller.app, pem, ("127.0.0.1", port))
+    served = ShimServer(caller.app, pem, ("127.0.0.1", port), REQUEST_SECONDS)
     served.prepare()
     thread = threading.Thread(target=served.serve)
     thread.start()
@@ -107,7 +114,7 @@ def test_a_kept_connection_serves_many_commands(tls: TlsCaller) -> None:
 
 
 def test_clients_that_never_shake_hands_hold_nobody_up(tls: TlsCaller) -> None:
-    silent = [socket.create_connection(("127.0.0.1", tls.port)) for _ in range(THREADS // 2)]
+    silent = [socket.create_connection(("127.0.0.1", tls.port)) for _ in range(60)]
     began = time.monotonic()
     assert tls.call(protocol.STATUS).status == 200
     assert time.monotonic() - began < 2
@@ -126,3 +133,44 @@ def test_what_is_no_tls_ends_that_connection_only(tls: TlsCaller) -> None:
 def test_a_body_over_one_megabyte_is_refused_over_tls(tls: TlsCaller) -> None:
     answer = tls.raw("POST", "/tools", b" " * (protocol.MAX_BODY_BYTES + 1))
     assert (answer.status, answer.code) == (413, "body-too-large")
+
+
+def dripping(port: int, pieces: bytes) -> socket.socket:
+    """A client over TLS that sends a byte of this every half second, and is never done."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connected = context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+    connected.sendall(pieces[:-40])
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            for byte in pieces[-40:]:
+                time.sleep(0.5)
+                connected.sendall(bytes([byte]))
+
+    threading.Thread(target=drip, daemon=True).start()
+    return connected
+
+
+@pytest.mark.parametrize("head", [b"GET /health HTTP/1.1\r\n" + b"X: " + b"y" * 60, b"POST /tools HTTP/1.1\r\n"
+    b"Host: x\r\nContent-Length: 100\r\n\r\n" + b"{" * 60])  # fmt: skip
+def test_a_client_that_drips_is_cut_off_in_the_whole_time_it_has(tls: TlsCaller, head: bytes) -> None:
+    began = time.monotonic()
+    slow = [dripping(tls.port, head) for _ in range(3)]
+    for one in slow:
+        one.settimeout(REQUEST_SECONDS + 5)
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            while one.recv(1000):
+                pass
+        one.close()
+    assert REQUEST_SECONDS - 1 < time.monotonic() - began < REQUEST_SECONDS + 3
+    assert tls.call(protocol.STATUS).status == 200
+
+
+def test_a_command_may_last_longer_than_its_request(tls: TlsCaller, fake_engine: FakeEngine) -> None:
+    def slow(handler: Handler) -> None:
+        time.sleep(REQUEST_SECONDS + 2)
+        handler.say(200, [])
+
+    fake_engine.on("GET /containers/json", slow)
+    assert tls.call(protocol.STATUS).status == 200

@@ -1,0 +1,118 @@
+"""Commands in a running container of a real engine: what they print, how they end, and what bounds them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from shim import execution, messages, protocol
+from shim.messages import Execute
+from tests.shim.caller import Answer, Caller
+from tests.shim.droplet import Droplet
+from tests.shim.fake_engine import FakeEngine
+from tests.shim.test_engine_faults import said
+
+pytestmark = pytest.mark.docker
+
+
+def run(droplet: Droplet, name: str, *command: str, **how: Any) -> Answer:
+    return droplet.caller.call(protocol.EXECUTE, name, Execute(list(command), **how))
+
+
+def done(answer: Answer) -> messages.Executed:
+    assert answer.status == 200, answer.body
+    return messages.read(messages.Executed, answer.body)
+
+
+@pytest.fixture
+def running(droplet: Droplet, busybox: str) -> str:
+    return droplet.make(busybox, "sleep", "600").name
+
+
+def test_streams_come_apart_with_the_exit_code_and_the_container(droplet: Droplet, running: str) -> None:
+    found = done(run(droplet, running, "sh", "-c", "echo out; echo err >&2; exit 7"))
+    assert (found.stdout, found.stderr, found.exit_code, found.truncated) == ("out\n", "err\n", 7, False)
+    assert (found.container.name, found.container.state) == (running, "running")
+
+
+def test_a_command_is_a_list_and_no_shell_reads_it(droplet: Droplet, running: str) -> None:
+    assert done(run(droplet, running, "echo", "$HOME; `id`", "a b")).stdout == "$HOME; `id` a b\n"
+
+
+def test_environment_directory_and_input_are_those_asked(droplet: Droplet, running: str) -> None:
+    script = "echo $A; pwd; cat"
+    found = done(
+        run(droplet, running, "sh", "-c", script, environment={"A": "1 2"}, working_directory="/tmp", stdin="é\n")
+    )
+    assert (found.stdout, found.exit_code) == ("1 2\n/tmp\né\n", 0)
+
+
+def test_a_command_that_prints_while_it_is_fed_ends(droplet: Droplet, running: str) -> None:
+    text = "x" * 700_000
+    found = done(run(droplet, running, "cat", stdin=text))
+    assert (found.stdout, found.truncated, found.exit_code) == (text[: execution.MAX_STREAM_BYTES], True, 0)
+    assert done(run(droplet, running, "true", stdin=text)).exit_code == 0
+
+
+def test_a_command_past_its_time_is_given_back_with_what_it_said(droplet: Droplet, running: str) -> None:
+    began = time.monotonic()
+    found = done(run(droplet, running, "sh", "-c", "echo begun; sleep 9", timeout=1))
+    assert (found.stdout, found.exit_code) == ("begun\n", None)
+    assert time.monotonic() - began < 3
+
+
+def test_others_do_not_wait_for_its_end(droplet: Droplet, running: str) -> None:
+    run(droplet, running, "sleep", "9", timeout=1)
+    began = time.monotonic()
+    droplet.caller.acted(protocol.STOP, running, messages.Stop(1))
+    assert time.monotonic() - began < 3
+
+
+def test_a_command_that_does_not_exist_is_a_failed_start(droplet: Droplet, running: str) -> None:
+    answer = run(droplet, running, "no-such-command")
+    assert (answer.status, answer.code) == (422, "start-failed") and "no-such-command" in answer.json["error"][
+        "message"
+    ]
+    assert run(droplet, running, "true", working_directory="/no/such/place").code == "start-failed"
+
+
+def test_a_container_that_does_not_run_executes_nothing(droplet: Droplet, running: str) -> None:
+    droplet.docker.pause(running)
+    assert run(droplet, running, "true").code == "not-running"
+    droplet.docker.unpause(running)
+    droplet.caller.acted(protocol.STOP, running, messages.Stop(0))
+    answer = run(droplet, running, "true")
+    assert (answer.status, answer.code) == (409, "not-running")
+
+
+def test_what_is_not_text_is_still_told(droplet: Droplet, running: str) -> None:
+    assert done(run(droplet, running, "sh", "-c", r"printf 'a\000\377b'")).stdout == "a\ufffd\ufffdb"
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        (Execute([]), "command"), (Execute([""]), "command"), (Execute(["x"] * 257), "command"),
+        (Execute(["x"], {"A=B": ""}), "environment"), (Execute(["x"], {"A\n": ""}), "environment"),
+        (Execute(["x"], {}, "tmp"), "working_directory"), (Execute(["x"], {}, "/a/../b"), "working_directory"),
+        (Execute(["x"], timeout=0), "timeout"), (Execute(["x"], timeout=301), "timeout"),
+    ],
+)  # fmt: skip
+def test_an_execution_out_of_its_bounds_is_refused_by_its_field(
+    caller: Caller, fake_engine: FakeEngine, name: str, asked: Execute, field: str
+) -> None:
+    answer = caller.call(protocol.EXECUTE, name, asked)
+    assert (answer.status, answer.code) == (400, "bad-request") and field in answer.json["error"]["message"]
+    assert fake_engine.calls == []
+
+
+def test_an_execution_whose_end_cannot_be_seen_is_unknown(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
+    fake_engine.on("POST /containers/c1/exec", (201, {"Id": "e1"}))
+    fake_engine.on("POST /exec/e1/start", (200, b""))
+    fake_engine.on("GET /exec/e1", (500, {"message": "no space left on device"}))
+    assert caller.call(protocol.EXECUTE, name, Execute(["x"])).code == "outcome-unknown"

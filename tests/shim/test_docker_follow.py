@@ -1,0 +1,97 @@
+"""Logs as they grow, from a real engine; as many as may follow hold nobody up."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from shim import app, engine, messages, protocol
+from shim.messages import FollowLine
+from tests.shim.caller import Caller, TlsCaller
+from tests.shim.droplet import Droplet
+from tests.shim.fake_engine import FakeEngine
+from tests.shim.test_engine_faults import said
+
+pytestmark = pytest.mark.docker
+
+
+class Follower:
+    def __init__(self, caller: TlsCaller, name: str, query: str = "") -> None:
+        self.connection = caller.connect()
+        target = protocol.FOLLOW.target(name, query)
+        self.connection.request("GET", target, headers={"Authorization": "Bearer " + caller.token("GET", target)})
+        self.answer: http.client.HTTPResponse = self.connection.getresponse()
+
+    def lines(self) -> Iterator[FollowLine]:
+        while text := self.answer.readline():
+            yield messages.read(FollowLine, text)
+
+    def texts(self) -> Iterator[str]:
+        return (found.line.text for found in self.lines() if found.line)
+
+
+def test_lines_arrive_as_they_are_written_until_the_container_ends(droplet: Droplet, busybox: str) -> None:
+    script = "echo one; echo two; sleep 2; echo three >&2"
+    made = droplet.make(busybox, "sh", "-c", script, restart_policy="no")
+    time.sleep(0.3)
+    follower = Follower(droplet.caller, made.name, "tail=1")
+    found = follower.texts()
+    assert next(found) == "two"
+    began = time.monotonic()
+    assert next(found) == "three"
+    assert time.monotonic() - began > 0.5
+    assert list(found) == []
+    assert "".join(Follower(droplet.caller, made.name).texts()) == "onetwothree"
+
+
+def test_an_empty_log_is_open_at_once_and_gives_signs_of_life(droplet: Droplet, busybox: str) -> None:
+    made = droplet.make(busybox, "sleep", "600")
+    began = time.monotonic()
+    found = Follower(droplet.caller, made.name).lines()
+    assert next(found) == FollowLine()
+    assert time.monotonic() - began < 2
+    assert next(found) == FollowLine()
+    assert engine.HEARTBEAT_SECONDS - 1 < time.monotonic() - began < engine.HEARTBEAT_SECONDS + 3
+
+
+def test_followers_leave_room_for_commands_and_are_bounded(droplet: Droplet, busybox: str) -> None:
+    made = droplet.make(busybox, "sleep", "600")
+    followers = [Follower(droplet.caller, made.name) for _ in range(app.AT_ONCE[protocol.FOLLOW])]
+    assert all(follower.answer.status == 200 for follower in followers)
+    refused = droplet.caller.call(protocol.FOLLOW, made.name)
+    assert (refused.status, refused.code) == (503, "too-many-at-once")
+    began = time.monotonic()
+    droplet.caller.acted(protocol.STOP, made.name, messages.Stop(1))
+    assert time.monotonic() - began < 2
+    # They end with the container, and leave their places.
+    for follower in followers:
+        assert list(follower.texts()) == []
+    assert droplet.caller.call(protocol.FOLLOW, made.name).status == 200
+
+
+def test_a_follower_that_goes_leaves_its_place(droplet: Droplet, busybox: str) -> None:
+    made = droplet.make(busybox, "sh", "-c", "while true; do echo x; sleep 0.2; done")
+    for _ in range(app.AT_ONCE[protocol.FOLLOW]):
+        follower = Follower(droplet.caller, made.name)
+        next(follower.lines())
+        follower.connection.close()
+        follower.answer.close()
+    for _ in range(50):
+        follower = Follower(droplet.caller, made.name)
+        if follower.answer.status == 200:
+            break
+        time.sleep(0.2)
+    assert follower.answer.status == 200
+    follower.connection.close()
+
+
+def test_a_log_that_breaks_off_says_so_in_its_last_line(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    assert caller.call(protocol.FOLLOW, name).code == "no-such-container"
+    fake_engine.on(f"GET /containers/{name}/json", (200, said(name, toolbox_id)))
+    fake_engine.on("GET /containers/c1/logs", (500, {"message": "no space left on device"}))
+    assert caller.call(protocol.FOLLOW, name).code == "disk-full"

@@ -1,0 +1,59 @@
+"""The engine restarted or killed in the middle of a command: nothing hangs, nothing is made up, all can be repeated."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from shim import protocol
+from shim.messages import Execute, Stop
+from tests.shim.droplet import Droplet, busybox_image
+from tests.shim.own_engine import OwnEngine
+
+pytestmark = pytest.mark.docker
+STUBBORN = ("sh", "-c", "trap '' TERM; while true; do sleep 1; done")
+HONEST = ("outcome-unknown", "engine-unavailable", "try-again")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_an_engine_that_goes_in_the_middle_is_survived(
+    own_engine: OwnEngine, own_droplet: Droplet, how: signal.Signals
+) -> None:
+    image = next(busybox_image(own_engine.url))
+    caller = own_droplet.caller
+    stopped, followed = (own_droplet.make(image, *STUBBORN, init=False) for _ in range(2))
+    with ThreadPoolExecutor(4) as pool:
+        stop = pool.submit(caller.call, protocol.STOP, stopped.name, Stop(20))
+        follow = pool.submit(caller.call, protocol.FOLLOW, followed.name)
+        execute = pool.submit(caller.call, protocol.EXECUTE, followed.name, Execute(["sleep", "60"]))
+        time.sleep(1)
+        gone = threading.Thread(target=own_engine.restart, args=(how,))
+        gone.start()
+        assert stop.result(40).status in (200, 503, 504)
+        assert follow.result(40).status == 200
+        if (executed := execute.result(40)).status != 200:
+            assert executed.code in HONEST
+        gone.join()
+    status = caller.call(protocol.STATUS)
+    assert {one["name"] for one in status.json["containers"]} == {stopped.name, followed.name}
+    assert status.json["engine_id"] == own_droplet.docker.inspect_network("none")["Id"]
+    assert caller.acted(protocol.STOP, stopped.name, Stop(0)).container.state == "exited"  # type: ignore[union-attr]
+    assert caller.acted(protocol.START, followed.name).container.state == "running"  # type: ignore[union-attr]
+
+
+def test_while_the_engine_is_away_just_that_is_said(own_engine: OwnEngine, own_droplet: Droplet) -> None:
+    made = own_droplet.make(next(busybox_image(own_engine.url)), "sleep", "600")
+    own_engine.end()
+    try:
+        for route in (protocol.STATUS, protocol.INSPECT, protocol.START, protocol.LOGS, protocol.FOLLOW):
+            answer = own_droplet.caller.call(route, made.name)
+            assert (answer.status, answer.code) == (503, "engine-unavailable")
+        assert own_droplet.caller.send("GET", "/health", {}, b"").status == 200
+    finally:
+        own_engine.begin()
+    # Docker starts it again itself.
+    assert own_droplet.caller.acted(protocol.START, made.name).container.state == "running"  # type: ignore[union-attr]

@@ -1,0 +1,156 @@
+"""A shim replaced by another, as a container beside a user's container, on an engine of its own."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+import shim
+from shim import certificate, messages, protocol, signing
+from shim.successor import HELPER, NEXT, OLD, SHIM
+from tests.shim.caller import TlsCaller
+from tests.shim.droplet import Registry, busybox_image, create
+from tests.shim.own_engine import OwnEngine
+
+pytestmark = pytest.mark.docker
+SOURCE = Path(shim.__file__).parent
+IMAGE = "toolboxes-shim"
+
+
+class ShimDroplet:
+    """The droplet as cloud-init leaves it: the shim in its container, on the contract's port of this machine."""
+
+    def __init__(self, engine: OwnEngine, registry: Registry, base: str, directory: Path, toolbox_id: str) -> None:
+        self.engine, self.registry, self.base, self.directory = engine, registry, base, directory
+        self.docker = docker.APIClient(engine.url, version="auto", timeout=120)
+        self.toolbox_id, self.key = toolbox_id, Ed25519PrivateKey.generate()
+        self.repository = f"127.0.0.1:{registry.port}/shim"
+        public = self.key.public_key()
+        keys = {signing.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode()}
+        configuration = {"toolbox_id": toolbox_id, "control_keys": keys, "shim_repository": self.repository}
+        for name in ("etc", "state"):
+            (directory / name).mkdir()
+        (directory / "etc/shim.json").write_text(json.dumps(configuration))
+
+    def build(self, version: str, **changed: str) -> str:
+        """A shim's image by its digest: this checkout's code, but for its version and what is `changed` in a file."""
+        context, name = io.BytesIO(), f"{self.repository}:{version}"
+        with tarfile.open(fileobj=context, mode="w") as tar:
+            texts = {path.name: path.read_text() for path in SOURCE.glob("*.py")}
+            texts["__init__.py"] = texts["__init__.py"].replace(shim.__version__, version)
+            texts |= {f"{module}.py": text for module, text in changed.items()}
+            for path, text in {f"shim/{file}": text for file, text in texts.items()}.items():
+                add(tar, path, text)
+            add(tar, "Dockerfile", f"FROM {self.base}\nCOPY shim shim\n")
+        context.seek(0)
+        for line in self.docker.build(fileobj=context, custom_context=True, tag=name, decode=True, rm=True):
+            assert "error" not in line, line
+        for line in self.docker.push(self.repository, version, stream=True, decode=True):
+            assert "error" not in line, line
+        said = self.docker.inspect_image(name)  # type: ignore[no-untyped-call]
+        return str(next(one for one in said["RepoDigests"] if one.startswith(self.repository)))
+
+    def install(self, image: str) -> TlsCaller:
+        socket = self.engine.url.removeprefix("unix://")
+        host = {
+            "Binds": [f"{socket}:/var/run/docker.sock", f"{self.directory}/etc:/etc/toolboxes:ro",
+                      f"{self.directory}/state:/var/lib/toolboxes-shim"],
+            "NetworkMode": "host", "RestartPolicy": {"Name": "always"}, "ReadonlyRootfs": True, "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"], "Tmpfs": {"/tmp": ""},
+        }  # fmt: skip
+        config = {"Image": image, "HostConfig": host}
+        self.docker.create_container_from_config(config, SHIM)  # type: ignore[no-untyped-call]
+        self.docker.start(SHIM)
+        eventually((self.directory / "state" / certificate.FILE).exists)
+        audience = signing.audience(
+            self.toolbox_id, certificate.fingerprint(self.directory / "state" / certificate.FILE)
+        )
+        caller = TlsCaller(self.key, audience, protocol.PORT)
+        eventually(lambda: version(caller))
+        return caller
+
+    def shims(self) -> dict[str, str]:
+        found = self.docker.containers(all=True)
+        ours = {one["Names"][0][1:]: one["State"] for one in found}
+        return {name: state for name, state in ours.items() if name in (SHIM, NEXT, OLD, HELPER)}
+
+
+def add(tar: tarfile.TarFile, path: str, text: str) -> None:
+    entry = tarfile.TarInfo(path)
+    entry.size, entry.mode = len(text.encode()), 0o644
+    tar.addfile(entry, io.BytesIO(text.encode()))
+
+
+def version(caller: TlsCaller) -> str:
+    """Of the shim that answers now, "" for none."""
+    try:
+        return str(caller.send("GET", "/health", {}, b"").json["version"])
+    except OSError:
+        return ""
+
+
+def eventually(look: Any, seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < ends
+        time.sleep(0.3)
+
+
+@pytest.fixture
+def machine(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, registry: Registry, engine_socket: str, toolbox_id: str
+) -> Iterator[ShimDroplet]:
+    built = docker.APIClient(engine_socket, version="auto", timeout=120)
+    names = [name for image in built.images() for name in image["RepoTags"] or [] if IMAGE in name]
+    assert names, "the shim's image is not there: infra/local/images.py builds it"
+    engine = OwnEngine(tmp_path_factory.mktemp("up"), disk="1g")
+    client = docker.APIClient(engine.url, version="auto", timeout=120)
+    list(client.load_image(built.get_image(names[0])))  # type: ignore[no-untyped-call]
+    yield ShimDroplet(engine, registry, names[0], tmp_path, toolbox_id)
+    engine.close()
+
+
+def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine: ShimDroplet) -> None:
+    caller = machine.install(machine.build("1.0.0"))
+    container = caller.acted(protocol.CREATE, message=create(next(busybox_image(machine.engine.url)), "sleep", "600"))
+    assert container.container
+    name = container.container.name
+    started = caller.acted(protocol.START, name).container
+    assert started
+
+    other = f"127.0.0.1:{machine.registry.port}/other@sha256:" + "0" * 64
+    assert caller.call(protocol.UPGRADE, message=messages.Upgrade(other)).code == "bad-request"
+    absent = f"{machine.repository}@sha256:" + "0" * 64
+    assert caller.call(protocol.UPGRADE, message=messages.Upgrade(absent)).code == "no-such-image"
+
+    second = machine.build("1.0.1")
+    answer = caller.call(protocol.UPGRADE, message=messages.Upgrade(second))
+    assert (answer.status, answer.json) == (202, {"image": second})
+    eventually(lambda: version(caller) == "1.0.1" and machine.shims() == {SHIM: "running"})
+    # The same certificate, and a container that noticed nothing.
+    eventually(lambda: caller.call(protocol.INSPECT, name).status == 200)
+    assert caller.acted(protocol.INSPECT, name).container == started
+
+    broken = machine.build("1.0.2", __main__=(SOURCE / "__main__.py").read_text().replace(
+        "    ShimServer(app, pem, (", "    sys.exit('planted')\n    ShimServer(app, pem, ("))  # fmt: skip
+    assert caller.call(protocol.UPGRADE, message=messages.Upgrade(broken)).status == 202
+    eventually(lambda: version(caller) == "")
+    eventually(lambda: version(caller) == "1.0.1" and machine.shims() == {SHIM: "running"}, 90)
+
+    third = machine.build("1.0.3")
+    assert caller.call(protocol.UPGRADE, message=messages.Upgrade(third)).status == 202
+    eventually(lambda: OLD in machine.shims())
+    machine.engine.restart()
+    eventually(lambda: version(caller) == "1.0.3" and machine.shims() == {SHIM: "running"}, 90)
+    eventually(lambda: caller.call(protocol.STATUS).status == 200)
+    assert [one["state"] for one in caller.call(protocol.STATUS).json["containers"]] == ["running"]

@@ -1,0 +1,143 @@
+"""A volume's content to an S3 storage and back, by presigned URLs alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from shim import messages, protocol
+from shim.messages import CopyLine, Load, Save, Volume
+from tests.shim.caller import Answer
+from tests.shim.droplet import Droplet, free_port
+
+moto = pytest.importorskip("moto.server")
+boto3 = pytest.importorskip("boto3")
+pytestmark = pytest.mark.docker
+PART = 5 << 20
+
+
+class Bucket:
+    """Multipart uploads as the control plane makes them: it alone has keys, the shim gets URLs."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="k",
+                               aws_secret_access_key="s")  # fmt: skip
+        self.s3.create_bucket(Bucket="bucket")
+        self.upload = self.s3.create_multipart_upload(Bucket="bucket", Key="v")["UploadId"]
+
+    def puts(self, count: int) -> list[str]:
+        one = {"Bucket": "bucket", "Key": "v", "UploadId": self.upload}
+        return [self.s3.generate_presigned_url("upload_part", one | {"PartNumber": n + 1}) for n in range(count)]
+
+    def complete(self, etags: list[str]) -> str:
+        parts = {"Parts": [{"PartNumber": n + 1, "ETag": etag} for n, etag in enumerate(etags)]}
+        self.s3.complete_multipart_upload(Bucket="bucket", Key="v", UploadId=self.upload, MultipartUpload=parts)
+        return str(self.s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "v"}))
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    port = free_port()
+    server = moto.ThreadedMotoServer("127.0.0.1", port)
+    server.start()
+    yield Bucket(f"http://127.0.0.1:{port}")
+    server.stop()
+
+
+@pytest.fixture
+def full(droplet: Droplet, busybox: str) -> messages.Container:
+    """A container with 12 MB, a link and an owner in its volume `data`; it runs."""
+    script = ("seq 1 1700000 > /data/numbers; echo kept > /data/é; chown 7:8 /data/é; touch /data/done; sleep 600",)
+    made = droplet.make(busybox, "sh", "-c", *script, volumes=[Volume("data", "/data")])
+    for _ in range(100):
+        if execute(droplet, made.name, "cat", "/data/done").exit_code == 0:
+            return made
+        time.sleep(0.1)
+    raise AssertionError("never written")
+
+
+def execute(droplet: Droplet, name: str, *command: str) -> messages.Executed:
+    return messages.read(messages.Executed, droplet.caller.call(
+        protocol.EXECUTE, name, messages.Execute(list(command))).body)  # fmt: skip
+
+
+def copy(droplet: Droplet, route: protocol.Route, name: str, message: Any, volume: str = "data") -> Answer:
+    target = route.target(name, volume=volume)
+    return droplet.caller.raw(route.method, target, messages.dump(message))
+
+
+def lines(answer: Answer) -> list[CopyLine]:
+    assert answer.status == 200, answer.body
+    return [messages.read(CopyLine, line) for line in answer.body.splitlines()]
+
+
+def test_a_volume_is_saved_in_parts_and_loaded_into_another(
+    droplet: Droplet, busybox: str, bucket: Bucket, full: messages.Container, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "shim")
+    told = lines(copy(droplet, protocol.SAVE, full.name, Save(PART, bucket.puts(5))))
+    assert [line.bytes_done for line in told[:-1]][:2] == [PART, 2 * PART]
+    saved = told[-1].done
+    assert saved and len(saved.etags) == len(told) - 1 == 3 and saved.size_bytes > 12_000_000
+    url = bucket.complete(saved.etags)
+    other = droplet.make(busybox, "sleep", "600", volumes=[Volume("data", "/elsewhere")], start=False)
+    load = Load([url], saved.size_bytes, saved.sha256)
+    assert lines(copy(droplet, protocol.LOAD, other.name, load))[-1].done == messages.Copied(
+        saved.size_bytes, saved.sha256
+    )
+    droplet.caller.acted(protocol.START, other.name)
+    assert execute(droplet, other.name, "cat", "/elsewhere/é").stdout == "kept\n"
+    sizes = [execute(droplet, one.name, "stat", "-c", "%s %u:%g", *paths).stdout for one, paths in (
+        (full, ("/data/numbers", "/data/é")), (other, ("/elsewhere/numbers", "/elsewhere/é")))]  # fmt: skip
+    assert sizes[0] == sizes[1] and "7:8" in sizes[0]
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("shim")]
+    assert ours and not [line for line in ours if "Signature" in line]
+
+
+def test_a_volume_that_does_not_fit_into_its_parts_is_not_saved(
+    droplet: Droplet, bucket: Bucket, full: messages.Container
+) -> None:
+    error = lines(copy(droplet, protocol.SAVE, full.name, Save(PART, bucket.puts(2))))[-1].error
+    assert error and error["code"] == "storage-refused" and "2 parts" in error["message"]
+
+
+def test_a_storage_that_refuses_or_is_away_is_told_apart_without_its_url(
+    droplet: Droplet, bucket: Bucket, full: messages.Container
+) -> None:
+    missing = bucket.s3.generate_presigned_url("get_object", {"Bucket": "none", "Key": "s3cret"})
+    away = f"http://127.0.0.1:{free_port()}/s3cret?X-Amz-Signature=s3cret"
+    droplet.caller.acted(protocol.STOP, full.name, messages.Stop(0))
+    for url, code in ((missing, "storage-refused"), (away, "storage-unreachable")):
+        for route, message in ((protocol.SAVE, Save(PART, [url])), (protocol.LOAD, Load([url], 1, "0"))):
+            answer = copy(droplet, route, full.name, message)
+            error = answer.json["error"] if answer.status != 200 else lines(answer)[-1].error
+            assert error and error["code"] == code and "s3cret" not in error["message"]
+
+
+@pytest.mark.parametrize("wrong", [{"sha256": "0" * 64}, {"size_bytes": 1}])
+def test_what_is_not_what_was_saved_is_refused(
+    droplet: Droplet, bucket: Bucket, full: messages.Container, wrong: dict[str, Any]
+) -> None:
+    saved = lines(copy(droplet, protocol.SAVE, full.name, Save(PART, bucket.puts(5))))[-1].done
+    assert saved
+    load = Load([bucket.complete(saved.etags)], saved.size_bytes, saved.sha256)
+    running = copy(droplet, protocol.LOAD, full.name, load)
+    assert (running.status, running.code) == (409, "still-running")
+    droplet.caller.acted(protocol.STOP, full.name, messages.Stop(0))
+    answer = copy(droplet, protocol.LOAD, full.name, dataclasses.replace(load, **wrong))
+    error = answer.json["error"] if answer.status != 200 else lines(answer)[-1].error
+    assert error and error["code"] == "storage-refused"
+    assert lines(copy(droplet, protocol.LOAD, full.name, load))[-1].done
+
+
+def test_a_volume_that_the_container_does_not_have_is_named(droplet: Droplet, full: messages.Container) -> None:
+    for volume in ("other", f"{uuid.uuid4()}-data", "..", "data/..", "é"):
+        answer = copy(droplet, protocol.SAVE, full.name, Save(PART, ["http://127.0.0.1:1/"]), volume)
+        assert answer.code in ("no-such-volume", "unknown-route")
+    for urls in ([], ["file:///etc/passwd"], ["http://"], ["http://[", "x"], ["http://a/ b"]):
+        assert copy(droplet, protocol.SAVE, full.name, Save(PART, urls)).code == "bad-request"

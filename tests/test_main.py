@@ -1,0 +1,77 @@
+"""Each entry point under functions-framework, in a process of its own, as it is deployed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from functions.adapters import settings
+from functions.adapters.settings import REQUIRED
+from functions.domain.errors import Misconfigured
+
+ROOT = Path(__file__).resolve().parent.parent
+PEM = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+CALL = """
+import functions_framework
+client = functions_framework.create_app({target!r}, "functions/main.py").test_client()
+answer = client.open({path!r}, method={method!r})
+print(answer.status_code, answer.mimetype)
+"""
+
+
+def environment(target: str, tmp_path: Path) -> dict[str, str]:
+    values = dict.fromkeys(REQUIRED[target], "x") | {
+        "STORE": f"sqlite:{tmp_path}/store.db",
+        "QUEUE": f"sqlite:{tmp_path}/queue.db",
+        "CALLER_ALGORITHM": "RS256",
+        "CALLER_JWKS_URL": "https://issuer.test/jwks.json",
+        "SERVICE_JWKS_URL": "https://issuer.test/jwks.json",
+        "COMMAND_KEY": PEM,
+    }
+    given = {name: value for name, value in values.items() if name in REQUIRED[target]}
+    return {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **given}
+
+
+def call(target: str, given: dict[str, str], method: str = "POST", path: str = "/") -> subprocess.CompletedProcess[str]:
+    script = CALL.format(target=target, method=method, path=path)
+    words = [sys.executable, "-c", script]
+    return subprocess.run(words, cwd=ROOT, env=given, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("target", REQUIRED)
+def test_every_function_starts_with_its_own_settings_alone_and_asks_who_is_calling(target: str, tmp_path: Path) -> None:
+    method = "GET" if target == "toolboxes_user" else "POST"
+    path = "/" if target != "toolbox_tools" else "/toolbox-tools/11111111-1111-4111-8111-111111111111/tools"
+    answered = call(target, environment(target, tmp_path), method, path)
+    assert answered.stdout.splitlines()[-1:] == ["401 application/problem+json"], answered.stderr
+
+
+@pytest.mark.parametrize("target", REQUIRED)
+def test_a_function_without_its_settings_does_not_start_and_names_them(target: str) -> None:
+    refused = call(target, {"PATH": os.environ["PATH"]})
+    assert refused.returncode != 0
+    assert f"{target} requires {', '.join(REQUIRED[target])}" in refused.stderr
+
+
+@pytest.mark.parametrize(("target", "name"), [(target, name) for target in REQUIRED for name in REQUIRED[target]])
+def test_each_missing_setting_is_named(target: str, name: str, tmp_path: Path) -> None:
+    given = environment(target, tmp_path) | {"FUNCTION_TARGET": target, name: ""}
+    with pytest.raises(Misconfigured, match=f"{target} requires {name}"):
+        settings.read(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("STORE", "mysql"), ("STORE", "sqlite"), ("QUEUE", "pubsub"), ("CALLER_ALGORITHM", "HS256"),
+     ("CALLER_ALGORITHM", "none"), ("FUNCTION_TARGET", "nothing"), ("CALLER_JWKS_URL", "http://issuer.test/jwks.json")],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_named(name: str, value: str, tmp_path: Path) -> None:
+    given = environment("toolbox_tools", tmp_path) | {"FUNCTION_TARGET": "toolbox_tools", name: value}
+    with pytest.raises(Misconfigured, match=f"{name} must be"):
+        settings.read(given)
