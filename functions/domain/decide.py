@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from functions.domain.instance import LIVE_STATES, DesiredState, Instance, death, finished
+from functions.domain.instance import LIVE_STATES, STEADY_AFTER, DesiredState, Instance, death, finished, steady
 from functions.domain.plan import (
     AwaitHealth,
     CreateContainer,
@@ -70,6 +70,8 @@ def _replace(instance: Instance, new: messages.Container) -> Iterator[Step]:
         elif new.started_at == instance.desired.fresh_from:
             yield RestartContainer("a restart was asked for", name, new.started_at)
         yield from _prove(instance, new)
+        if not steady(instance, new):
+            yield AwaitHealth(f"seen running for less than {STEADY_AFTER.total_seconds():.0f} seconds", name)
     else:
         yield from _keep_stopped(instance, new)
     yield from _remove(instance.previous_name, instance.observed.previous, instance, "it was replaced")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from functions.domain.lease import Lease
@@ -11,6 +11,7 @@ from functions.domain.spec import Spec
 from functions.domain.status import Status
 from shim.protocol import container_name, messages
 
+STEADY_AFTER = timedelta(seconds=2)
 LIVE_STATES = frozenset({"running", "restarting", "paused"})
 
 
@@ -195,6 +196,24 @@ def ready(instance: Instance) -> bool:
     if container is None or container.state != "running" or container.health == "starting":
         return False
     return instance.spec.mcp is None or (mcp is not None and mcp.endpoint_id == container.endpoint_id)
+
+
+def steady(instance: Instance, container: messages.Container) -> bool:
+    """Whether a version that nothing else proves has run for long enough not to have ended at once.
+
+    An `init` starts whatever it is told to, and what cannot run ends only then.
+    """
+    proven_otherwise = instance.spec.mcp is not None or container.health is not None
+    at = instance.observed.at
+    if proven_otherwise or at is None or not container.started_at:
+        return proven_otherwise
+    return at - instant(container.started_at) >= STEADY_AFTER
+
+
+def instant(docker_time: str) -> datetime:
+    """Docker's RFC 3339 with nanoseconds, which a datetime does not hold."""
+    whole, _, rest = docker_time.partition(".")
+    return datetime.fromisoformat(f"{whole}.{rest.rstrip('Z')[:6]}+00:00" if rest.endswith("Z") else docker_time)
 
 
 def derive_status(instance: Instance) -> Status:

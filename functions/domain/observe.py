@@ -15,6 +15,7 @@ from functions.domain.instance import (
     Reason,
     RestartsSeen,
     death,
+    instant,
     ready,
 )
 from functions.domain.lease import MAX_SKEW
@@ -146,14 +147,9 @@ def _unproven(instance: Instance, container: messages.Container, now: datetime) 
     """Why the container of an update is not to replace the one before, None while it still may."""
     if death(container):
         return f"ended with exit code {container.exit_code}"
+    if container.restart_count:
+        return "ended and was restarted by the engine"
     if container.health == "unhealthy":
         return "became unhealthy"
-    started = datetime.fromisoformat(_microseconds(container.started_at))
-    overdue = not ready(instance) and now - started > PROVEN_WITHIN
+    overdue = not ready(instance) and now - instant(container.started_at) > PROVEN_WITHIN
     return f"did not serve within {PROVEN_WITHIN.total_seconds():.0f} seconds" if overdue else None
-
-
-def _microseconds(docker_time: str) -> str:
-    """Docker's nanoseconds cut to what a datetime holds."""
-    whole, _, rest = docker_time.partition(".")
-    return f"{whole}.{rest.rstrip('Z')[:6]}+00:00" if rest.endswith("Z") else docker_time

@@ -1,7 +1,7 @@
 """What is to be done, as printed, for each pair of desired and observed."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -25,9 +25,10 @@ ID = "22222222-2222-4222-8222-222222222222"
 NAME = f"tool-{ID}-g1"
 RUN, STOP, DELETE = DesiredState.RUNNING, DesiredState.STOPPED, DesiredState.DELETED
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+T1, T2 = "2025-12-31T23:59:50.000000001Z", "2025-12-31T23:59:51.000000001Z"
 
 
-def container(state: str, started_at: str = "t1") -> messages.Container:
+def container(state: str, started_at: str = T1) -> messages.Container:
     return messages.Container(
         id="c" * 64, name=NAME, instance_id=ID, spec_generation=1, state=state, health=None, exit_code=0,
         oom_killed=False, error="", started_at=started_at, finished_at="", restart_count=0, image="nginx",
@@ -77,7 +78,7 @@ FAILED = Observed(container("created", ""), failure=Failure(1, Reason("start-fai
         (RUN, FAILED, f"remove {NAME}: given up: start-failed"),
         (RUN, replace(FAILED, container=None, gone=True), "nothing to do"),
         (RUN, replace(FAILED, container=container("exited")), "nothing to do"),
-        (RUN, replace(FAILED, container=container("restarting"), kept=f"{'c' * 64} t1"),
+        (RUN, replace(FAILED, container=container("restarting"), kept=f"{'c' * 64} {T1}"),
          f"stop {NAME}: given up: start-failed"),
         (RUN, Observed(container("paused")), f"restart {NAME}: it was paused by hand"),
     ],
@@ -87,14 +88,14 @@ def test_the_plan_follows_from_desired_and_observed(state: DesiredState, observe
 
 
 def test_a_restart_is_wanted_only_while_the_container_runs_since_the_time_that_was_seen() -> None:
-    wanted = instance(RUN, SEEN_RUNNING, fresh_from="t1")
+    wanted = instance(RUN, SEEN_RUNNING, fresh_from=T1)
     assert str(decide(wanted)) == f"restart {NAME}: a restart was asked for"
-    restarted = replace(wanted, observed=Observed(container("running", "t2")))
+    restarted = replace(wanted, observed=Observed(container("running", T2)))
     assert str(decide(restarted)) == "nothing to do"
 
 
 OTHER = f"tool-{ID}-g2"
-SEEN_BOTH = Observed(container("running", "t2"), previous=container("exited", "t1"))
+SEEN_BOTH = Observed(container("running", T2), at=AT, previous=container("exited", T1))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,8 @@ SEEN_BOTH = Observed(container("running", "t2"), previous=container("exited", "t
          f"create {OTHER}: no container\nstop {NAME}: another version takes its place\n"
          f"start {OTHER}: desired running"),
         (RUN, replace(SEEN_BOTH, kept=DEATH), f"remove {NAME}: it was replaced"),
+        (RUN, replace(SEEN_BOTH, kept=DEATH, at=AT - timedelta(seconds=8)),
+         f"await health of {OTHER}: seen running for less than 2 seconds\nremove {NAME}: it was replaced"),
         (RUN, replace(SEEN_BOTH, previous_uncertain=True), f"inspect {NAME}: something may have happened unseen"),
         (RUN, replace(SEEN_BOTH, uncertain=True, previous_uncertain=True),
          f"inspect {OTHER}: something may have happened unseen"),

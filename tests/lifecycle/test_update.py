@@ -206,3 +206,20 @@ def test_what_never_ran_is_not_fallen_back_on(world: World) -> None:
     updated = patched(world, instance, image=OTHER)
     assert (updated.status, updated.settled) == (Status.RUNNING, True)
     assert list(world.droplet.containers) == [f"tool-{instance.id}-g2"]
+
+
+def test_a_version_that_ends_right_after_its_start_is_not_taken_for_proven(world: World) -> None:
+    """With an `init` even a command that does not exist starts, and ends only then."""
+    instance = world.deploy()
+    world.droplet.images.add(OTHER)
+
+    def end_at_once(route: Route, name: str) -> None:
+        if route is protocol.INSPECT and world.droplet.containers[name].state == "running":
+            world.droplet.crash(name, restarts=1, exit_code=127)
+
+    world.droplet.before_command = end_at_once
+    after = patched(world, instance, image=OTHER)
+    assert world.droplet.running() == [instance.container_name] == list(world.droplet.containers)
+    assert (after.status, after.spec.image, after.settled) == (Status.RUNNING, IMAGE, True)
+    assert after.observed.trouble
+    assert after.observed.trouble.code == "update-failed"
