@@ -71,7 +71,7 @@ def handlers(
     return {
         protocol.STATUS: status,
         protocol.CREATE: lambda command: tools.create(command.body, command.claims),
-        protocol.INSPECT: lambda command: tools.inspect(command.name),
+        protocol.INSPECT: lambda command: tools.inspect(command.name, command.claims),
         protocol.REMOVE: lambda command: tools.remove(command.name, command.claims),
         protocol.START: lambda command: tools.start(command.name, command.claims),
         protocol.STOP: lambda command: tools.stop(command.name, command.body.timeout, command.claims),
