@@ -55,8 +55,10 @@ class Tools:
         engine_id = made_on.pop() if len(made_on) == 1 else None
         return engine_id or self._engine.data_id(), found
 
-    def inspect(self, name: str) -> Acted:
-        return Acted(self.inspected(name)[1], changed=False)
+    def inspect(self, name: str, claims: Claims) -> Acted:
+        """Behind whatever is under way for this instance: a look during a slow create would report absence."""
+        with self._turns.of(_instance_id(name), claims):
+            return Acted(self.inspected(name)[1], changed=False)
 
     def create(self, body: Create, claims: Claims) -> Acted:
         """Raises Refused, NoSuchImage, WrongPlatform, OlderSpec, NameTaken, DiskFull."""
