@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
+import moto.server as moto
 import pytest
 
 from shim import messages, protocol
@@ -15,8 +17,6 @@ from shim.messages import CopyLine, Load, Save, Volume
 from tests.shim.caller import Answer
 from tests.shim.droplet import Droplet, free_port
 
-moto = pytest.importorskip("moto.server")
-boto3 = pytest.importorskip("boto3")
 pytestmark = pytest.mark.docker
 PART = 5 << 20
 
