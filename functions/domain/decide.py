@@ -67,6 +67,8 @@ def _replace(instance: Instance, new: messages.Container) -> Iterator[Step]:
     if instance.desired.state is DesiredState.RUNNING:
         if new.state not in LIVE_STATES:
             yield StartContainer(f"desired running, seen {new.state}", name)
+        elif new.state == "paused":
+            yield RestartContainer("it was paused by hand", name, new.started_at)
         elif new.started_at == instance.desired.fresh_from:
             yield RestartContainer("a restart was asked for", name, new.started_at)
         yield from _prove(instance, new)

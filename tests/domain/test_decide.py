@@ -107,6 +107,9 @@ SEEN_BOTH = Observed(container("running", T2), at=AT, previous=container("exited
         (RUN, replace(SEEN_BOTH, kept=DEATH), f"remove {NAME}: it was replaced"),
         (RUN, replace(SEEN_BOTH, kept=DEATH, at=AT - timedelta(seconds=8)),
          f"await health of {OTHER}: seen running for less than 2 seconds\nremove {NAME}: it was replaced"),
+        (RUN, replace(SEEN_BOTH, kept=DEATH, container=container("paused", T2)),
+         f"restart {OTHER}: it was paused by hand\nawait health of {OTHER}: seen paused, health not checked\n"
+         f"remove {NAME}: it was replaced"),
         (RUN, replace(SEEN_BOTH, previous_uncertain=True), f"inspect {NAME}: something may have happened unseen"),
         (RUN, replace(SEEN_BOTH, uncertain=True, previous_uncertain=True),
          f"inspect {OTHER}: something may have happened unseen"),

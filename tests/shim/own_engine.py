@@ -75,6 +75,8 @@ class OwnEngine:
             self.end()
             run("ip", "link", "delete", self.bridge)
             run("umount", "--lazy", "--recursive", str(self.root / "data"))
+            # Mounted only where a container was given the machine's own network.
+            subprocess.run(["umount", "--lazy", f"{self.root}/exec/netns/default"], stderr=subprocess.DEVNULL)
             shutil.rmtree(self.root, ignore_errors=True)
 
 

@@ -58,6 +58,7 @@ class Served:
                 return
             except OSError:
                 time.sleep(0.1)
+        self.process.kill()
         raise AssertionError(f"{name} does not answer")
 
     def mebibytes(self) -> float:
@@ -130,12 +131,11 @@ def measure(engine: str, peer: Path, requests: int, directory: Path) -> None:
     os.environ["NODE_PATH"] = str(peer / "node_modules")
     agent = ["node", str(HERE / "peer/agent.js"), str(ports[1]), str(pem), engine.removeprefix("unix://"), audience,
              str(directory / "key.pem"), toolbox]  # fmt: skip
-    served = [
-        Served("shim", shim_command(directory, engine, ports[0]), callers[0]), Served("node", agent, callers[1]),
-    ]  # fmt: skip
     droplet = Droplet(callers[0], engine, toolbox)
-    images = busybox_image(engine)
+    images, served = busybox_image(engine), list[Served]()
     try:
+        served.append(Served("shim", shim_command(directory, engine, ports[0]), callers[0]))
+        served.append(Served("node", agent, callers[1]))
         image = next(images)
         names = [droplet.make(image, "sleep", "600", start=False).name for _ in range(CONTAINERS)]
         compare(served, droplet, engine.removeprefix("unix://"), names[0], requests)
