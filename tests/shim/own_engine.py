@@ -76,7 +76,9 @@ class OwnEngine:
             run("ip", "link", "delete", self.bridge)
             run("umount", "--lazy", "--recursive", str(self.root / "data"))
             # Mounted only where a container was given the machine's own network.
-            subprocess.run(["umount", "--lazy", f"{self.root}/exec/netns/default"], stderr=subprocess.DEVNULL)
+            subprocess.run(
+                ["umount", "--lazy", f"{self.root}/exec/netns/default"], stderr=subprocess.DEVNULL, check=False
+            )
             shutil.rmtree(self.root, ignore_errors=True)
 
 
