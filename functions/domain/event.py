@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from functions.domain.instance import Instance, death
+from functions.domain.instance import Instance, death, last_exit
 from functions.domain.toolbox import Toolbox
 
 CONVERGE = "converge"
@@ -75,9 +75,8 @@ def crashed(before: Instance, after: Instance, now: datetime) -> Iterator[Event]
     restarted = old is not None and old.id == new.id and new.restart_count > old.restart_count
     died = death(new) and death(new) != after.observed.stopped and (old is None or death(old) != death(new))
     if restarted or died:
-        why = "out of memory" if new.oom_killed else f"exit code {new.exit_code}"
         mark = _mark(f"{new.id} {new.restart_count} {death(new)}")
-        detail = f"{why}; restarts: {new.restart_count}"
+        detail = f"{last_exit(new)}; restarts: {new.restart_count}"
         yield Event(
             f"{generation:08d}-1-{mark}", now, "crashed", CONVERGE, generation, before.status, after.status, detail
         )

@@ -181,6 +181,13 @@ def death(container: messages.Container) -> str:
     return f"{container.id} {container.finished_at}" if ended else ""
 
 
+def last_exit(container: messages.Container) -> str:
+    """How it ended last, in words. The engine forgets that as soon as it has restarted it."""
+    if container.state == "running":
+        return "its last exit was not seen, since it ran again when it was looked at"
+    return "out of memory" if container.oom_killed else f"exit code {container.exit_code}"
+
+
 def finished(instance: Instance) -> bool:
     """A job that has run as asked and is not to be restarted."""
     container, policy = instance.observed.container, instance.spec.restart_policy

@@ -16,6 +16,7 @@ from functions.domain.instance import (
     RestartsSeen,
     death,
     instant,
+    last_exit,
     ready,
 )
 from functions.domain.lease import MAX_SKEW
@@ -131,9 +132,7 @@ def _judged(instance: Instance, now: datetime) -> Instance:
         return instance
     marks = [mark for mark in observed.restarts if now - mark.at <= CRASHES_WITHIN]
     if marks and marks[-1].count - observed.restarts[0].count >= CRASHES:
-        told = (
-            f"the container was restarted {container.restart_count} times within ten minutes; {_last_exit(container)}"
-        )
+        told = f"the container was restarted {container.restart_count} times within ten minutes; {last_exit(container)}"
         why = Reason(CRASH_LOOP, told)
         return replace(instance, observed=failing(observed, generation, why))
     # Where nothing is there to fall back on, it is given the time that a new one has.
@@ -142,13 +141,6 @@ def _judged(instance: Instance, now: datetime) -> Instance:
         why = Reason(UPDATE_FAILED, f"the new container {unproven}")
         return replace(instance, observed=failing(observed, generation, why))
     return instance
-
-
-def _last_exit(container: messages.Container) -> str:
-    """The engine forgets how a container ended as soon as it has restarted it."""
-    if container.state == "running":
-        return "it ran just when it was looked at, so its last exit was not seen"
-    return "last seen: out of memory" if container.oom_killed else f"last seen: exit code {container.exit_code}"
 
 
 def _unproven(instance: Instance, container: messages.Container, now: datetime) -> str | None:
