@@ -33,6 +33,7 @@ from functions.lifecycle.ports import Ports
 from functions.web import app, log_lines, workers
 from functions.web import toolbox_tools as tools
 from functions.web import toolboxes_user as user
+from functions.web.callers import Callers
 
 log_lines.install()
 # Read at start-up, so that a gap in the configuration stops the function there and not at its first request.
@@ -54,9 +55,9 @@ def _ports() -> Ports:
     )
 
 
-def _callers() -> TokenVerifier:
-    assert SETTINGS.callers is not None
-    return TokenVerifier(SETTINGS.callers)
+def _callers() -> Callers:
+    assert SETTINGS.callers is not None and SETTINGS.admin is not None
+    return Callers(TokenVerifier(SETTINGS.callers), SETTINGS.admin)
 
 
 def _services() -> TokenVerifier:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from functions.domain.caller import AdminClaim
 from functions.domain.errors import Misconfigured
 
 # Asymmetric only: with a shared-secret algorithm a public key could be taken for the secret.
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
 _BACKINGS = ("GOOGLE_CLOUD_PROJECT", "STORE", "QUEUE")
-_CALLERS = ("CALLER_ISSUER", "CALLER_AUDIENCE", "CALLER_JWKS_URL", "CALLER_ALGORITHM")
+_ADMIN = ("CALLER_ADMIN_CLAIM", "CALLER_ADMIN_VALUE")
+_CALLERS = ("CALLER_ISSUER", "CALLER_AUDIENCE", "CALLER_JWKS_URL", "CALLER_ALGORITHM", *_ADMIN)
 _SERVICES = ("SERVICE_ISSUER", "SERVICE_AUDIENCE", "SERVICE_JWKS_URL", "SERVICE_EMAIL")
 _COMMANDS = ("COMMAND_KEY",)
 _REPLAYS = ("FINGERPRINT_KEY",)
@@ -47,6 +49,7 @@ class Settings:
     store: Backing
     queue: Backing
     callers: TokenSettings | None
+    admin: AdminClaim | None
     services: TokenSettings | None
     service_email: str
     command_key: str
@@ -67,6 +70,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         store=_backing(environment, "STORE", "firestore", "firestore or sqlite:/path"),
         queue=_backing(environment, "QUEUE", "pubsub", "pubsub:topic or sqlite:/path"),
         callers=_tokens(environment, "CALLER", environment["CALLER_ALGORITHM"]) if callers else None,
+        admin=_admin(environment) if callers else None,
         # Google signs identity tokens with RS256: https://www.googleapis.com/oauth2/v3/certs
         services=_tokens(environment, "SERVICE", "RS256") if services else None,
         service_email=environment["SERVICE_EMAIL"] if services else "",
@@ -83,6 +87,14 @@ def _tokens(environment: Mapping[str, str], prefix: str, algorithm: str) -> Toke
     if not jwks_url.startswith(("https://", "http://127.0.0.1:")):
         raise Misconfigured(f"{prefix}_JWKS_URL must be an https URL, or http on this machine")
     return TokenSettings(issuer, audience, jwks_url, algorithm)
+
+
+def _admin(environment: Mapping[str, str]) -> AdminClaim:
+    path = environment["CALLER_ADMIN_CLAIM"]
+    # Supabase lets every user write their own: https://supabase.com/docs/guides/auth/managing-user-data
+    if path.partition(".")[0] == "user_metadata":
+        raise Misconfigured("CALLER_ADMIN_CLAIM must be a claim that users cannot write, which user_metadata is not")
+    return AdminClaim(path, environment["CALLER_ADMIN_VALUE"])
 
 
 def _backing(environment: Mapping[str, str], name: str, service: str, allowed: str) -> Backing:

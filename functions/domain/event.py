@@ -28,7 +28,7 @@ class Event:
 
 
 def requested(before: Instance | None, after: Instance, verb: str, actor: str, now: datetime) -> Event:
-    """The account asked for something: one event a generation."""
+    """Somebody asked for something, on the account's behalf: one event a generation."""
     generation = after.desired.generation
     origin = before.status if before else None
     return Event(f"{generation:08d}-0-requested", now, f"{verb}_requested", actor, generation, origin, after.status)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions.domain import event, lease
+from functions.domain.caller import Caller
 from functions.domain.errors import Contended, NotAllowedNow, NotFound
 from functions.domain.instance import DesiredState, Instance
 from functions.domain.toolbox import Toolbox
@@ -29,7 +30,7 @@ Answer = Instance | tuple[int, dict[str, Any]]
 class Asked:
     """Who asks for which instance (id or name), and under which Idempotency-Key."""
 
-    account: str
+    caller: Caller
     toolbox_id: str
     key: str
     replay: Replay | None = None
@@ -68,7 +69,7 @@ def change(
         if known:
             return repeated(ports, known, until)
         try:
-            toolbox, found = find(ports, asked.account, asked.toolbox_id, asked.key)
+            toolbox, found = find(ports, asked.caller, asked.toolbox_id, asked.key)
             wanted = _wanted(found.value, verb, ask)
         except (NotFound, NotAllowedNow):
             # What stands in the way may be this request's own first attempt.
@@ -78,7 +79,7 @@ def change(
             raise
         free = lease.is_free(found.value.lease, ports.now())
         intent = claimed(ports, wanted) if free else stamped(ports, replace(wanted, due_at=ports.now()))
-        told = event.requested(found.value, intent, verb, asked.account, ports.now())
+        told = event.requested(found.value, intent, verb, asked.caller.subject, ports.now())
         writes = [recording(intent, told), *also(found.value, intent)]
         writes += [asked.replay.asked(intent, ports.now(), expired)] if asked.replay else []
         written = write(ports, intent, found, writes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from functions.domain import event
+from functions.domain.caller import Caller
 from functions.domain.errors import Contended, NameTaken, NotAllowedNow
 from functions.domain.instance import Catalogue, Desired, DesiredState, Instance
 from functions.domain.spec import Spec
@@ -30,9 +31,9 @@ class NewInstance:
     start: bool = True
 
 
-def deploy(ports: Ports, account: str, toolbox_id: str, new: NewInstance, replay: Replay | None = None) -> Answer:
+def deploy(ports: Ports, caller: Caller, toolbox_id: str, new: NewInstance, replay: Replay | None = None) -> Answer:
     """Record the new instance and bring it up. Raises NameTaken, PortTaken, NoRoom, NotAllowedNow."""
-    toolbox = owned(account, toolbox_id, load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0]))
+    toolbox = owned(caller, toolbox_id, load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0]))
     if toolbox.status in LEAVING:
         raise NotAllowedNow(f"toolbox {toolbox.name!r} is {toolbox.status}")
     until = ports.now() + REQUEST_BUDGET
@@ -43,7 +44,7 @@ def deploy(ports: Ports, account: str, toolbox_id: str, new: NewInstance, replay
         if attempt == 0:
             require_room(ports, toolbox, new.spec)
         instance = claimed(ports, _drafted(ports, toolbox, new))
-        asked = event.requested(None, instance, "deploy", account, ports.now())
+        asked = event.requested(None, instance, "deploy", caller.subject, ports.now())
         writes = [*claiming(instance), recording(instance, asked)]
         writes += [replay.asked(instance, ports.now(), expired)] if replay else []
         held = write(ports, instance, None, writes)

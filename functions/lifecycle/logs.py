@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from functions.domain import lease
+from functions.domain.caller import Caller
 from functions.domain.errors import NotAllowedNow
 from functions.lifecycle.instances import find
 from functions.lifecycle.ports import Ports
@@ -12,9 +13,9 @@ from shim import protocol
 from shim.protocol import messages
 
 
-def read(ports: Ports, account: str, toolbox_id: str, key: str, *, tail: int, since: str | None) -> messages.Logs:
+def read(ports: Ports, caller: Caller, toolbox_id: str, key: str, *, tail: int, since: str | None) -> messages.Logs:
     """The last `tail` lines, of those since the RFC 3339 time `since`. Raises NotAllowedNow where no container is."""
-    toolbox, found = find(ports, account, toolbox_id, key)
+    toolbox, found = find(ports, caller, toolbox_id, key)
     query = urlencode({"tail": tail} | ({"since": since} if since else {}))
     start_by = ports.now() + lease.START_BY_MARGIN
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from functions.domain import lease
+from functions.domain.caller import Caller
 from functions.domain.errors import Conflict, Contended, ToolboxUnavailable
 from functions.domain.toolbox import CONTACTED, Toolbox, ToolboxStatus
 from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, toolbox_ref
@@ -17,22 +18,26 @@ from shim.protocol import messages
 LOOK_SECONDS = 10.0
 
 
-def get(ports: Ports, account: str, toolbox_id: str) -> Toolbox:
-    return owned(account, toolbox_id, _load(ports, toolbox_id))
+def get(ports: Ports, caller: Caller, toolbox_id: str) -> Toolbox:
+    return owned(caller, toolbox_id, _load(ports, toolbox_id))
 
 
-def page(ports: Ports, account: str, limit: int, after: tuple[object, str] | None) -> list[Toolbox]:
-    """The account's toolboxes without the deprovisioned, newest first, that follow `after` (created_at, id)."""
-    where = (("account", "==", account), ("deprovisioned_at", "==", None))
+def page(ports: Ports, caller: Caller, limit: int, after: tuple[object, str] | None) -> list[Toolbox]:
+    """The account's toolboxes, to an admin everybody's, newest first, that follow `after` (created_at, id).
+
+    Without the deprovisioned ones.
+    """
+    theirs = () if caller.admin else (("account", "==", caller.account),)
+    where = (*theirs, ("deprovisioned_at", "==", None))
     found = ports.store.query(Query(TOOLBOXES, where, "created_at", descending=True, limit=limit, after=after))
     return [loaded.value for snapshot in found if (loaded := load(Toolbox, snapshot))]
 
 
-def refresh(ports: Ports, account: str, toolbox_id: str) -> Toolbox:
+def refresh(ports: Ports, caller: Caller, toolbox_id: str) -> Toolbox:
     """Ask the shim how it is and record that. A shim that cannot be reached is recorded, not raised."""
     for attempt in range(ATTEMPTS):
         found = _load(ports, toolbox_id)
-        toolbox = owned(account, toolbox_id, found)
+        toolbox = owned(caller, toolbox_id, found)
         if found is None or toolbox.status not in CONTACTED:
             return toolbox
         seen = replace(_looked_at(ports, toolbox), revision=ports.new_id(), updated_at=ports.now())

@@ -38,6 +38,6 @@ def update(ports: Ports, asked: Asked, changes: Changes) -> Answer:
     try:
         return change(ports, asked, "update", ask, host_ports.newly_claimed)
     except Contended:
-        _, found = find(ports, asked.account, asked.toolbox_id, asked.key)
+        _, found = find(ports, asked.caller, asked.toolbox_id, asked.key)
         host_ports.refuse_taken(ports, found.value.toolbox_id, changes.ports or [], but=found.value.id)
         raise

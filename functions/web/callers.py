@@ -1,20 +1,29 @@
-"""Who is calling: the bearer token's verified claims, or a refusal."""
+"""Who is calling: a bearer token's verified claims make a caller, or a refusal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from flask import request
 
+from functions.domain.caller import AdminClaim, Caller, Claims, caller_of
 from functions.domain.errors import Unauthorized
 
-Claims = Mapping[str, Any]
 # Verifies a token's signature, algorithm, issuer, audience and times. Raises Unauthorized, Unavailable.
 Verify = Callable[[str], Claims]
 
 MAX_TOKEN = 16_384
-MAX_SUBJECT = 255
+
+
+class Callers:
+    """Tells who makes the request that is being served."""
+
+    def __init__(self, verify: Verify, admin: AdminClaim) -> None:
+        self._verify, self._admin = verify, admin
+
+    def __call__(self) -> Caller:
+        """Raises Unauthorized, Unavailable."""
+        return caller_of(self._verify(bearer()), self._admin)
 
 
 def bearer() -> str:
@@ -22,14 +31,6 @@ def bearer() -> str:
     if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN:
         raise Unauthorized("a bearer token is required")
     return token.strip()
-
-
-def account(verify: Verify) -> str:
-    """The caller's account: the token's `sub`."""
-    subject = verify(bearer()).get("sub")
-    if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SUBJECT:
-        raise Unauthorized("the token names no account")
-    return subject
 
 
 def service(verify: Verify, email: str) -> None:

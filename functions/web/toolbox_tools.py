@@ -17,7 +17,7 @@ from functions.lifecycle.change import Answer, Asked
 from functions.lifecycle.ports import Ports
 from functions.web import bodies, paging
 from functions.web.app import create
-from functions.web.callers import Verify, account
+from functions.web.callers import Callers
 from functions.web.idempotency import replay
 from functions.web.records import event_record, instance_record, post_mortem_record
 from functions.web.requests import body, integer, toolbox_id
@@ -31,12 +31,12 @@ Change = Callable[[Ports, Asked], Answer]
 CHANGES: dict[str, Change] = {"start": change.start, "stop": change.stop, "restart": change.restart}
 
 
-def build(ports: Ports, verify: Verify, fingerprint_key: bytes) -> Flask:
+def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
     app = create(NAME)
 
     @app.get("/<box>/tools")
     def list_instances(box: str) -> Response:
-        caller = account(verify)
+        caller = callers()
         limit, after = paging.asked()
         found = instances.page(ports, caller, toolbox_id(box), limit, after)
         last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
@@ -44,13 +44,13 @@ def build(ports: Ports, verify: Verify, fingerprint_key: bytes) -> Flask:
 
     @app.post("/<box>/tools")
     def post(box: str) -> tuple[Response, int]:
-        caller = account(verify)
-        again = replay(caller, fingerprint_key, lambda instance: (201, instance_record(instance)))
+        caller = callers()
+        again = replay(caller.account, fingerprint_key, lambda instance: (201, instance_record(instance)))
         return _answer(deploy.deploy(ports, caller, toolbox_id(box), body(bodies.Deploy).wanted(), again), 201)
 
     @app.get("/<box>/tools/<key>")
     def get(box: str, key: str) -> Response:
-        caller = account(verify)
+        caller = callers()
         return jsonify(instance_record(instances.get(ports, caller, toolbox_id(box), _key(key))))
 
     @app.patch("/<box>/tools/<key>")
@@ -68,13 +68,13 @@ def build(ports: Ports, verify: Verify, fingerprint_key: bytes) -> Flask:
         return changed(CHANGES[verb], box, key)
 
     def changed(make: Change, box: str, key: str) -> tuple[Response, int]:
-        caller = account(verify)
-        again = replay(caller, fingerprint_key, lambda instance: (200, instance_record(instance)))
+        caller = callers()
+        again = replay(caller.account, fingerprint_key, lambda instance: (200, instance_record(instance)))
         return _answer(make(ports, Asked(caller, toolbox_id(box), _key(key), again)), 200)
 
     @app.get("/<box>/tools/<key>/wait")
     def wait(box: str, key: str) -> tuple[Response, int]:
-        caller = account(verify)
+        caller = callers()
         wanted, seconds = _status(), integer("timeout", DEFAULT_WAIT_SECONDS, WAIT_SECONDS)
         until = ports.now() + timedelta(seconds=seconds)
         instance, reached = instances.wait(
@@ -91,7 +91,7 @@ def build(ports: Ports, verify: Verify, fingerprint_key: bytes) -> Flask:
         return history("post_mortems", post_mortem_record, box, key)
 
     def history(kind: str, render: Callable[[dict[str, Any]], dict[str, Any]], box: str, key: str) -> Response:
-        caller = account(verify)
+        caller = callers()
         limit, after = paging.asked()
         found = instances.history(ports, caller, toolbox_id(box), _key(key), kind, limit, after)
         last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
@@ -99,7 +99,7 @@ def build(ports: Ports, verify: Verify, fingerprint_key: bytes) -> Flask:
 
     @app.get("/<box>/tools/<key>/logs")
     def read_logs(box: str, key: str) -> Response:
-        caller = account(verify)
+        caller = callers()
         tail = integer("tail", DEFAULT_LOG_LINES, range(1, MAX_LOG_LINES + 1))
         read = logs.read(ports, caller, toolbox_id(box), _key(key), tail=tail, since=_since())
         lines = [f"{line.time} {line.text}" for line in read.lines]

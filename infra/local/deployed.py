@@ -53,6 +53,8 @@ def _environment(of: World, backing: Backing) -> dict[str, str]:
         "CALLER_AUDIENCE": issuer.CALLER_AUDIENCE,
         "CALLER_JWKS_URL": tokens.jwks_url,
         "CALLER_ALGORITHM": issuer.ALGORITHM,
+        "CALLER_ADMIN_CLAIM": issuer.ADMIN_CLAIM,
+        "CALLER_ADMIN_VALUE": issuer.ADMIN_VALUE,
         "SERVICE_ISSUER": tokens.url,
         "SERVICE_AUDIENCE": issuer.SERVICE_AUDIENCE,
         "SERVICE_JWKS_URL": tokens.jwks_url,

@@ -1,7 +1,7 @@
 """The local issuer: signs callers' and services' tokens with a key that each world makes once.
 
 The functions verify its tokens as they would any issuer's, by the keys at `jwks_url`. As a program it prints an
-hour's token for the account that is named: `python -m infra.local.issuer ACCOUNT`.
+hour's token for the account that is named: `python -m infra.local.issuer ACCOUNT [--admin]`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ ALGORITHM = "RS256"
 CALLER_AUDIENCE = "authenticated"
 SERVICE_AUDIENCE = "toolboxes-services"
 SERVICE_EMAIL = f"toolboxes-services@{world.PROJECT}.iam.gserviceaccount.com"
+ADMIN_CLAIM, ADMIN_VALUE = "app_metadata.role", "admin"
 HOUR = 3600
 
 
@@ -34,9 +35,10 @@ class Issuer:
         assert isinstance(key, rsa.RSAPrivateKey)
         self._key = key
 
-    def token(self, account: str, seconds: int = HOUR) -> str:
+    def token(self, account: str, seconds: int = HOUR, *, admin: bool = False) -> str:
         """A caller's token; already expired where `seconds` is negative."""
-        return self._signed({"sub": account, "aud": CALLER_AUDIENCE, "role": "authenticated"}, seconds)
+        told = {"app_metadata": {"role": ADMIN_VALUE}} if admin else {}
+        return self._signed({"sub": account, "aud": CALLER_AUDIENCE, "role": "authenticated"} | told, seconds)
 
     def service_token(self) -> str:
         """The platform's own identity token, as its scheduler and its Pub/Sub would carry it."""
@@ -59,9 +61,9 @@ class Issuer:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("Usage: infra/local/token ACCOUNT")
-    print(Issuer(world.current()).token(sys.argv[1]))
+    if len(sys.argv) < 2 or sys.argv[2:] not in ([], ["--admin"]):
+        sys.exit("Usage: infra/local/token ACCOUNT [--admin]")
+    print(Issuer(world.current()).token(sys.argv[1], admin=len(sys.argv) == 3))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ CONTENT = json.loads(FILE.read_text())
     "asked",
     [
         Query(TOOLBOXES, (("account", "==", "x"), ("deprovisioned_at", "==", None)), "created_at", descending=True),
+        Query(TOOLBOXES, (("deprovisioned_at", "==", None),), "created_at", descending=True),
         Query(TOOLBOXES, (("status", "==", "active"),)),
         Query(TOOLBOXES, (("due_at", "<=", NOW),), "due_at"),
         Query(INSTANCES, (("toolbox_id", "==", "x"), ("deleted_at", "==", None)), "created_at", descending=True),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from functions.adapters.store_sqlite import SqliteStore
+from functions.domain.caller import Caller
 from functions.domain.errors import Unavailable
 from functions.domain.instance import Catalogue, Instance
 from functions.domain.spec import Spec
@@ -24,6 +25,9 @@ from tests.fakes.droplet import IMAGE, FakeDroplet
 
 TOOLBOX = "11111111-1111-4111-8111-111111111111"
 ACCOUNT = "account-a"
+CALLER = Caller(ACCOUNT, ACCOUNT)
+STRANGER = Caller("account-b", "account-b")
+ADMIN = Caller("operator", "operator", admin=True)
 
 
 @dataclass
@@ -105,7 +109,7 @@ class World:
 
     def deploy(self, wanted: NewInstance | None = None, replay: Replay | None = None) -> Instance:
         """Deployed as far as the request itself goes."""
-        answer = deploy(self.ports, ACCOUNT, TOOLBOX, wanted or new(), replay)
+        answer = deploy(self.ports, CALLER, TOOLBOX, wanted or new(), replay)
         assert isinstance(answer, Instance)
         return answer
 
@@ -122,7 +126,7 @@ class World:
         return self._changed(change.delete, key)
 
     def _changed(self, verb: Callable[[Ports, change.Asked], change.Answer], key: str) -> Instance:
-        answer = verb(self.ports, change.Asked(ACCOUNT, TOOLBOX, key))
+        answer = verb(self.ports, change.Asked(CALLER, TOOLBOX, key))
         assert isinstance(answer, Instance)
         return answer
 

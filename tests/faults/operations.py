@@ -19,7 +19,7 @@ from functions.lifecycle.replay import Replay
 from functions.lifecycle.update import Changes, update
 from shim.protocol import messages
 from tests.fakes.droplet import IMAGE
-from tests.fakes.world import ACCOUNT, TOOLBOX, new
+from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, new
 
 if TYPE_CHECKING:
     from tests.faults.place import Place
@@ -70,11 +70,11 @@ def deliver(ports: Ports, queue: SqliteQueue) -> None:
 
 def _deploying(image: str = IMAGE, *, start: bool = True) -> Ask:
     wanted = new(NAME, image=image, ports=(0, 20_001), start=start)
-    return lambda ports, key: deploy(ports, ACCOUNT, TOOLBOX, wanted, key)
+    return lambda ports, key: deploy(ports, CALLER, TOOLBOX, wanted, key)
 
 
 def _changing(verb: Callable[[Ports, Asked], Answer]) -> Ask:
-    return lambda ports, key: verb(ports, Asked(ACCOUNT, TOOLBOX, NAME, key))
+    return lambda ports, key: verb(ports, Asked(CALLER, TOOLBOX, NAME, key))
 
 
 def _updating(image: str, mcp: Mcp | None = None) -> Ask:
@@ -82,7 +82,7 @@ def _updating(image: str, mcp: Mcp | None = None) -> Ask:
     changes = Changes(
         lambda old: replace(old, image=image, mcp=mcp), [messages.Port(3000, 0), messages.Port(4000, 20_002)]
     )
-    return lambda ports, key: update(ports, Asked(ACCOUNT, TOOLBOX, NAME, key), changes)
+    return lambda ports, key: update(ports, Asked(CALLER, TOOLBOX, NAME, key), changes)
 
 
 def _sweeping(ports: Ports, key: Replay | None) -> None:

@@ -24,7 +24,7 @@ from shim import protocol
 from shim.protocol import messages
 from tests.fakes.droplet import VERBS, FakeDroplet
 from tests.fakes.mcp_server import Server
-from tests.fakes.world import ACCOUNT, TOOLBOX
+from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX
 from tests.faults import operations, worker
 
 # Workers are forked from a process that has imported everything and has opened nothing.
@@ -154,7 +154,7 @@ def standing(operation: str, folder: Path | None = None) -> Place:
         fingerprint="0" * 64,
     )  # fmt: skip
     place.store.commit([Create(toolbox_ref(toolbox.id), dump(toolbox))])
-    toolboxes.refresh(place.ports, ACCOUNT, TOOLBOX)
+    toolboxes.refresh(place.ports, CALLER, TOOLBOX)
     operations.OPERATIONS[operation].before(place)
     droplet.acts.clear()
     return place

@@ -16,7 +16,7 @@ from functions.lifecycle.deploy import deploy
 from functions.lifecycle.documents import INSTANCES, TOOLBOXES
 from functions.lifecycle.ports import Ports, Query, Ref, Snapshot, Store, Version, Write
 from functions.lifecycle.toolboxes import refresh
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import CALLER, TOOLBOX, World, new
 from tests.faults.operations import replay
 
 Verb = Callable[[Ports, Asked], Answer]
@@ -48,7 +48,7 @@ def world() -> World:
     """A toolbox whose shim has told its metrics, so that a deploy asks for room."""
     made = World()
     made.add_toolbox()
-    refresh(made.ports, ACCOUNT, TOOLBOX)
+    refresh(made.ports, CALLER, TOOLBOX)
     return made
 
 
@@ -69,7 +69,7 @@ def test_start_stop_and_restart_cost_three_reads_and_four_writes(
     store, ports = counted(world)
     calls = len(world.droplet.calls)
     key = instance.name if by_name else instance.id
-    VERBS[verb](ports, Asked(ACCOUNT, TOOLBOX, key, replay() if keyed else None))
+    VERBS[verb](ports, Asked(CALLER, TOOLBOX, key, replay() if keyed else None))
     assert len(world.droplet.calls) == calls + 1
     assert store.reads <= 3 + keyed
     assert len(store.written) == 4 + 2 * keyed
@@ -82,7 +82,7 @@ def test_a_deploy_costs_three_reads_and_five_writes_and_one_more_a_port(
 ) -> None:
     store, ports = counted(world)
     wanted = new(ports=tuple(20_001 + number for number in range(ports_asked)))
-    deploy(ports, ACCOUNT, TOOLBOX, wanted, replay() if keyed else None)
+    deploy(ports, CALLER, TOOLBOX, wanted, replay() if keyed else None)
     assert world.droplet.running()
     assert store.reads <= 3
     assert len(store.written) == 5 + ports_asked + 2 * keyed

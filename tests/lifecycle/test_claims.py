@@ -8,14 +8,14 @@ from functions.lifecycle.documents import NAMES, PORT_CLAIMS
 from functions.lifecycle.update import Changes, update
 from shim.protocol import messages
 from tests.fakes.droplet import IMAGE
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import CALLER, TOOLBOX, World, new
 
 OTHER = "registry.test/server:2"
 
 
 def patched(world: World, instance: Instance, ports: list[messages.Port] | None, image: str = IMAGE) -> Instance:
     changes = Changes(lambda old: replace(old, image=image), ports)
-    answer = update(world.ports, Asked(ACCOUNT, TOOLBOX, instance.id), changes)
+    answer = update(world.ports, Asked(CALLER, TOOLBOX, instance.id), changes)
     assert isinstance(answer, Instance)
     return answer
 

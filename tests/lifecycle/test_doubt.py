@@ -12,14 +12,14 @@ from shim import protocol
 from shim.protocol import Route
 from tests.fakes.droplet import Fault
 from tests.fakes.mcp_server import Server
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import CALLER, TOOLBOX, World, new
 
 PULLED = "registry.test/pulled:1"
 
 
 def patched(world: World, instance: Instance, image: str) -> Instance:
     changes = Changes(lambda old: replace(old, image=image))
-    answer = update(world.ports, Asked(ACCOUNT, TOOLBOX, instance.id), changes)
+    answer = update(world.ports, Asked(CALLER, TOOLBOX, instance.id), changes)
     assert isinstance(answer, Instance)
     return answer
 

@@ -9,7 +9,7 @@ from functions.lifecycle.ports import Ports, Query, Snapshot
 from functions.lifecycle.update import Changes, update
 from shim.protocol import messages
 from tests.adapters.indexes import IndexedStore
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import CALLER, TOOLBOX, World, new
 
 OTHER = "registry.test/server:2"
 
@@ -39,21 +39,21 @@ def swept(world: World, ports: Ports) -> None:
 def test_every_operation_and_list_and_sweep(world: World) -> None:
     ports = replace(world.ports, store=Recording(world.store))
     world.droplet.images.add(OTHER)
-    deploy(ports, ACCOUNT, TOOLBOX, new(ports=(0,)))
-    asked = Asked(ACCOUNT, TOOLBOX, "server")
+    deploy(ports, CALLER, TOOLBOX, new(ports=(0,)))
+    asked = Asked(CALLER, TOOLBOX, "server")
     for verb in (change.stop, change.start, change.restart):
         verb(ports, asked)
     update(ports, asked, Changes(lambda old: replace(old, image=OTHER), [messages.Port(3000, 0)]))
     swept(world, ports)
     world.droplet.containers.clear()
     swept(world, ports)
-    toolboxes.page(ports, ACCOUNT, 10, None)
-    [instance] = instances.page(ports, ACCOUNT, TOOLBOX, 10, None)
-    toolboxes.page(ports, ACCOUNT, 10, (world.time, TOOLBOX))
-    instances.page(ports, ACCOUNT, TOOLBOX, 10, (instance.created_at, instance.id))
+    toolboxes.page(ports, CALLER, 10, None)
+    [instance] = instances.page(ports, CALLER, TOOLBOX, 10, None)
+    toolboxes.page(ports, CALLER, 10, (world.time, TOOLBOX))
+    instances.page(ports, CALLER, TOOLBOX, 10, (instance.created_at, instance.id))
     for kind in ("events", "post_mortems"):
-        instances.history(ports, ACCOUNT, TOOLBOX, "server", kind, 10, None)
-        instances.history(ports, ACCOUNT, TOOLBOX, "server", kind, 10, (world.time, "x"))
+        instances.history(ports, CALLER, TOOLBOX, "server", kind, 10, None)
+        instances.history(ports, CALLER, TOOLBOX, "server", kind, 10, (world.time, "x"))
     change.delete(ports, asked)
     swept(world, ports)
     assert queried == {

@@ -11,7 +11,7 @@ from functions.lifecycle.deploy import deploy
 from functions.lifecycle.documents import NAMES, PORT_CLAIMS
 from shim import protocol
 from tests.fakes.droplet import Fault
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import CALLER, STRANGER, TOOLBOX, World, new
 
 OTHER_IMAGE = "registry.test/other:2"
 
@@ -38,13 +38,13 @@ def test_a_missing_image_is_pulled_by_the_queues_worker_and_the_caller_does_not_
     asked = deployed(world, image=OTHER_IMAGE)
     assert (asked.status, asked.settled, asked.lease) == (Status.DEPLOYING, False, None)
     world.deliver()
-    assert instances.get(world.ports, ACCOUNT, TOOLBOX, asked.id).status is Status.RUNNING
+    assert instances.get(world.ports, CALLER, TOOLBOX, asked.id).status is Status.RUNNING
 
 
 def test_an_image_that_does_not_exist_ends_in_error_install_with_the_registrys_reason(world: World) -> None:
     asked = deployed(world, image="registry.test/nothing:1")
     world.deliver()
-    instance = instances.get(world.ports, ACCOUNT, TOOLBOX, asked.id)
+    instance = instances.get(world.ports, CALLER, TOOLBOX, asked.id)
     assert instance.status is Status.ERROR_INSTALL
     assert instance.failure
     assert "manifest unknown" in instance.failure.message
@@ -62,13 +62,13 @@ def test_a_registry_that_is_down_is_tried_again_until_it_answers(world: World) -
     world.droplet.registry[OTHER_IMAGE] = protocol.RegistryUnreachable("connection refused")
     asked = deployed(world, image=OTHER_IMAGE)
     world.deliver()
-    waiting = instances.get(world.ports, ACCOUNT, TOOLBOX, asked.id)
+    waiting = instances.get(world.ports, CALLER, TOOLBOX, asked.id)
     assert (waiting.status, waiting.attempts) == (Status.DEPLOYING, 1)
     assert waiting.observed.trouble
     assert waiting.observed.trouble.code == "registry-unreachable"
     world.droplet.registry[OTHER_IMAGE] = None
     world.sweep()
-    assert instances.get(world.ports, ACCOUNT, TOOLBOX, asked.id).status is Status.RUNNING
+    assert instances.get(world.ports, CALLER, TOOLBOX, asked.id).status is Status.RUNNING
 
 
 def test_stop_start_and_restart_do_what_they_say(world: World) -> None:
@@ -96,15 +96,15 @@ def test_a_deleted_instance_leaves_a_tombstone_and_frees_its_name_and_ports(worl
     assert world.droplet.containers == {}
     assert world.documents(NAMES) == world.documents(PORT_CLAIMS) == []
     with pytest.raises(NotFound):
-        instances.get(world.ports, ACCOUNT, TOOLBOX, instance.id)
+        instances.get(world.ports, CALLER, TOOLBOX, instance.id)
     with pytest.raises(NotFound):
-        instances.get(world.ports, ACCOUNT, TOOLBOX, "server")
-    assert instances.page(world.ports, ACCOUNT, TOOLBOX, 10, None) == []
+        instances.get(world.ports, CALLER, TOOLBOX, "server")
+    assert instances.page(world.ports, CALLER, TOOLBOX, 10, None) == []
 
 
 def test_an_instance_is_found_by_its_name_as_by_its_id(world: World) -> None:
     instance = deployed(world, "Context7 MCP Server-1750278276605")
-    assert instances.get(world.ports, ACCOUNT, TOOLBOX, instance.name).id == instance.id
+    assert instances.get(world.ports, CALLER, TOOLBOX, instance.name).id == instance.id
     assert world.stop(instance.name).status is Status.STOPPED
 
 
@@ -140,7 +140,7 @@ def test_a_toolbox_that_cannot_be_reached_keeps_the_wish_and_shows_what_was_last
     assert (stopped.observed.reachable, stopped.observed.at) == (False, seen_at)
     world.droplet.reachable = True
     world.sweep()
-    assert instances.get(world.ports, ACCOUNT, TOOLBOX, instance.id).status is Status.STOPPED
+    assert instances.get(world.ports, CALLER, TOOLBOX, instance.id).status is Status.STOPPED
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -150,7 +150,7 @@ def test_an_unknown_outcome_is_looked_at_and_never_doubled(world: World, route: 
     instance = deployed(world)
     assert not instance.settled
     world.sweep()
-    assert instances.get(world.ports, ACCOUNT, TOOLBOX, instance.id).status is Status.RUNNING
+    assert instances.get(world.ports, CALLER, TOOLBOX, instance.id).status is Status.RUNNING
     assert world.droplet.running() == [instance.container_name]
 
 
@@ -160,7 +160,7 @@ def test_a_restart_whose_answer_was_lost_is_not_made_twice(world: World) -> None
     world.restart(instance.id)
     started_at = world.droplet.containers[instance.container_name].started_at
     world.sweep()
-    assert instances.get(world.ports, ACCOUNT, TOOLBOX, instance.id).settled
+    assert instances.get(world.ports, CALLER, TOOLBOX, instance.id).settled
     assert world.droplet.containers[instance.container_name].started_at == started_at
 
 
@@ -169,7 +169,7 @@ def test_a_stop_whose_answer_was_lost_is_no_crash(world: World) -> None:
     world.droplet.faults.append(Fault(protocol.OutcomeUnknown("timed out"), protocol.STOP, after=True))
     world.stop(instance.id)
     world.sweep()
-    assert instances.get(world.ports, ACCOUNT, TOOLBOX, instance.id).status is Status.STOPPED
+    assert instances.get(world.ports, CALLER, TOOLBOX, instance.id).status is Status.STOPPED
     assert "crashed" not in [kind for kind, _, _ in world.events(instance)]
 
 
@@ -185,11 +185,11 @@ def test_somebody_elses_toolbox_is_not_there(world: World) -> None:
     instance = deployed(world)
     for act in (change.start, change.stop, change.restart, change.delete):
         with pytest.raises(NotFound):
-            act(world.ports, Asked("account-b", TOOLBOX, instance.id))
+            act(world.ports, Asked(STRANGER, TOOLBOX, instance.id))
     with pytest.raises(NotFound):
-        instances.get(world.ports, "account-b", TOOLBOX, instance.id)
+        instances.get(world.ports, STRANGER, TOOLBOX, instance.id)
     with pytest.raises(NotFound):
-        deploy(world.ports, "account-b", TOOLBOX, new("mine"))
+        deploy(world.ports, STRANGER, TOOLBOX, new("mine"))
     assert world.droplet.running() == [instance.container_name]
 
 
@@ -197,7 +197,7 @@ def test_an_instance_of_another_toolbox_of_the_same_account_is_not_in_this_one(w
     instance = deployed(world)
     other = world.add_toolbox("33333333-3333-4333-8333-333333333333")
     with pytest.raises(NotFound):
-        instances.get(world.ports, ACCOUNT, other.id, instance.id)
+        instances.get(world.ports, CALLER, other.id, instance.id)
 
 
 def test_what_is_being_deleted_can_only_be_deleted(world: World) -> None:

@@ -16,7 +16,7 @@ from functions.lifecycle.ports import Ref, Snapshot
 from functions.lifecycle.replay import Replay
 from functions.lifecycle.update import Changes, update
 from shim.protocol import Route
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, World, new
 
 
 def key(name: str = "key-1", fingerprint: str = "f", account: str = ACCOUNT) -> Replay:
@@ -26,7 +26,7 @@ def key(name: str = "key-1", fingerprint: str = "f", account: str = ACCOUNT) -> 
 def test_a_deploy_sent_again_is_answered_with_the_stored_answer(world: World) -> None:
     first = world.deploy(replay=key())
     calls = len(world.droplet.calls)
-    assert deploy(world.ports, ACCOUNT, TOOLBOX, new(), key()) == (201, {"id": first.id, "status": "running"})
+    assert deploy(world.ports, CALLER, TOOLBOX, new(), key()) == (201, {"id": first.id, "status": "running"})
     assert len(world.droplet.calls) == calls
     assert len(world.documents()) == 1
 
@@ -34,7 +34,7 @@ def test_a_deploy_sent_again_is_answered_with_the_stored_answer(world: World) ->
 def test_the_same_key_with_another_body_is_refused(world: World) -> None:
     world.deploy(replay=key())
     with pytest.raises(KeyReused):
-        deploy(world.ports, ACCOUNT, TOOLBOX, new("other"), key(fingerprint="g"))
+        deploy(world.ports, CALLER, TOOLBOX, new("other"), key(fingerprint="g"))
     assert len(world.documents()) == 1
 
 
@@ -46,7 +46,7 @@ def test_the_same_key_of_another_account_is_another_key(world: World) -> None:
 
 def test_a_restart_sent_again_restarts_once(world: World) -> None:
     instance = world.deploy()
-    asked = Asked(ACCOUNT, TOOLBOX, instance.id, key())
+    asked = Asked(CALLER, TOOLBOX, instance.id, key())
     change.restart(world.ports, asked)
     started_at = world.droplet.containers[instance.container_name].started_at
     answer = change.restart(world.ports, asked)
@@ -63,7 +63,7 @@ def test_a_first_attempt_that_died_is_converged_by_its_repeat(world: World) -> N
         world.deploy(replay=key())
     world.droplet.before_command = None
     world.pass_time(60)
-    answer = deploy(world.ports, ACCOUNT, TOOLBOX, new(), key())
+    answer = deploy(world.ports, CALLER, TOOLBOX, new(), key())
     assert isinstance(answer, Instance)
     assert answer.status is Status.RUNNING
     assert len(world.documents()) == 1
@@ -75,14 +75,14 @@ def test_an_answer_that_was_not_final_is_not_stored(world: World) -> None:
     assert not first.settled
     world.droplet.reachable = True
     world.sweep()
-    again = deploy(world.ports, ACCOUNT, TOOLBOX, new(), key())
+    again = deploy(world.ports, CALLER, TOOLBOX, new(), key())
     assert isinstance(again, Instance)
     assert (again.id, again.status) == (first.id, Status.RUNNING)
 
 
 def test_a_key_expires_after_a_day_by_the_clock_and_not_by_its_removal(world: World) -> None:
     instance = world.deploy()
-    asked = Asked(ACCOUNT, TOOLBOX, instance.id, key())
+    asked = Asked(CALLER, TOOLBOX, instance.id, key())
     change.stop(world.ports, asked)
     world.start(instance.id)
     world.pass_time(timedelta(hours=24, seconds=1).total_seconds())
@@ -93,7 +93,7 @@ def test_a_key_expires_after_a_day_by_the_clock_and_not_by_its_removal(world: Wo
 def test_a_repeat_that_meets_its_own_first_attempt_halfway_is_not_refused_by_it(world: World) -> None:
     instance = world.deploy()
     changes = Changes(lambda old: replace(old, image="registry.test/pulled:1"))
-    asked = Asked(ACCOUNT, TOOLBOX, instance.id, key())
+    asked = Asked(CALLER, TOOLBOX, instance.id, key())
     reads = world.store.get
     first: list[object] = []
 

@@ -9,7 +9,7 @@ from functions.domain.spec import ResourceLimits
 from functions.lifecycle import toolboxes
 from shim.protocol import messages
 from tests.fakes.droplet import IMAGE
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import CALLER, TOOLBOX, World, new
 
 GIB = 1 << 30
 
@@ -18,7 +18,7 @@ GIB = 1 << 30
 def small(world: World) -> World:
     """A droplet of 1 GiB, as a look has recorded it."""
     world.droplet.memory_bytes = GIB
-    toolboxes.refresh(world.ports, ACCOUNT, TOOLBOX)
+    toolboxes.refresh(world.ports, CALLER, TOOLBOX)
     return world
 
 
@@ -42,7 +42,7 @@ def test_a_toolbox_that_cannot_be_asked_keeps_the_wish(small: World) -> None:
 
 def test_before_a_pull_on_a_nearly_full_disk_what_no_instance_names_is_pruned(world: World) -> None:
     world.droplet.disk = messages.Disk("/", 50 * GIB, 49 * GIB, GIB)
-    toolboxes.refresh(world.ports, ACCOUNT, TOOLBOX)
+    toolboxes.refresh(world.ports, CALLER, TOOLBOX)
     world.deploy(new("first"))
     world.droplet.images |= {"old:1", "old:2"}
     world.droplet.registry["registry.test/other:2"] = None

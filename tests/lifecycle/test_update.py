@@ -17,7 +17,7 @@ from shim import protocol
 from shim.protocol import Route, messages
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.mcp_server import Server
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import CALLER, TOOLBOX, World, new
 
 OTHER = "registry.test/server:2"
 
@@ -25,7 +25,7 @@ OTHER = "registry.test/server:2"
 def patched(world: World, instance: Instance, ports: list[messages.Port] | None = None, **spec: object) -> Instance:
     answer = update(
         world.ports,
-        Asked(ACCOUNT, TOOLBOX, instance.id),
+        Asked(CALLER, TOOLBOX, instance.id),
         Changes(lambda old: replace(old, **spec), ports),  # type: ignore[arg-type]
     )
     assert isinstance(answer, Instance)

@@ -12,7 +12,7 @@ from functions.lifecycle.ports import Query
 from functions.lifecycle.watch import STRANGER_GRACE, look
 from shim import protocol
 from tests.fakes.droplet import Fault
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import CALLER, TOOLBOX, World, new
 
 
 def toolbox(world: World) -> Toolbox:
@@ -91,14 +91,14 @@ def test_a_toolbox_without_contact_is_unresponsive_and_active_again_by_itself(wo
     world.sweep()
     assert toolbox(world).status == "unresponsive"
     assert toolbox(world).last_heartbeat_at == heard_at
-    shown = instances.get(world.ports, ACCOUNT, TOOLBOX, instance.id)
+    shown = instances.get(world.ports, CALLER, TOOLBOX, instance.id)
     assert (shown.status, shown.observed.at, shown.observed.reachable) == (Status.RUNNING, seen_at, False)
-    assert [one.observed.reachable for one in instances.page(world.ports, ACCOUNT, TOOLBOX, 9, None)] == [False]
+    assert [one.observed.reachable for one in instances.page(world.ports, CALLER, TOOLBOX, 9, None)] == [False]
     world.droplet.die(instance.container_name)
     world.droplet.reachable = True
     world.sweep()
     assert toolbox(world).status == "active"
-    assert instances.get(world.ports, ACCOUNT, TOOLBOX, instance.id).observed.reachable
+    assert instances.get(world.ports, CALLER, TOOLBOX, instance.id).observed.reachable
     assert toolbox_events(world) == ["status_changed", "status_changed"]
     assert "crashed" in types(world, instance)
 

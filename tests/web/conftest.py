@@ -6,10 +6,13 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from functions.adapters.tokens import TokenVerifier
+from functions.domain.caller import AdminClaim
 from functions.web import toolbox_tools, toolboxes_user, workers
+from functions.web.callers import Callers
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, World
 
+ADMIN_CLAIM = AdminClaim("app_metadata.role", "admin")
 SERVICE = "pubsub@project.iam.gserviceaccount.com"
 
 
@@ -44,9 +47,10 @@ class Caller:
 @pytest.fixture
 def apps(world: World, issuer: Issuer) -> dict[str, Flask]:
     verify = TokenVerifier(issuer.settings)
+    callers = Callers(verify, ADMIN_CLAIM)
     return {
-        "toolboxes-user": toolboxes_user.build(world.ports, verify),
-        "toolbox-tools": toolbox_tools.build(world.ports, verify, b"secret"),
+        "toolboxes-user": toolboxes_user.build(world.ports, callers),
+        "toolbox-tools": toolbox_tools.build(world.ports, callers, b"secret"),
         "converge": workers.build_converge(world.ports, verify, SERVICE),
         "sweep": workers.build_sweep(world.ports, verify, SERVICE),
     }

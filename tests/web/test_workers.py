@@ -9,7 +9,7 @@ from flask import Flask
 from functions.lifecycle.deploy import deploy
 from functions.lifecycle.instances import get
 from tests.fakes.issuer import Issuer
-from tests.fakes.world import ACCOUNT, TOOLBOX, World, new
+from tests.fakes.world import CALLER, TOOLBOX, World, new
 from tests.web.conftest import SERVICE, Caller
 
 PULLED = "registry.test/other:2"
@@ -27,10 +27,10 @@ def pushed(task: dict[str, str]) -> dict[str, object]:
 
 def test_a_pushed_task_is_converged_and_acknowledged(world: World, platform: Caller) -> None:
     world.droplet.registry[PULLED] = None
-    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new(image=PULLED))
+    instance = deploy(world.ports, CALLER, TOOLBOX, new(image=PULLED))
     answer = platform("POST", "converge", "/", json=pushed({"kind": "instance", "id": instance.id}))
     assert answer.status_code == 204
-    assert get(world.ports, ACCOUNT, TOOLBOX, instance.id).status == "running"
+    assert get(world.ports, CALLER, TOOLBOX, instance.id).status == "running"
 
 
 @pytest.mark.parametrize("data", ["", "!!", base64.b64encode(b'{"kind": "planet", "id": "1"}').decode()])
@@ -40,7 +40,7 @@ def test_a_message_without_a_task_is_refused(platform: Caller, data: str) -> Non
 
 def test_a_sweep_publishes_what_is_due(world: World, platform: Caller) -> None:
     world.droplet.reachable = False
-    instance = deploy(world.ports, ACCOUNT, TOOLBOX, new())
+    instance = deploy(world.ports, CALLER, TOOLBOX, new())
     assert platform("POST", "sweep", "/").json == {"published": 1}
     assert [task.id for task in world.queue.tasks] == [TOOLBOX]
     world.pass_time(60)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from functions.domain.caller import Caller
 from functions.domain.errors import (
     Conflict,
     KeyReused,
@@ -89,9 +90,10 @@ class Clients:
         self._scheduler.spawn(name, lambda: self._perform(request), self._ended).request = request
 
     def _perform(self, request: Request) -> Answer:
-        asked = Asked(request.account, request.toolbox_id, request.target, request.replay())
+        caller = Caller(request.account, request.account)
+        asked = Asked(caller, request.toolbox_id, request.target, request.replay())
         if isinstance(request.wanted, NewInstance):
-            return deploy(self._ports, request.account, request.toolbox_id, request.wanted, request.replay())
+            return deploy(self._ports, caller, request.toolbox_id, request.wanted, request.replay())
         if isinstance(request.wanted, Changes):
             return update(self._ports, asked, request.wanted)
         return VERBS[request.verb](self._ports, asked)
