@@ -43,7 +43,7 @@ def program() -> Program:
 
 def ensure_bridge() -> None:
     """The engine's own bridge for containers that name no network: `docker0` may be another engine's."""
-    if not Path("/sys/class/net", OWN_BRIDGE).exists():
+    if not _exists(OWN_BRIDGE):
         command.run([IP, "link", "add", OWN_BRIDGE, "type", "bridge"])
     command.run([IP, "address", "replace", OWN_BRIDGE_ADDRESS, "dev", OWN_BRIDGE])
     command.run([IP, "link", "set", OWN_BRIDGE, "up"])
@@ -52,8 +52,13 @@ def ensure_bridge() -> None:
 def remove_bridges() -> None:
     """The engine leaves them behind when it ends."""
     for bridge in (OWN_BRIDGE, DROPLETS_BRIDGE):
-        if Path("/sys/class/net", bridge).exists():
+        if _exists(bridge):
             command.run([IP, "link", "delete", bridge])
+
+
+def _exists(bridge: str) -> bool:
+    """Asked of the kernel: /sys may show another network namespace than the one this runs in."""
+    return bool(command.run([IP, "link", "show", "dev", bridge], refusals=(1,)))
 
 
 def docker(*arguments: str | Path, seconds: float = 600) -> str:
