@@ -91,6 +91,12 @@ class Verifier:
         self._remembered: set[str] = set()
         self._by_expiry: list[tuple[float, str]] = []
         self._lock = threading.Lock()
+        # Set where a token names a key that is not among these: whoever gets the control plane's keys waits for it.
+        self.unknown_key = threading.Event()
+
+    def trust(self, keys: Mapping[str, Ed25519PublicKey]) -> None:
+        """From now on these, and no others."""
+        self._keys = dict(keys)
 
     def verify(self, authorization: str, method: str, target: str, body: bytes) -> Claims:
         """Judge the header `Authorization` of one request.
@@ -123,6 +129,7 @@ class Verifier:
         try:
             key = self._keys.get(jwt.get_unverified_header(token).get("kid", ""))
             if key is None:
+                self.unknown_key.set()
                 raise protocol.Unauthenticated("the token's kid names no key of this shim")
             options: Any = {"verify_exp": False, "verify_iat": False}
             claims = jwt.decode(token, key, [ALGORITHM], options, audience=self._audience, issuer=ISSUER)

@@ -27,7 +27,7 @@ ONLY_IN = {
     "google.cloud.pubsub": "functions/adapters/queue_pubsub.py",
     "flask": ("functions/web", "functions/main.py", "shim/app.py", "shim/__main__.py"),
     # docker-py's errors are those of requests where the engine's socket fails.
-    "requests": ("functions/adapters/shim.py", "shim/engine.py"),
+    "requests": ("functions/adapters/shim.py", "functions/adapters/pinned.py", "shim/engine.py"),
     "sqlite3": "functions/adapters/sqlite.py",
 }
 IMPURE = ("os", "time", "random", "logging", "uuid", "socket", "subprocess")

@@ -7,10 +7,9 @@ about that droplet.
 from __future__ import annotations
 
 import json
-import threading
 import uuid
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import MappingProxyType
@@ -19,11 +18,11 @@ from typing import Any
 import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from requests.adapters import HTTPAdapter
 
+from functions.adapters.pinned import PinnedSessions
 from functions.domain.errors import Misconfigured, ShimIncompatible, ToolboxRefused, ToolboxUnreachable
 from functions.domain.toolbox import Toolbox
-from functions.lifecycle.ports import NOTHING
+from functions.lifecycle.ports import NOTHING, Lines
 from shim import protocol, signing
 from shim.protocol import Route, messages
 
@@ -33,8 +32,13 @@ ANSWER_SECONDS = 35.0
 LIST_SECONDS = 10.0
 # The shim gives up on a silent registry after 60 s and says so.
 PULL_SILENCE_SECONDS = 90.0
+# The shim gives a sign of life every 10 s.
+FOLLOW_SILENCE_SECONDS = 35.0
+# Done, begun, or as it was known already.
+GOOD = (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NOT_MODIFIED)
 MAX_ANSWER_BYTES = 8 << 20
-KEPT_SESSIONS = 64
+# Of a stream; a log's line is at most 64 KiB, which JSON may make six times as much.
+MAX_LINE_BYTES = 1 << 20
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -45,23 +49,13 @@ class ShimClients:
         key = load_pem_private_key(command_key.encode(), password=None)
         if not isinstance(key, Ed25519PrivateKey):
             raise Misconfigured("COMMAND_KEY must be an Ed25519 private key in PEM (PKCS #8)")
-        self._key = key
-        self._sessions: OrderedDict[str, requests.Session] = OrderedDict()
-        self._lock = threading.Lock()
+        self._key, self._sessions = key, PinnedSessions()
 
     def of(self, toolbox: Toolbox) -> ShimClient:
         if not toolbox.address or not toolbox.fingerprint:
             raise ToolboxUnreachable(f"toolbox {toolbox.name!r} has not enrolled yet")
-        session = self._session(toolbox.fingerprint)
+        session = self._sessions.of(toolbox.fingerprint)
         return ShimClient(self._key, toolbox.id, toolbox.address, toolbox.fingerprint, session)
-
-    def _session(self, fingerprint: str) -> requests.Session:
-        with self._lock:
-            session = self._sessions.pop(fingerprint, None) or _pinned(fingerprint)
-            self._sessions[fingerprint] = session
-            if len(self._sessions) > KEPT_SESSIONS:
-                self._sessions.popitem(last=False)
-            return session
 
 
 class NoShims:
@@ -69,26 +63,6 @@ class NoShims:
 
     def of(self, toolbox: Toolbox) -> ShimClient:
         raise Misconfigured(f"this function cannot sign a command for toolbox {toolbox.id}")
-
-
-class _PinnedAdapter(HTTPAdapter):
-    """urllib3 compares the certificate's SHA-256 right after the handshake, before anything is sent."""
-
-    def __init__(self, fingerprint: str) -> None:
-        self._fingerprint = fingerprint
-        super().__init__(pool_maxsize=16)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, assert_fingerprint=self._fingerprint, cert_reqs="CERT_NONE")
-
-
-def _pinned(fingerprint: str) -> requests.Session:
-    session = requests.Session()
-    # REQUESTS_CA_BUNDLE and proxies from the environment would override both the pin and the address.
-    session.trust_env = False
-    session.verify = False
-    session.mount("https://", _PinnedAdapter(fingerprint))
-    return session
 
 
 class ShimClient:
@@ -124,23 +98,21 @@ class ShimClient:
     def pull(
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
     ) -> messages.Image:
-        route = protocol.PULL
-        answer = self._send(route, route.target(), messages.dump(body), start_by, PULL_SILENCE_SECONDS)
-        with answer:
-            if answer.status_code != 200:
-                raise _error(answer.status_code, _content(answer))
-            try:
-                for text in answer.iter_lines():
-                    line: messages.PullLine = _read(messages.PullLine, text)
-                    if line.image:
-                        return line.image
-                    if line.error:
-                        raise _error(200, json.dumps({"error": line.error}).encode())
-                    if line.progress:
-                        on_progress(line.progress)
-            except requests.RequestException as error:
-                raise protocol.OutcomeUnknown(f"the pull's progress broke off: {_cause(error)}") from error
+        route, payload = protocol.PULL, messages.dump(body)
+        answer = self._opened(route, route.target(), payload, start_by, PULL_SILENCE_SECONDS)
+        lines: Lines[messages.PullLine] = _Lines(route.answer, answer)
+        with closing(lines):
+            for line in lines:
+                if line.image:
+                    return line.image
+                if line.progress:
+                    on_progress(line.progress)
         raise protocol.OutcomeUnknown("the pull's progress ended without a result")
+
+    def follow(self, name: str, *, start_by: datetime, query: str) -> Lines[messages.FollowLine]:
+        route = protocol.FOLLOW
+        answer = self._opened(route, route.target(name, query), b"", start_by, FOLLOW_SILENCE_SECONDS)
+        return _Lines(route.answer, answer)
 
     def _answered(
         self,
@@ -151,15 +123,28 @@ class ShimClient:
         within: float | None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> tuple[int, bytes, str]:
-        """Status, body and ETag; signed anew once where the token is stale, e.g. after the shim was restarted."""
+        """Status, body and ETag."""
+        with self._opened(route, target, payload, start_by, within or ANSWER_SECONDS, headers) as answer:
+            return answer.status_code, _content(answer), answer.headers.get("ETag", "")
+
+    def _opened(
+        self,
+        route: Route,
+        target: str,
+        payload: bytes,
+        start_by: datetime,
+        silence: float,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> requests.Response:
+        """A good answer, its body not read; signed anew once where the token is stale, e.g. of a restarted shim."""
         for attempt in (1, 2):
-            with self._send(route, target, payload, start_by, within or ANSWER_SECONDS, headers) as answer:
-                content = _content(answer)
-                if answer.status_code in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED):
-                    return answer.status_code, content, answer.headers.get("ETag", "")
-                error = _error(answer.status_code, content)
-                if attempt == 2 or not isinstance(error, protocol.TokenStale):
-                    raise error
+            answer = self._send(route, target, payload, start_by, silence, headers)
+            if answer.status_code in GOOD:
+                return answer
+            with answer:
+                error = _error(answer.status_code, _content(answer))
+            if attempt == 2 or not isinstance(error, protocol.TokenStale):
+                raise error
         raise AssertionError("unreachable")
 
     def _send(
@@ -200,6 +185,37 @@ class ShimClient:
         return answer
 
 
+class _Lines:
+    """Implements lifecycle.ports.Lines, of messages of one kind: the error in one is raised as itself."""
+
+    def __init__(self, kind: type[Any], answer: requests.Response) -> None:
+        self._kind, self._answer, self._texts = kind, answer, _texts(answer)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        line = _read(self._kind, next(self._texts))
+        if line.error:
+            raise _error(HTTPStatus.OK, json.dumps({"error": line.error}).encode())
+        return line
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+def _texts(answer: requests.Response) -> Iterator[bytes]:
+    pending = b""
+    try:
+        for chunk in answer.iter_content(65536):
+            *whole, pending = (pending + chunk).split(b"\n")
+            if len(pending) > MAX_LINE_BYTES:
+                raise ToolboxRefused(f"a line of the toolbox's answer is larger than {MAX_LINE_BYTES} bytes")
+            yield from whole
+    except requests.RequestException as error:
+        raise protocol.OutcomeUnknown(f"the toolbox's answer broke off: {_cause(error)}") from error
+
+
 def _require_our_contract(answer: requests.Response) -> None:
     theirs = answer.headers.get(protocol.CONTRACT_HEADER, "none")
     if theirs != str(protocol.CONTRACT):
@@ -217,7 +233,7 @@ def _content(answer: requests.Response) -> bytes:
     return content
 
 
-def _bounded(answer: requests.Response) -> Any:
+def _bounded(answer: requests.Response) -> Iterator[bytes]:
     taken = 0
     for chunk in answer.iter_content(65536):
         taken += len(chunk)

@@ -6,10 +6,10 @@ datetimes are UTC. Every method may raise errors.Unavailable; its outcome is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from functions.domain.toolbox import Toolbox
 from shim.protocol import Route, messages
@@ -18,6 +18,7 @@ Document = dict[str, Any]
 # What compare-and-set compares: Firestore's update_time, or the embedded store's revision. Opaque.
 Version = object
 NOTHING = messages.Nothing()
+Line = TypeVar("Line", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,12 @@ class Queue(Protocol):
         """Returns once all are stored. At least once, in any order."""
 
 
+class Lines(Iterator[Line], Protocol[Line]):
+    """What a shim streams, as it comes; what fails in the middle is raised as itself. To be closed, also unread."""
+
+    def close(self) -> None: ...
+
+
 class Shim(Protocol):
     """One toolbox's shim. Raises protocol.ContractError, errors.ToolboxUnreachable, errors.ShimIncompatible."""
 
@@ -134,6 +141,9 @@ class Shim(Protocol):
     def pull(
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
     ) -> messages.Image: ...
+
+    def follow(self, name: str, *, start_by: datetime, query: str) -> Lines[messages.FollowLine]:
+        """A container's log as it grows, until it stops; a line that is empty is a sign of life, every 10 s."""
 
 
 class Shims(Protocol):

@@ -32,6 +32,28 @@ class Fault:
 
 
 @dataclass
+class FakeLines:
+    """What follows is taken from `rest` as it is asked for: a line, or an error to raise."""
+
+    rest: list[messages.FollowLine | Exception]
+    closed: bool = False
+
+    def __iter__(self) -> FakeLines:
+        return self
+
+    def __next__(self) -> messages.FollowLine:
+        if not self.rest:
+            raise StopIteration
+        line = self.rest.pop(0)
+        if isinstance(line, Exception):
+            raise line
+        return line
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
 class FakeDroplet:
     now: Callable[[], datetime]
     engine_id: str = "engine-1"
@@ -44,6 +66,8 @@ class FakeDroplet:
     before_command: Callable[[Route, str], None] | None = None
     partial: bool = False
     no_logs: bool = False
+    # What a follower of any log is told from now on.
+    log: list[messages.FollowLine | Exception] = field(default_factory=list)
     memory_bytes: int = 8 << 30
     disk: messages.Disk = field(default_factory=lambda: messages.Disk("/", 50 << 30, 20 << 30, 30 << 30))
     # What the next inspects say of a running container's health.
@@ -87,6 +111,11 @@ class FakeDroplet:
         self.images.add(body.image)
         self._leave(protocol.PULL)
         return messages.Image("sha256:" + "1" * 64, "sha256:" + "2" * 64, 2)
+
+    def follow(self, name: str, *, start_by: datetime, query: str) -> FakeLines:
+        self._arrive(protocol.FOLLOW, name, start_by)
+        self._found(name)
+        return FakeLines(self.log)
 
     def running(self) -> list[str]:
         return [c.name for c in self.containers.values() if c.state == "running"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -131,8 +132,11 @@ def test_every_route_of_the_contract_is_walked(
     assert go(protocol.RESTART, name=name, body=restart).container.started_at != started.started_at
     assert go(protocol.STOP, name=name, body=messages.Stop(timeout=0)).container.state == "exited"
     assert go(protocol.REMOVE, name=name).container is None
-    # Streams, which the client reads by methods of their own.
-    walked += [protocol.UPGRADE, protocol.PULL, protocol.FOLLOW, protocol.SAVE, protocol.LOAD]
+    # Refused, since this shim runs in no container.
+    with pytest.raises(protocol.Refused):
+        go(protocol.UPGRADE, body=messages.Upgrade("probe@sha256:" + "0" * 64))
+    # Streams, which the client reads by methods of their own, and what no function asks for.
+    walked += [protocol.PULL, protocol.FOLLOW, protocol.SAVE, protocol.LOAD]
     with pytest.raises(protocol.RegistryUnreachable):
         client.pull(messages.Pull("127.0.0.1:1/nothing:1"), start_by=soon(), on_progress=lambda progress: None)
     assert set(walked) == set(protocol.ROUTES)
@@ -209,6 +213,57 @@ def test_a_command_whose_start_by_time_has_passed_begins_nothing(client: ShimCli
     with pytest.raises(protocol.TokenStale):
         client.command(protocol.START, name=name, start_by=datetime.now(UTC) - timedelta(seconds=1))
     assert fake_engine.acts() == []
+
+
+def test_what_a_log_says_arrives_line_by_line_until_it_is_closed(
+    serve: Serve, client_of: Callable[..., ShimClient]
+) -> None:
+    app, closed, ours = Flask("shim"), threading.Event(), {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
+
+    @app.get("/tools/x/logs/follow")
+    def follow() -> tuple[Iterator[bytes], dict[str, str]]:
+        def lines() -> Iterator[bytes]:
+            try:
+                yield b"{}\n"
+                yield b'{"line": {"time": "t", "stream": "stdout", "text": "one"}}\n'
+                while True:
+                    time.sleep(0.05)
+                    yield b"{}\n"
+            finally:
+                closed.set()
+
+        return lines(), ours
+
+    lines = client_of(serve(app)).follow("x", start_by=soon(), query="tail=1")
+    assert next(lines) == messages.FollowLine()
+    assert next(lines).line == messages.LogLine("t", "stdout", "one")
+    assert not closed.is_set()
+    lines.close()
+    assert closed.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b'{}\n{"error": {"code": "engine-unavailable", "message": "gone"}}\n', protocol.EngineUnavailable),
+        (b'{}\n{"line": 1}\n', ToolboxRefused),
+        (b"{}\n" + b"x" * (2 << 20), ToolboxRefused),
+    ],
+)
+def test_a_stream_that_fails_in_its_middle_fails_as_itself(
+    serve: Serve, client_of: Callable[..., ShimClient], said: bytes, expected: type[Exception]
+) -> None:
+    app, ours = Flask("shim"), {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
+    app.add_url_rule("/tools/x/logs/follow", view_func=lambda: (said, ours))
+    lines = client_of(serve(app)).follow("x", start_by=soon(), query="")
+    assert next(lines) == messages.FollowLine()
+    with pytest.raises(expected):
+        next(lines)
+
+
+def test_a_log_that_cannot_be_followed_is_refused_before_its_first_line(client: ShimClient) -> None:
+    with pytest.raises(protocol.NoSuchContainer):
+        client.follow("x", start_by=soon(), query="")
 
 
 @pytest.mark.parametrize("code", sorted(protocol.ERRORS))

@@ -167,6 +167,27 @@ def test_two_keys_are_in_force_while_one_replaces_the_other() -> None:
     judge(token(jti="b", private_key=OTHER), by)
 
 
+def test_other_keys_take_the_place_of_the_first_while_it_serves() -> None:
+    by = verifier()
+    with pytest.raises(protocol.Unauthenticated, match="names no key"):
+        judge(token(jti="a", private_key=OTHER), by)
+    by.trust(keys(OTHER))
+    judge(token(jti="a", private_key=OTHER), by)
+    with pytest.raises(protocol.Unauthenticated, match="names no key"):
+        judge(token(jti="b"), by)
+
+
+def test_only_an_unknown_key_asks_for_new_ones() -> None:
+    by = verifier()
+    for bad in (token(audience="x"), token(now=NOW - 300), "a.b.c"):
+        with pytest.raises(protocol.Unauthenticated):
+            judge(bad, by)
+    assert not by.unknown_key.is_set()
+    with pytest.raises(protocol.Unauthenticated):
+        judge(token(private_key=OTHER), by)
+    assert by.unknown_key.is_set()
+
+
 def test_claims_are_checked_a_second_time_by_whoever_waited() -> None:
     claims = judge(token())
     claims.must_not_be_expired(NOW + 49.9)
