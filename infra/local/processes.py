@@ -139,12 +139,17 @@ class Processes:
         try:
             name = process.name()
             if name in ("nginx", "supervisord"):
-                return str(self.directory) in " ".join(process.cmdline())
+                return str(self.directory) in " ".join(process.cmdline()) and _is_here(process)
             # A container's shim ends when the next engine ends the container.
             marked = process.environ().get("SUPERVISOR_SERVER_URL") == f"unix://{self.socket}"
-            return marked and not name.startswith("containerd-shim")
+            return marked and not name.startswith("containerd-shim") and _is_here(process)
         except (psutil.Error, OSError):
             return False
+
+
+def _is_here(process: psutil.Process) -> bool:
+    """In another mount namespace the same path is another's."""
+    return Path(f"/proc/{process.pid}/ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink()
 
 
 def _parent(process: psutil.Process) -> int | None:
