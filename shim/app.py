@@ -58,10 +58,8 @@ def handlers(
     """What each route but /health does: answers its message, or an iterator of messages for NDJSON."""
 
     def status(command: Command) -> messages.Status:
-        if (wanted := command.query.get("metrics", "0")) not in ("0", "1"):
-            raise protocol.Refused(f"metrics is {wanted[:64]!r}, neither 0 nor 1")
-        engine_id, listed = tools.listing()
-        metrics = measure() if wanted == "1" else None
+        engine_id, listed = tools.listing(limits=_flag(command, "limits"))
+        metrics = measure() if _flag(command, "metrics") else None
         return messages.Status(__version__, protocol.CONTRACT, engine_id, True, listed, metrics)
 
     def lines(command: Command) -> tuple[str, int, str]:
@@ -89,6 +87,12 @@ def handlers(
         protocol.UPGRADE: lambda command: successor.begin(command.body),
         protocol.PULL: lambda command: images.pull(command.body),
     }
+
+
+def _flag(command: Command, name: str) -> bool:
+    if (wanted := command.query.get(name, "0")) not in ("0", "1"):
+        raise protocol.Refused(f"{name} is {wanted[:64]!r}, neither 0 nor 1")
+    return wanted == "1"
 
 
 def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:

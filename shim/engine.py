@@ -6,6 +6,7 @@ import base64
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, cast
@@ -58,6 +59,13 @@ class Engine:
                 list[Said],
                 docker.containers(all=True, filters={"label": [f"{key}={value}" for key, value in labels.items()]}),
             )
+
+    def updated(self) -> set[str]:
+        """Ids of the containers that were edited (`docker update`), as far as the engine still remembers: a hint."""
+        filters = {"type": "container", "event": "update"}
+        with self._docker() as docker:
+            said = docker.events(since=0, until=int(time.time()), filters=filters, decode=True)
+            return {event["Actor"]["ID"] for event in said}
 
     def inspect(self, reference: str) -> Said | None:
         """By name or id; None where there is none."""

@@ -222,7 +222,8 @@ class Acted:
 class Listed:
     """One line of the engine's list: what can be told of a container without inspecting it.
 
-    `memory_bytes` is the limit that it was created with.
+    `memory_bytes` is the limit that it was created with. `limits` are those that it has now, where it was looked into:
+    the list does not show them.
     """
 
     id: str
@@ -233,6 +234,7 @@ class Listed:
     health: str | None
     endpoint_id: str
     memory_bytes: int = 0
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,7 +243,7 @@ _ANY = (
 _ON_ONE = (*_ANY, NoSuchContainer)
 
 HEALTH = Route("GET", "/health", messages.Nothing, messages.Health)
-STATUS = Route("GET", "/status", messages.Nothing, messages.Status, _ANY, ("metrics",))
+STATUS = Route("GET", "/status", messages.Nothing, messages.Status, _ANY, ("metrics", "limits"))
 CREATE = Route(
     "POST",
     "/tools",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from shim import container, exchange, execution, logs, protocol, spec, stats
@@ -42,8 +43,10 @@ class Tools:
     def __init__(self, engine: Engine, images: Images, toolbox_id: str, turns: Turns) -> None:
         self._engine, self._images, self._toolbox_id, self._turns = engine, images, toolbox_id, turns
 
-    def listing(self) -> tuple[str, list[Listed]]:
+    def listing(self, *, limits: bool = False) -> tuple[str, list[Listed]]:
         """The engine's id and all managed containers, by one list where any container says on which engine it was made.
+
+        Those that the engine remembers to have been edited are inspected for their limits; with `limits` all are.
 
         Else the id is read last, so that the containers of an engine which was replaced meanwhile are never missed
         under the old one's id.
@@ -53,7 +56,13 @@ class Tools:
         names = {f"/{one.name}" for one in found}
         made_on = {entry["Labels"].get(protocol.LABEL_ENGINE) for entry in said if entry["Names"][0] in names}
         engine_id = made_on.pop() if len(made_on) == 1 else None
+        looked_into = {one.id for one in found} if limits else self._engine.updated()
+        found = [self._with_limits(one) if one.id in looked_into else one for one in found]
         return engine_id or self._engine.data_id(), found
+
+    def _with_limits(self, listed: Listed) -> Listed:
+        seen = self._find(listed.id)
+        return replace(listed, limits=seen.limits) if seen else listed
 
     def inspect(self, name: str, claims: Claims) -> Acted:
         """Behind whatever is under way for this instance: a look during a slow create would report absence."""

@@ -90,9 +90,10 @@ class ShimClient:
         _, content, _ = self._answered(route, route.target(name, query), messages.dump(body), start_by, within)
         return _read(route.answer, content)
 
-    def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
+    def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
         route, known = protocol.STATUS, {"If-None-Match": unless} if unless else {}
-        code, content, etag = self._answered(route, route.target(), b"", start_by, LIST_SECONDS, known)
+        target = route.target(query="limits=1" if limits else "")
+        code, content, etag = self._answered(route, target, b"", start_by, LIST_SECONDS, known)
         return (None if code == HTTPStatus.NOT_MODIFIED else _read(route.answer, content)), etag
 
     def pull(

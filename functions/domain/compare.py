@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from functions.domain.instance import Instance
+from functions.domain.instance import Instance, edited
 from shim.protocol import messages
 
 
@@ -33,6 +33,8 @@ def _differs(instance: Instance, listed: messages.Listed | None) -> bool:
     seen = instance.observed.container
     if listed is None or seen is None:
         return (listed is None) is not (seen is None)
+    if edited(instance, listed.limits):
+        return True
     return (listed.id, listed.state, listed.health, listed.endpoint_id) != (
         seen.id,
         seen.state,

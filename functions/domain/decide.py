@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from functions.domain.instance import LIVE_STATES, STEADY_AFTER, DesiredState, Instance, death, finished, steady
+from functions.domain.instance import LIVE_STATES, STEADY_AFTER, DesiredState, Instance, death, edited, finished, steady
 from functions.domain.plan import (
     AwaitHealth,
     CreateContainer,
@@ -23,7 +23,6 @@ from functions.domain.plan import (
     Step,
     StopContainer,
 )
-from functions.domain.spec import engine_limits
 from shim.protocol import messages
 
 
@@ -86,12 +85,12 @@ def _keep_stopped(instance: Instance, container: messages.Container) -> Iterator
 
 def _keep_running(instance: Instance, container: messages.Container) -> Iterator[Step]:
     name, observed, fresh_from = instance.container_name, instance.observed, instance.desired.fresh_from
-    if container.limits != engine_limits(instance.spec):
+    if finished(instance):
+        return
+    if edited(instance, container.limits):
         yield from _remove(name, container, instance, "its limits were changed by hand")
         yield CreateContainer("no container", name, instance.id, instance.desired.spec_generation, instance.spec)
         yield StartContainer("desired running", name)
-    elif finished(instance):
-        return
     elif container.state not in LIVE_STATES:
         if death(container) != observed.stopped:
             yield from _post_mortem(name, container, instance, "it has died")

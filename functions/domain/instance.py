@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from functions.domain.lease import Lease
-from functions.domain.spec import Spec
+from functions.domain.spec import Spec, engine_limits
 from functions.domain.status import Status
 from shim.protocol import container_name, messages
 
@@ -195,6 +195,12 @@ def finished(instance: Instance) -> bool:
         return False
     ran = container.started_at != instance.desired.fresh_from
     return ran and (policy == "no" or container.exit_code == 0)
+
+
+def edited(instance: Instance, limits: messages.Limits | None) -> bool:
+    """Whether its limits were changed by hand (`docker update`); None: not looked into. Only what is to run counts."""
+    wanted = instance.desired.state is DesiredState.RUNNING and not instance.failure and not finished(instance)
+    return wanted and limits is not None and limits != engine_limits(instance.spec)
 
 
 def ready(instance: Instance) -> bool:

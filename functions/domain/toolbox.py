@@ -39,7 +39,8 @@ class Toolbox:
 
     `last_heartbeat_at` is when the shim was truly heard. `contract` is what it said it speaks. `etag` stands for the
     engine's list in which nothing was left to look into. `strangers`: containers with our labels that no document
-    expects, by when they were first seen.
+    expects, by when they were first seen. `tidied_at`: when every container's limits were last looked into and the
+    images that no instance names were removed.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Toolbox:
     error: str | None = None
     etag: str = ""
     strangers: dict[str, datetime] = field(default_factory=dict)
+    tidied_at: datetime | None = None
     deprovisioned_at: datetime | None = None
     generation: int = 1
     observed_generation: int = 0

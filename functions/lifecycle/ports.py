@@ -135,8 +135,8 @@ class Shim(Protocol):
         The shim begins nothing after `start_by`; after `within` seconds of silence the outcome is unknown.
         """
 
-    def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
-        """The engine's list and its ETag; None where the ETag still is `unless`."""
+    def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
+        """The engine's list and its ETag; None where the ETag still is `unless`. `limits`: those of each container."""
 
     def pull(
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]

@@ -15,7 +15,7 @@ from functions.domain.compare import compare
 from functions.domain.errors import Conflict, ShimIncompatible, ToolboxUnavailable
 from functions.domain.instance import DesiredState, Instance
 from functions.domain.toolbox import CONTACTED, Toolbox, ToolboxStatus
-from functions.lifecycle import converge
+from functions.lifecycle import converge, room
 from functions.lifecycle.documents import INSTANCES, Loaded, dump, instance_ref, load, recording_toolbox, toolbox_ref
 from functions.lifecycle.hold import write
 from functions.lifecycle.ports import Ports, Query, Replace, Task
@@ -25,6 +25,8 @@ from shim.protocol import messages
 log = logging.getLogger(__name__)
 
 HEARTBEAT_EVERY = timedelta(minutes=4)
+# What no list shows, and what a worker that died left undone, is put right this often.
+TIDY_EVERY = timedelta(hours=1)
 STRANGER_GRACE = timedelta(minutes=10)
 MAX_INSTANCES = 1_000
 MAX_STRANGERS = 100
@@ -37,13 +39,17 @@ def look(ports: Ports, toolbox_id: str) -> None:
         return
     toolbox = found.value
     try:
-        status, etag = _status(ports, toolbox, toolbox.etag)
-        if status is None:
-            _record(ports, found, replace(_heard(ports, toolbox), etag=etag))
-            return
+        tidying = toolbox.tidied_at is None or ports.now() - toolbox.tidied_at >= TIDY_EVERY
+        if not tidying:
+            status, etag = _status(ports, toolbox, toolbox.etag)
+            if status is None:
+                _record(ports, found, replace(_heard(ports, toolbox), etag=etag))
+                return
         # What is compared with a list is read before it, so that nothing newer is judged by something older.
         instances = _instances(ports, toolbox.id)
         status, etag = _status(ports, toolbox, "")
+        if tidying:
+            status, _ = _status(ports, toolbox, "", limits=True)
         assert status is not None
     except (ToolboxUnavailable, protocol.OutcomeUnknown) as error:
         log.info("no contact: %s", error, extra={"toolbox": toolbox.id})
@@ -52,27 +58,37 @@ def look(ports: Ports, toolbox_id: str) -> None:
     except (protocol.ContractError, ShimIncompatible) as error:
         log.warning("no list: %s", error, extra={"toolbox": toolbox.id})
         return
-    _compared(ports, found, status, etag, instances)
+    if not status.complete:
+        return
+    heard = _heard(ports, toolbox)
+    if tidying:
+        room.prune(ports, toolbox)
+        heard = replace(heard, tidied_at=ports.now())
+    heard = replace(heard, engine_id=status.engine_id, shim_version=status.version, contract=status.contract)
+    _compared(ports, found, heard, (status, etag), instances)
 
 
 def _compared(
-    ports: Ports, found: Loaded[Toolbox], status: messages.Status, etag: str, instances: list[Instance]
+    ports: Ports,
+    found: Loaded[Toolbox],
+    heard: Toolbox,
+    listed: tuple[messages.Status, str],
+    instances: list[Instance],
 ) -> None:
-    if not status.complete:
-        return
-    toolbox, differences = found.value, compare(instances, status.containers)
-    heard = replace(_heard(ports, toolbox), engine_id=status.engine_id, shim_version=status.version)
-    strangers = _strangers(ports, toolbox, differences.strangers)
+    """`listed`: a complete list, and its ETag."""
+    status, etag = listed
+    differences = compare(instances, status.containers)
+    strangers = _strangers(ports, found.value, differences.strangers)
     # An ETag on record means: all that it stands for has been looked into.
     known = "" if differences.changed or differences.left or strangers else etag
-    if _record(ports, found, replace(heard, etag=known, strangers=strangers, contract=status.contract)):
+    if _record(ports, found, replace(heard, etag=known, strangers=strangers)):
         for instance_id in differences.changed:
             converge.run(ports, Task("instance", instance_id), look=True)
 
 
-def _status(ports: Ports, toolbox: Toolbox, unless: str) -> tuple[messages.Status | None, str]:
+def _status(ports: Ports, toolbox: Toolbox, unless: str, *, limits: bool = False) -> tuple[messages.Status | None, str]:
     start_by = ports.now() + lease.START_BY_MARGIN
-    return ports.shims.of(toolbox).status(start_by=start_by, unless=unless)
+    return ports.shims.of(toolbox).status(start_by=start_by, unless=unless, limits=limits)
 
 
 def _instances(ports: Ports, toolbox_id: str) -> list[Instance]:

@@ -68,6 +68,8 @@ class FakeDroplet:
     no_logs: bool = False
     # What a follower of any log is told from now on.
     log: list[messages.FollowLine | Exception] = field(default_factory=list)
+    # Ids of the containers that the engine remembers to have been edited.
+    updated: set[str] = field(default_factory=set)
     memory_bytes: int = 8 << 30
     disk: messages.Disk = field(default_factory=lambda: messages.Disk("/", 50 << 30, 20 << 30, 30 << 30))
     # What the next inspects say of a running container's health.
@@ -94,8 +96,8 @@ class FakeDroplet:
         self._leave(route)
         return answer
 
-    def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
-        status = self.command(protocol.STATUS, start_by=start_by)
+    def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
+        status = self.command(protocol.STATUS, start_by=start_by, body=limits)
         etag = str(hash((status.engine_id, *status.containers)))
         return (None if etag == unless else status), etag
 
@@ -235,10 +237,18 @@ class FakeDroplet:
         self.images -= set(removed)
         return messages.Pruned(removed, freed_bytes=0)
 
-    def _status(self, _: str, __: Any) -> messages.Status:
+    def _status(self, _: str, limits: Any) -> messages.Status:
         listed = [
             messages.Listed(
-                c.id, c.name, c.instance_id, c.spec_generation, c.state, c.health, c.endpoint_id, c.limits.memory_bytes
+                c.id,
+                c.name,
+                c.instance_id,
+                c.spec_generation,
+                c.state,
+                c.health,
+                c.endpoint_id,
+                c.limits.memory_bytes,
+                c.limits if limits is True or c.id in self.updated else None,
             )
             for c in self.containers.values()
         ]

@@ -120,8 +120,9 @@ class CutShim:
         verb = next(verb for verb, known in VERBS.items() if known is route)
         return self._do(verb, "command", start_by=start_by, name=name, body=body, query=query, route=route)
 
-    def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
-        answer: tuple[messages.Status | None, str] = self._do("status", "status", start_by=start_by, unless=unless)
+    def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
+        asked: dict[str, Any] = {"start_by": start_by, "unless": unless, "limits": limits}
+        answer: tuple[messages.Status | None, str] = self._do("status", "status", **asked)
         return answer
 
     def pull(

@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import pytest
 
+from functions.domain.instance import Instance
 from functions.domain.status import Status
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle import instances
 from functions.lifecycle.documents import TOOLBOXES, load, toolbox_ref
 from functions.lifecycle.ports import Query
-from functions.lifecycle.watch import STRANGER_GRACE, look
+from functions.lifecycle.watch import STRANGER_GRACE, TIDY_EVERY, look
 from shim import protocol
-from tests.fakes.droplet import Fault
+from shim.protocol import messages
+from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 
 
@@ -60,15 +62,57 @@ def test_a_stop_that_was_asked_for_is_no_crash(world: World) -> None:
     assert world.droplet.running() == []
 
 
+def edit_limits(world: World, instance: Instance) -> messages.Limits:
+    """By hand; returns those that it had."""
+    container = world.droplet.containers[instance.container_name]
+    changed = replace(container, limits=replace(container.limits, pids=9))
+    world.droplet.containers[instance.container_name] = changed
+    return container.limits
+
+
 def test_limits_changed_by_hand_are_set_again(world: World) -> None:
     instance = world.deploy()
-    name = instance.container_name
-    container = world.droplet.containers[name]
-    changed = replace(container, limits=replace(container.limits, pids=9), endpoint_id="changed")
-    world.droplet.containers[name] = changed
     world.sweep()
-    assert world.droplet.containers[name].limits == container.limits
-    assert world.droplet.running() == [name]
+    asked = edit_limits(world, instance)
+    world.droplet.updated = {container.id for container in world.droplet.containers.values()}
+    world.sweep()
+    assert world.droplet.containers[instance.container_name].limits == asked
+    assert world.droplet.running() == [instance.container_name]
+
+
+def test_limits_changed_by_hand_are_found_within_the_hour_where_the_engine_has_forgotten_it(world: World) -> None:
+    instance = world.deploy()
+    world.sweep()
+    asked = edit_limits(world, instance)
+    world.sweep()
+    assert world.droplet.containers[instance.container_name].limits.pids == 9
+    world.sweep(TIDY_EVERY.total_seconds())
+    assert world.droplet.containers[instance.container_name].limits == asked
+
+
+def test_a_stopped_instance_whose_limits_were_changed_by_hand_is_left_until_it_starts(world: World) -> None:
+    instance = world.deploy()
+    world.stop(instance.id)
+    asked = edit_limits(world, instance)
+    world.droplet.updated = {container.id for container in world.droplet.containers.values()}
+    world.sweep()
+    world.sweep()
+    calls = len(world.droplet.calls)
+    world.sweep()
+    assert world.droplet.calls[calls:] == ["GET /status"]
+    world.start(instance.id)
+    assert world.droplet.containers[instance.container_name].limits == asked
+
+
+def test_an_image_that_a_dead_worker_left_unpruned_is_pruned_within_the_hour(world: World) -> None:
+    world.deploy()
+    world.droplet.images.add("registry.test/replaced:1")
+    world.sweep()
+    world.droplet.images.add("registry.test/replaced:2")
+    world.sweep()
+    assert world.droplet.images == {IMAGE, "registry.test/replaced:2"}
+    world.sweep(TIDY_EVERY.total_seconds())
+    assert world.droplet.images == {IMAGE}
 
 
 def test_an_unchanged_droplet_costs_no_write_but_a_heartbeat_every_four_minutes(world: World) -> None:

@@ -63,6 +63,7 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         self.on(r"GET /version", (200, VERSION))
         self.on(r"GET /networks/none", (200, {"Id": "engine-1"}))
         self.on(r"GET /containers/json", (200, []))
+        self.on(r"GET /events", (200, b""))
         self.on(r"GET /images/.*/json", (200, IMAGE))
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,14 +65,14 @@ def test_metrics_are_always_told(caller: Caller, fake_engine: FakeEngine) -> Non
     assert status(caller, tag, "metrics=0").status == 304
 
 
-def test_one_call_of_the_engine_tells_all_where_a_container_names_its_engine(
+def test_one_list_of_the_engine_tells_all_where_a_container_names_its_engine(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     entry = listed(name, toolbox_id, **{protocol.LABEL_ENGINE: "engine-7", protocol.LABEL_MEMORY: "64"})
     fake_engine.on("GET /containers/json", (200, [entry]))
     found = containers(status(caller))
     assert (found.engine_id, found.containers[0].memory_bytes) == ("engine-7", 64)
-    assert [call for call in fake_engine.calls if call != "GET /version"] == ["GET /containers/json"]
+    assert [call for call in fake_engine.calls if call != "GET /version"] == ["GET /containers/json", "GET /events"]
 
 
 def test_only_a_managed_container_is_believed_about_its_engine(
@@ -101,6 +103,23 @@ def test_the_list_of_a_real_engine(droplet: Droplet, busybox: str) -> None:
     assert status(droplet.caller, answer.headers["ETag"]).status == 304
     droplet.docker.restart(made.id, timeout=0)
     assert status(droplet.caller, answer.headers["ETag"]).status == 200
+
+
+@pytest.mark.docker
+def test_limits_are_told_of_what_was_edited_by_hand_or_of_all_where_that_is_asked(
+    droplet: Droplet, busybox: str
+) -> None:
+    asked = Limits(48 << 20, 500_000_000, 64)
+    edited, other = (droplet.make(busybox, "sleep", "600", limits=asked) for _ in range(2))
+    before = status(droplet.caller)
+    assert [one.limits for one in containers(before).containers] == [None, None]
+    droplet.docker.update_container(edited.id, mem_limit=64 << 20, memswap_limit=64 << 20)  # type: ignore[no-untyped-call]
+    # The engine tells of what happened up to the second before this one.
+    time.sleep(1)
+    now = {one.id: one.limits for one in containers(status(droplet.caller, before.headers["ETag"])).containers}
+    assert now == {edited.id: replace(asked, memory_bytes=64 << 20), other.id: None}
+    all_of_them = {one.id: one.limits for one in containers(status(droplet.caller, query="limits=1")).containers}
+    assert all_of_them == now | {other.id: asked}
 
 
 @pytest.mark.docker

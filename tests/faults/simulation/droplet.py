@@ -53,8 +53,8 @@ class Droplet(FakeDroplet):
         self.changed(self)
         return answer
 
-    def listing(self) -> messages.Status:
-        listed = self.act(protocol.STATUS)
+    def listing(self, *, limits: bool = False) -> messages.Status:
+        listed = self.act(protocol.STATUS, body=limits)
         assert isinstance(listed, messages.Status)
         self.history = [*self.history[-3:], listed]
         return listed

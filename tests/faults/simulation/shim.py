@@ -94,8 +94,8 @@ class SimulatedShim:
             raise protocol.OutcomeUnknown(NOT_ANSWERED)
         return self._answered(command)
 
-    def status(self, *, start_by: datetime, unless: str) -> tuple[messages.Status | None, str]:
-        listed: messages.Status = self.command(protocol.STATUS, start_by=start_by)
+    def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
+        listed: messages.Status = self.command(protocol.STATUS, start_by=start_by, body=limits)
         if self._strikes("list stale") and self._droplet.history:
             listed = self._scheduler.rng.choice(self._droplet.history)
             self._scheduler.tell("is told an old list")
@@ -193,7 +193,7 @@ class SimulatedShim:
             if command.route is protocol.START and self._strikes("start fails"):
                 raise protocol.StartFailed("exec: no such file or directory")
             if command.route is protocol.STATUS:
-                self._end(command, answer=self._droplet.listing())
+                self._end(command, answer=self._droplet.listing(limits=command.body is True))
             else:
                 self._end(command, answer=self._droplet.act(command.route, command.name, command.body))
         except protocol.ContractError as error:
