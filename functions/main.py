@@ -30,6 +30,7 @@ from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.tokens import TokenVerifier
 from functions.lifecycle.ports import Ports
+from functions.lifecycle.rates import AccountRates
 from functions.web import app, log_lines, workers
 from functions.web import toolbox_tools as tools
 from functions.web import toolboxes_user as user
@@ -52,12 +53,13 @@ def _ports() -> Ports:
         new_id=lambda: str(uuid.uuid4()),
         pause=time.sleep,
         draw=random.random,
+        limits=SETTINGS.limits,
     )
 
 
 def _callers() -> Callers:
     assert SETTINGS.callers is not None and SETTINGS.admin is not None
-    return Callers(TokenVerifier(SETTINGS.callers), SETTINGS.admin)
+    return Callers(TokenVerifier(SETTINGS.callers), SETTINGS.admin, AccountRates(_ports()))
 
 
 def _services() -> TokenVerifier:

@@ -70,7 +70,8 @@ def test_each_missing_setting_is_named(target: str, name: str, tmp_path: Path) -
     ("name", "value"),
     [("STORE", "mysql"), ("STORE", "sqlite"), ("QUEUE", "pubsub"), ("CALLER_ALGORITHM", "HS256"),
      ("CALLER_ALGORITHM", "none"), ("FUNCTION_TARGET", "nothing"), ("CALLER_JWKS_URL", "http://issuer.test/jwks.json"),
-     ("CALLER_ADMIN_CLAIM", "user_metadata.role")],
+     ("CALLER_ADMIN_CLAIM", "user_metadata.role"),
+     ("LIMIT_PAGE", "0"), ("LIMIT_MEMORY_MIB", "64g")],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_named(name: str, value: str, tmp_path: Path) -> None:
     given = environment("toolbox_tools", tmp_path) | {"FUNCTION_TARGET": "toolbox_tools", name: value}

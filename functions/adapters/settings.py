@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from functions.domain.caller import AdminClaim
 from functions.domain.errors import Misconfigured
+from functions.domain.limits import Limits
 
 # Asymmetric only: with a shared-secret algorithm a public key could be taken for the secret.
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
@@ -54,6 +56,7 @@ class Settings:
     service_email: str
     command_key: str
     fingerprint_key: bytes
+    limits: Limits
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -76,6 +79,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         service_email=environment["SERVICE_EMAIL"] if services else "",
         command_key=environment["COMMAND_KEY"] if commands else "",
         fingerprint_key=environment["FINGERPRINT_KEY"].encode() if "FINGERPRINT_KEY" in required else b"",
+        limits=_limits(environment),
     )
 
 
@@ -95,6 +99,15 @@ def _admin(environment: Mapping[str, str]) -> AdminClaim:
     if path.partition(".")[0] == "user_metadata":
         raise Misconfigured("CALLER_ADMIN_CLAIM must be a claim that users cannot write, which user_metadata is not")
     return AdminClaim(path, environment["CALLER_ADMIN_VALUE"])
+
+
+def _limits(environment: Mapping[str, str]) -> Limits:
+    """Each of them by its name, LIMIT_TOOLBOXES and so on, where it is to be another than usual."""
+    given = {field.name: environment.get(f"LIMIT_{field.name.upper()}") for field in fields(Limits)}
+    for name, text in given.items():
+        if text and not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+            raise Misconfigured(f"LIMIT_{name.upper()} must be a whole number from 1 to 999999999")
+    return Limits(**{name: int(text) for name, text in given.items() if text})
 
 
 def _backing(environment: Mapping[str, str], name: str, service: str, allowed: str) -> Backing:

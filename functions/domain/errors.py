@@ -61,6 +61,22 @@ class NotAllowedNow(ToolboxesError):
     code, status = "not-allowed-now", 409
 
 
+class QuotaExceeded(ToolboxesError):
+    """The account has as much as it may have; says how much that is."""
+
+    code, status = "quota-exceeded", 403
+
+
+class TooManyRequests(ToolboxesError):
+    """Asked too often; `retry_after` in seconds."""
+
+    code, status = "too-many-requests", 429
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class NoRoom(ToolboxesError):
     """The droplet cannot hold what was asked for; says how much is asked and left."""
 

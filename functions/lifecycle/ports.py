@@ -7,10 +7,11 @@ datetimes are UTC. Every method may raise errors.Unavailable; its outcome is the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from functions.domain.limits import Limits
 from functions.domain.toolbox import Toolbox
 from shim.protocol import Route, messages
 
@@ -152,7 +153,10 @@ class Shims(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """`now` gives aware UTC time, `new_id` a random UUID, `pause` sleeps that many seconds, `draw` is random.random."""
+    """`now` gives aware UTC time, `new_id` a random UUID, `pause` sleeps that many seconds, `draw` is random.random.
+
+    `limits`: what each account may have and ask for.
+    """
 
     store: Store
     queue: Queue
@@ -161,3 +165,4 @@ class Ports:
     new_id: Callable[[], str]
     pause: Callable[[float], None]
     draw: Callable[[], float]
+    limits: Limits = field(default_factory=Limits)

@@ -10,8 +10,9 @@ from flask_cors import CORS
 from werkzeug.wrappers import Request
 from werkzeug.wrappers import Response as WsgiResponse
 
+from functions.domain.limits import Limits
 from functions.web import problems
-from functions.web.requests import MAX_BODY_BYTES, below, request_id
+from functions.web.requests import below, request_id
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +20,9 @@ ALLOWED_HEADERS = ["authorization", "x-client-info", "apikey", "content-type", "
 METHODS = ["GET", "POST", "PATCH", "DELETE", "OPTIONS"]
 
 
-def create(name: str) -> Flask:
+def create(name: str, limits: Limits) -> Flask:
     app = Flask(f"toolboxes.{name}", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = limits.body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
     problems.install(app)
     CORS(app, methods=METHODS, allow_headers=ALLOWED_HEADERS, expose_headers=["Link", "Retry-After"], max_age=3600)

@@ -8,6 +8,7 @@ from flask import request
 
 from functions.domain.caller import AdminClaim, Caller, Claims, caller_of
 from functions.domain.errors import Unauthorized
+from functions.lifecycle.rates import AccountRates
 
 # Verifies a token's signature, algorithm, issuer, audience and times. Raises Unauthorized, Unavailable.
 Verify = Callable[[str], Claims]
@@ -16,14 +17,16 @@ MAX_TOKEN = 16_384
 
 
 class Callers:
-    """Tells who makes the request that is being served."""
+    """Tells who makes the request that is being served, as often as they may ask."""
 
-    def __init__(self, verify: Verify, admin: AdminClaim) -> None:
-        self._verify, self._admin = verify, admin
+    def __init__(self, verify: Verify, admin: AdminClaim, rates: AccountRates) -> None:
+        self._verify, self._admin, self._rates = verify, admin, rates
 
     def __call__(self) -> Caller:
-        """Raises Unauthorized, Unavailable."""
-        return caller_of(self._verify(bearer()), self._admin)
+        """Raises Unauthorized, TooManyRequests, Unavailable."""
+        caller = caller_of(self._verify(bearer()), self._admin)
+        self._rates.take(caller.account)
+        return caller
 
 
 def bearer() -> str:

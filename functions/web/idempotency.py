@@ -12,6 +12,7 @@ from flask import request
 
 from functions.domain.errors import BadRequest
 from functions.lifecycle.replay import Render, Replay
+from functions.web.requests import raw_body
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -23,5 +24,5 @@ def replay(account: str, secret: bytes, render: Render) -> Replay | None:
         return None
     if not _KEY.fullmatch(key):
         raise BadRequest("an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
-    told = f"{request.method}\n{request.path}\n".encode() + request.get_data(cache=True)
+    told = f"{request.method}\n{request.path}\n".encode() + raw_body()
     return Replay(account, key, hmac.digest(secret, told, "sha256").hex(), render)

@@ -11,15 +11,16 @@ from urllib.parse import urlencode
 from flask import Response, jsonify, request
 
 from functions.domain.errors import BadRequest
+from functions.domain.limits import Limits
 from functions.web.requests import integer
 
 DEFAULT_LIMIT = 100
-LIMITS = range(1, 501)
 
 
-def asked() -> tuple[int, tuple[object, str] | None]:
+def asked(limits: Limits) -> tuple[int, tuple[object, str] | None]:
     """`limit` and the place to go on from, from the query string. Raises BadRequest."""
-    limit, cursor = integer("limit", DEFAULT_LIMIT, LIMITS), request.args.get("cursor")
+    longest = limits.page
+    limit, cursor = integer("limit", min(DEFAULT_LIMIT, longest), range(1, longest + 1)), request.args.get("cursor")
     if cursor is None:
         return limit, None
     try:

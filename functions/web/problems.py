@@ -42,6 +42,8 @@ def install(app: Flask) -> None:
         response = problem(error.code, error.status, error.detail)
         if isinstance(error, errors.Unauthorized):
             response.headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(error, errors.TooManyRequests):
+            response.headers["Retry-After"] = str(error.retry_after)
         if error.status == 503:
             response.headers["Retry-After"] = "5"
         return response

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import uuid
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import TypeVar
 
 from flask import g, has_request_context, request
 from pydantic import BaseModel, ValidationError
 
-from functions.domain.errors import BadRequest, NotFound
+from functions.domain.errors import BadRequest, NotFound, PayloadTooLarge
 from shim.protocol import UUID
 
-MAX_BODY_BYTES = 1_000_000
 _TRACE = re.compile(r"[0-9a-f]{32}")
 
 B = TypeVar("B", bound=BaseModel)
@@ -40,11 +40,32 @@ def request_id() -> str:
 
 def body(kind: type[B]) -> B:
     """The JSON body as `kind`; an empty one is `{}`. Raises BadRequest, naming what is wrong and where."""
-    raw = request.get_data(cache=False)
     try:
-        return kind.model_validate_json(raw.strip() or b"{}")
+        return kind.model_validate_json(raw_body().strip() or b"{}")
     except ValidationError as error:
         raise BadRequest("; ".join(_sentence(dict(e)) for e in error.errors(include_url=False)[:5])) from None
+
+
+def raw_body() -> bytes:
+    """The body as it was sent. Raises PayloadTooLarge, RequestEntityTooLarge."""
+    content, longest = request.get_data(cache=True), request.max_content_length
+    # Of a body that does not say its length werkzeug reads so much, and drops the rest without a word.
+    if request.content_length is None and longest is not None and len(content) >= longest:
+        raise PayloadTooLarge(f"a body has less than {longest} bytes")
+    return content
+
+
+def client_address() -> str:
+    """Whence the request came, as the platform's last proxy saw it; a whole network of one subscriber with IPv6.
+
+    What stands before that in X-Forwarded-For is the client's own word.
+    """
+    seen = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or request.remote_addr or ""
+    try:
+        address = ip_address(seen)
+    except ValueError:
+        return seen
+    return str(address if isinstance(address, IPv4Address) else IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 def _sentence(error: dict[str, object]) -> str:

@@ -32,12 +32,12 @@ CHANGES: dict[str, Change] = {"start": change.start, "stop": change.stop, "resta
 
 
 def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
-    app = create(NAME)
+    app = create(NAME, ports.limits)
 
     @app.get("/<box>/tools")
     def list_instances(box: str) -> Response:
         caller = callers()
-        limit, after = paging.asked()
+        limit, after = paging.asked(ports.limits)
         found = instances.page(ports, caller, toolbox_id(box), limit, after)
         last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
         return paging.answer([instance_record(instance) for instance in found], limit, last)
@@ -92,7 +92,7 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
 
     def history(kind: str, render: Callable[[dict[str, Any]], dict[str, Any]], box: str, key: str) -> Response:
         caller = callers()
-        limit, after = paging.asked()
+        limit, after = paging.asked(ports.limits)
         found = instances.history(ports, caller, toolbox_id(box), _key(key), kind, limit, after)
         last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
         return paging.answer([render(document) for document in found], limit, last)

@@ -16,12 +16,12 @@ NAME = "toolboxes-user"
 
 
 def build(ports: Ports, callers: Callers) -> Flask:
-    app = create(NAME)
+    app = create(NAME, ports.limits)
 
     @app.get("/")
     def list_toolboxes() -> Response:
         caller = callers()
-        limit, after = paging.asked()
+        limit, after = paging.asked(ports.limits)
         found = toolboxes.page(ports, caller, limit, after)
         last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
         return paging.answer([toolbox_record(toolbox) for toolbox in found], limit, last)

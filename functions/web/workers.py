@@ -34,7 +34,7 @@ class TaskData(BaseModel):
 
 
 def build_converge(ports: Ports, verify: Verify, email: str) -> Flask:
-    app = create("converge")
+    app = create("converge", ports.limits)
 
     @app.post("/")
     def push() -> tuple[str, int]:
@@ -50,7 +50,7 @@ def build_converge(ports: Ports, verify: Verify, email: str) -> Flask:
 
 
 def build_sweep(ports: Ports, verify: Verify, email: str) -> Flask:
-    app = create("sweep")
+    app = create("sweep", ports.limits)
 
     @app.post("/")
     def run() -> Response:

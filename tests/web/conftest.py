@@ -7,6 +7,7 @@ from werkzeug.test import TestResponse
 
 from functions.adapters.tokens import TokenVerifier
 from functions.domain.caller import AdminClaim
+from functions.lifecycle.rates import AccountRates
 from functions.web import toolbox_tools, toolboxes_user, workers
 from functions.web.callers import Callers
 from tests.fakes.issuer import Issuer
@@ -47,7 +48,7 @@ class Caller:
 @pytest.fixture
 def apps(world: World, issuer: Issuer) -> dict[str, Flask]:
     verify = TokenVerifier(issuer.settings)
-    callers = Callers(verify, ADMIN_CLAIM)
+    callers = Callers(verify, ADMIN_CLAIM, AccountRates(world.ports))
     return {
         "toolboxes-user": toolboxes_user.build(world.ports, callers),
         "toolbox-tools": toolbox_tools.build(world.ports, callers, b"secret"),

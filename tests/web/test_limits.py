@@ -1,0 +1,69 @@
+"""What is too much: requests, bodies, pages."""
+
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+from flask import Flask
+
+from functions.adapters.tokens import TokenVerifier
+from functions.domain.limits import Limits
+from functions.lifecycle.rates import AccountRates
+from functions.web import toolbox_tools
+from functions.web.callers import Callers
+from functions.web.requests import client_address
+from tests.fakes.issuer import Issuer
+from tests.fakes.world import ACCOUNT, TOOLBOX, World
+from tests.web.conftest import ADMIN_CLAIM, Caller
+
+TOOLS = f"/{TOOLBOX}/tools"
+LIMITS = Limits(requests_at_once=4, requests_a_minute=30, body_bytes=2_000, page=2)
+
+
+@pytest.fixture
+def call(world: World, issuer: Issuer) -> Caller:
+    ports = replace(world.ports, limits=LIMITS)
+    callers = Callers(TokenVerifier(issuer.settings), ADMIN_CLAIM, AccountRates(ports))
+    return Caller({"toolbox-tools": toolbox_tools.build(ports, callers, b"secret")}, issuer.token(ACCOUNT))
+
+
+def test_a_burst_is_a_429_that_says_when_to_ask_again(world: World, call: Caller) -> None:
+    answers = [call("GET", "toolbox-tools", TOOLS) for _ in range(10)]
+    assert {answer.status_code for answer in answers} == {200, 429}
+    refused = answers[-1]
+    assert refused.json["type"] == "urn:toolboxes:problem:too-many-requests"
+    world.pass_time(int(refused.headers["Retry-After"]))
+    assert call("GET", "toolbox-tools", TOOLS).status_code == 200
+
+
+def test_a_body_over_the_limit_is_a_413_whether_it_says_its_length_or_not(call: Caller) -> None:
+    body = b'{"instanceNameOnToolbox": "' + b"x" * 3_000
+    assert call("POST", "toolbox-tools", TOOLS, data=body).status_code == 413
+    # As gunicorn hands on a chunked body.
+    chunked = {"input_stream": BytesIO(body), "environ_overrides": {"wsgi.input_terminated": True}}
+    chunked["headers"] = {"Transfer-Encoding": "chunked"}
+    assert call("POST", "toolbox-tools", TOOLS, **chunked).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        ("10.0.0.1, 198.51.100.7", "198.51.100.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9%eth0", "2001:db8:1:2::/64"),
+        ("", "127.0.0.1"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_client_is_known_by_what_the_last_proxy_saw(forwarded: str, address: str) -> None:
+    headers, environ = {"X-Forwarded-For": forwarded}, {"REMOTE_ADDR": "127.0.0.1"}
+    with Flask("x").test_request_context(headers=headers, environ_overrides=environ):
+        assert client_address() == address
+
+
+@pytest.mark.parametrize("limit", ["0", "3", "-1", "1e1", "٢", " 1", "1" * 40])
+def test_a_page_is_no_longer_than_it_may_be(call: Caller, limit: str) -> None:
+    answer = call("GET", "toolbox-tools", TOOLS, query_string={"limit": limit})
+    assert (answer.status_code, answer.json["detail"]) == (400, "limit must be a whole number from 1 to 2")
+    assert call("GET", "toolbox-tools", TOOLS, query_string={"limit": "2"}).status_code == 200
