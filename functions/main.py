@@ -31,7 +31,7 @@ from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.tokens import TokenVerifier
 from functions.lifecycle.ports import Ports
 from functions.lifecycle.rates import AccountRates
-from functions.web import app, log_lines, workers
+from functions.web import app, description, log_lines, workers
 from functions.web import toolbox_tools as tools
 from functions.web import toolboxes_user as user
 from functions.web.callers import Callers
@@ -68,7 +68,7 @@ def _services() -> TokenVerifier:
 
 
 BUILDERS: dict[str, Callable[[], Flask]] = {
-    "toolboxes-user": lambda: user.build(_ports(), _callers()),
+    "toolboxes-user": lambda: user.build(_ports(), _callers(), description.document),
     "toolbox-tools": lambda: tools.build(_ports(), _callers(), SETTINGS.fingerprint_key),
     "converge": lambda: workers.build_converge(_ports(), _services(), SETTINGS.service_email),
     "sweep": lambda: workers.build_sweep(_ports(), _services(), SETTINGS.service_email),

@@ -7,7 +7,7 @@ commit that settles it. A first attempt that died in between is found by what it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from functions.lifecycle.ports import Create, Document, Ports, Put, Ref, Replace
 REQUESTS = "requests"
 KEPT_FOR = timedelta(hours=24)
 
-Render = Callable[[Instance], tuple[int, dict[str, Any]]]
+Render = Callable[[Instance], tuple[int, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Replay:
     def answered(self, instance: Instance) -> Write:
         """To be written with what settles it."""
         status, body = self.render(instance)
-        return Put(self.ref, self._document(instance.id, instance.updated_at, {"status": status, "body": body}))
+        return Put(self.ref, self._document(instance.id, instance.updated_at, {"status": status, "body": dict(body)}))
 
     def _document(self, instance_id: str, now: datetime, answer: Document | None) -> Document:
         return {

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from functions.domain.instance import Catalogue
 from functions.domain.spec import Mcp, ResourceLimits, Spec, memory_bytes, nano_cpus
 from functions.lifecycle.deploy import NewInstance
 from functions.lifecycle.host_ports import ANY_HOST_PORT
 from functions.lifecycle.update import Changes
+from functions.web.route import Empty
 from shim import protocol
 from shim.protocol import messages
 
@@ -101,28 +102,24 @@ Environment = Annotated[dict[str, Annotated[str, Field(max_length=32768)]], Afte
 HttpPath = Annotated[str, Field(max_length=512), AfterValidator(_http_path)]
 
 
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class PortMapping(Body):
+class PortMapping(Empty):
     containerPort: Annotated[int, Field(ge=1, le=65535)]
     hostPort: Annotated[int, AfterValidator(_host_port)] | None = None
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
-class VolumeMount(Body):
+class VolumeMount(Empty):
     name: Annotated[str, AfterValidator(_volume_name)]
     path: Annotated[str, AfterValidator(_path)]
 
 
-class Limits(Body):
+class Limits(Empty):
     memory: Annotated[str, AfterValidator(_memory)] = ResourceLimits().memory
     cpu: Annotated[str, AfterValidator(_cpu)] = ResourceLimits().cpu
     pids: Annotated[int, Field(ge=16, le=4096)] = ResourceLimits().pids
 
 
-class HealthCheck(Body):
+class HealthCheck(Empty):
     """Times in seconds."""
 
     command: Annotated[list[Argument], Field(min_length=1, max_length=64)]
@@ -132,12 +129,12 @@ class HealthCheck(Body):
     start_period: Annotated[int, Field(ge=0, le=3600)] = 10
 
 
-class McpEndpoint(Body):
+class McpEndpoint(Empty):
     port: Annotated[int, Field(ge=1, le=65535)]
     path: HttpPath
 
 
-class Configuration(Body):
+class Configuration(Empty):
     """What may stand in the deploy body itself or below its `baseConfigOverrideJson`."""
 
     dockerImage: Annotated[str, AfterValidator(_image)] | None = None

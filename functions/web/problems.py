@@ -9,26 +9,49 @@ from __future__ import annotations
 import logging
 
 from flask import Flask, Response, jsonify
+from typing_extensions import TypedDict
 from werkzeug.exceptions import HTTPException
 
 from functions.domain import errors
+from functions.web.record_types import exact
 from functions.web.requests import request_id
 from shim.protocol import ContractError, Refused
 
 log = logging.getLogger(__name__)
 
+TYPE = "urn:toolboxes:problem:"
 HTTP_CODES = {404: "unknown-route", 405: "method-not-allowed", 413: "payload-too-large", 400: "bad-request"}
 
 
+@exact
+class ProblemDocument(TypedDict):
+    """https://www.rfc-editor.org/rfc/rfc9457: `type` is stable, `message` equal to `detail`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    message: str
+    request_id: str
+
+
+def status_of(error: type[errors.ToolboxesError] | type[ContractError]) -> int:
+    # A refusal of what we sent is our fault and not the caller's, who never speaks to the shim.
+    if issubclass(error, ContractError) and (issubclass(error, Refused) or error.status == 500):
+        return 502
+    return error.status
+
+
 def problem(code: str, status: int, detail: str) -> Response:
-    response = jsonify(
-        type=f"urn:toolboxes:problem:{code}",
-        title=code.replace("-", " "),
-        status=status,
-        detail=detail,
-        message=detail,
-        request_id=request_id(),
-    )
+    document: ProblemDocument = {
+        "type": f"{TYPE}{code}",
+        "title": code.replace("-", " "),
+        "status": status,
+        "detail": detail,
+        "message": detail,
+        "request_id": request_id(),
+    }
+    response = jsonify(document)
     response.status_code = status
     response.mimetype = "application/problem+json"
     return response
@@ -50,10 +73,8 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(ContractError)
     def the_shims(error: ContractError) -> Response:
-        # A refusal of what we sent is our fault and not the caller's, who never speaks to the shim.
-        status = 502 if isinstance(error, Refused) or error.status == 500 else error.status
         log.error("the shim answered %s: %s", error.code, error.message, exc_info=error)
-        return problem(error.code, status, f"the toolbox answered: {error.message}")
+        return problem(error.code, status_of(type(error)), f"the toolbox answered: {error.message}")
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:

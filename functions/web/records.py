@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from functions.domain.instance import Instance, McpSeen, Reason
+from functions.domain.instance import Instance, McpSeen
+from functions.domain.instance import Reason as Told
 from functions.domain.spec import Spec, image_tag
 from functions.domain.toolbox import Toolbox
+from functions.lifecycle.ports import Document
+from functions.web.record_types import (
+    Disk,
+    EventRecord,
+    Exit,
+    Health,
+    InstanceRecord,
+    Mcp,
+    Memory,
+    Port,
+    PostMortemRecord,
+    Progress,
+    Reason,
+    SpecHealthCheck,
+    SpecRecord,
+    ToolboxRecord,
+)
+from shim.protocol import messages
 
-Record = dict[str, Any]
 
-
-def toolbox_record(toolbox: Toolbox) -> Record:
+def toolbox_record(toolbox: Toolbox) -> ToolboxRecord:
     return {
         "id": toolbox.id,
         "user_id": toolbox.account,
@@ -28,7 +44,7 @@ def toolbox_record(toolbox: Toolbox) -> Record:
         "do_droplet_name": toolbox.droplet_name,
         "public_ip_address": toolbox.address,
         "provisioning_error_message": toolbox.error,
-        "last_heartbeat_at": _time(toolbox.last_heartbeat_at),
+        "last_heartbeat_at": _time_if_any(toolbox.last_heartbeat_at),
         "dtma_last_known_version": toolbox.shim_version,
         "dtma_health_details_json": _health(toolbox),
         "dtma_bearer_token": None,
@@ -39,10 +55,10 @@ def toolbox_record(toolbox: Toolbox) -> Record:
     }
 
 
-def instance_record(instance: Instance) -> Record:
+def instance_record(instance: Instance) -> InstanceRecord:
     observed, container, catalogue = instance.observed, instance.observed.container, instance.catalogue
     mcp, reason = instance.spec.mcp, instance.failure or observed.trouble
-    seen_at = _time(observed.at)
+    seen_at = _time_if_any(observed.at)
     return {
         "id": instance.id,
         "account_tool_environment_id": instance.toolbox_id,
@@ -65,7 +81,7 @@ def instance_record(instance: Instance) -> Record:
         "version": image_tag(instance.spec.image),
         "container_id": container.id if container else None,
         "container_name": container.name if container else None,
-        "ports": [asdict(port) for port in instance.spec.ports],
+        "ports": [_port(port) for port in instance.spec.ports],
         "health": container.health if container else None,
         "mcp": _mcp(observed.mcp),
         "mcp_server_type": "mcp" if mcp else None,
@@ -75,14 +91,13 @@ def instance_record(instance: Instance) -> Record:
         "exit": _exit(instance),
         "restart_count": container.restart_count if container else 0,
         "started_at": container.started_at or None if container else None,
-        "progress": asdict(observed.progress) if observed.progress else None,
+        "progress": _progress(observed.progress) if observed.progress else None,
         "created_at": _time(instance.created_at),
         "updated_at": _time(instance.updated_at),
     }
 
 
-def event_record(document: Record) -> Record:
-    """`from` and `to` are statuses, None where the event is not about one."""
+def event_record(document: Document) -> EventRecord:
     return {
         "id": document["id"],
         "time": _time(document["time"]),
@@ -95,38 +110,90 @@ def event_record(document: Record) -> Record:
     }
 
 
-def post_mortem_record(document: Record) -> Record:
-    """`missing` names what could not be fetched."""
-    keys = ("id", "container_name", "generation", "cause", "container", "logs", "missing")
-    return {**{key: document[key] for key in keys}, "time": _time(document["time"])}
+def post_mortem_record(document: Document) -> PostMortemRecord:
+    return {
+        "id": document["id"],
+        "container_name": document["container_name"],
+        "generation": document["generation"],
+        "cause": document["cause"],
+        "container": document["container"],
+        "logs": document["logs"],
+        "missing": document["missing"],
+        "time": _time(document["time"]),
+    }
 
 
-def _health(toolbox: Toolbox) -> Record | None:
-    if toolbox.metrics is None:
+def _health(toolbox: Toolbox) -> Health | None:
+    seen = toolbox.metrics
+    if seen is None:
         return None
-    system = asdict(toolbox.metrics)
-    engine_version = system.pop("engine_version")
-    return {"system_metrics": system, "engine_version": engine_version, "contract": toolbox.contract}
+    memory: Memory = {
+        "total_bytes": seen.memory.total_bytes,
+        "active_bytes": seen.memory.active_bytes,
+        "free_bytes": seen.memory.free_bytes,
+        "used_bytes": seen.memory.used_bytes,
+    }
+    disk: Disk = {
+        "mount": seen.disk.mount,
+        "total_bytes": seen.disk.total_bytes,
+        "used_bytes": seen.disk.used_bytes,
+        "free_bytes": seen.disk.free_bytes,
+    }
+    return {
+        "system_metrics": {"cpu_load_percent": seen.cpu_load_percent, "memory": memory, "disk": disk},
+        "engine_version": seen.engine_version,
+        "contract": toolbox.contract,
+    }
 
 
-def _spec(spec: Spec) -> Record:
-    """The spec in the keys of the deploy body, so that it can be sent again; its defaults are filled in."""
-    ports = [{"containerPort": p.container_port, "hostPort": p.host_port, "protocol": p.protocol} for p in spec.ports]
+def _spec(spec: Spec) -> SpecRecord:
+    check = spec.health_check
     return {
         "dockerImage": spec.image,
         "command": spec.command,
         "environmentVariables": spec.environment,
-        "portMappings": ports,
-        "volumes": [asdict(volume) for volume in spec.volumes],
-        "resourceLimits": asdict(spec.limits),
+        "portMappings": [
+            {"containerPort": port.container_port, "hostPort": port.host_port, "protocol": port.protocol}
+            for port in spec.ports
+        ],
+        "volumes": [{"name": volume.name, "path": volume.path} for volume in spec.volumes],
+        "resourceLimits": {"memory": spec.limits.memory, "cpu": spec.limits.cpu, "pids": spec.limits.pids},
         "restartPolicy": spec.restart_policy,
-        "healthCheck": asdict(spec.health_check) if spec.health_check else None,
-        "mcp": asdict(spec.mcp) if spec.mcp else None,
+        "healthCheck": _health_check(check) if check else None,
+        "mcp": {"port": spec.mcp.port, "path": spec.mcp.path} if spec.mcp else None,
         "init": spec.init,
     }
 
 
-def _exit(instance: Instance) -> Record | None:
+def _health_check(check: messages.HealthCheck) -> SpecHealthCheck:
+    return {
+        "command": check.command,
+        "interval": check.interval,
+        "timeout": check.timeout,
+        "retries": check.retries,
+        "start_period": check.start_period,
+    }
+
+
+def _port(port: messages.Port) -> Port:
+    return {
+        "container_port": port.container_port,
+        "host_ip": port.host_ip,
+        "host_port": port.host_port,
+        "protocol": port.protocol,
+    }
+
+
+def _progress(progress: messages.Progress) -> Progress:
+    return {
+        "bytes_done": progress.bytes_done,
+        "bytes_total": progress.bytes_total,
+        "layers_done": progress.layers_done,
+        "layers_total": progress.layers_total,
+    }
+
+
+def _exit(instance: Instance) -> Exit | None:
     container = instance.observed.container
     if container is None or container.state not in ("exited", "dead"):
         return None
@@ -137,7 +204,7 @@ def _exit(instance: Instance) -> Record | None:
     }
 
 
-def _mcp(seen: McpSeen | None) -> Record | None:
+def _mcp(seen: McpSeen | None) -> Mcp | None:
     if seen is None:
         return None
     return {
@@ -147,13 +214,17 @@ def _mcp(seen: McpSeen | None) -> Record | None:
     }
 
 
-def _reason(reason: Reason | None) -> Record | None:
-    return asdict(reason) if reason else None
+def _reason(told: Told | None) -> Reason | None:
+    return {"code": told.code, "message": told.message} if told else None
 
 
 def _json(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
-def _time(time: datetime | None) -> str | None:
+def _time(time: datetime) -> str:
+    return time.isoformat()
+
+
+def _time_if_any(time: datetime | None) -> str | None:
     return time.isoformat() if time else None

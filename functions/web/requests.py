@@ -4,18 +4,46 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network, ip_address
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 from flask import g, has_request_context, request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from functions.domain.errors import BadRequest, NotFound, PayloadTooLarge
+from functions.web.route import Query
 from shim.protocol import UUID
 
 _TRACE = re.compile(r"[0-9a-f]{32}")
 
 B = TypeVar("B", bound=BaseModel)
+Q = TypeVar("Q", bound=Query)
+
+
+def _digits(text: object) -> object:
+    if isinstance(text, str) and not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ValueError("must be a whole number")
+    return text
+
+
+# A whole number of the query string; what it may be at most is said where it is asked for.
+Whole = Annotated[int, BeforeValidator(_digits)]
+ToolboxId = Annotated[str, Field(pattern=f"^{UUID.pattern}$", description="a toolbox's id")]
+InstanceKey = Annotated[str, Field(min_length=1, max_length=128, description="an instance's id or name")]
+
+
+@dataclass(frozen=True, slots=True)
+class PathParameter:
+    name: str
+    kind: Any
+
+
+# What stands in a route's path, by the view's own word for it.
+PATH_PARAMETERS = {
+    "box": PathParameter("toolboxId", ToolboxId),
+    "key": PathParameter("instance", InstanceKey),
+}
 
 
 def below(function: str, path: str) -> str:
@@ -40,10 +68,24 @@ def request_id() -> str:
 
 def body(kind: type[B]) -> B:
     """The JSON body as `kind`; an empty one is `{}`. Raises BadRequest, naming what is wrong and where."""
+    assert kind is g.route.body, f"{request.endpoint} does not describe its body as {kind.__name__}"
     try:
         return kind.model_validate_json(raw_body().strip() or b"{}")
     except ValidationError as error:
-        raise BadRequest("; ".join(_sentence(dict(e)) for e in error.errors(include_url=False)[:5])) from None
+        raise _refused(error) from None
+
+
+def query(kind: type[Q]) -> Q:
+    """The query string as `kind`; of a key that stands twice the first. Raises BadRequest."""
+    assert kind is g.route.query, f"{request.endpoint} does not describe its query as {kind.__name__}"
+    try:
+        return kind.model_validate(request.args.to_dict())
+    except ValidationError as error:
+        raise _refused(error) from None
+
+
+def _refused(error: ValidationError) -> BadRequest:
+    return BadRequest("; ".join(_sentence(dict(e)) for e in error.errors(include_url=False)[:5]))
 
 
 def raw_body() -> bytes:
@@ -77,14 +119,6 @@ def _sentence(error: dict[str, object]) -> str:
         return f"{where!r} is required"
     said = str(error["msg"]).removeprefix("Value error, ")
     return f"{where}: {said}" if where else said
-
-
-def integer(name: str, default: int, allowed: range) -> int:
-    """A whole number of the query string. Raises BadRequest."""
-    text = request.args.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) not in allowed:
-        raise BadRequest(f"{name} must be a whole number from {allowed.start} to {allowed.stop - 1}")
-    return int(text)
 
 
 def toolbox_id(text: str) -> str:

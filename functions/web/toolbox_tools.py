@@ -3,38 +3,99 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify
+from pydantic import BeforeValidator, Field
 
-from functions.domain.errors import BadRequest
+from functions.domain import errors
 from functions.domain.instance import Instance
 from functions.domain.status import Status
 from functions.lifecycle import change, deploy, instances, logs, update
 from functions.lifecycle.change import Answer, Asked
-from functions.lifecycle.ports import Ports
+from functions.lifecycle.ports import Document, Ports
 from functions.web import bodies, paging
 from functions.web.app import create
 from functions.web.callers import Callers
 from functions.web.idempotency import replay
+from functions.web.record_types import EventRecord, InstanceRecord, LogsRecord, PostMortemRecord
 from functions.web.records import event_record, instance_record, post_mortem_record
-from functions.web.requests import body, integer, toolbox_id
+from functions.web.requests import Whole, body, query, toolbox_id
+from functions.web.route import ASKS_SHIM, Empty, Query, Route
+from shim import protocol
 from shim.protocol import MAX_LOG_LINES
 
 NAME = "toolbox-tools"
-DEFAULT_LOG_LINES = 100
-DEFAULT_WAIT_SECONDS, WAIT_SECONDS = 30, range(61)
+
+
+class WaitQuery(Query):
+    """`timeout` in seconds."""
+
+    status: Status
+    timeout: Annotated[Whole, Field(ge=0, le=60)] = 30
+
+
+def _time(text: object) -> object:
+    """A time without an offset is UTC's."""
+    try:
+        time = datetime.fromisoformat(str(text))
+    except ValueError:
+        raise ValueError("a time is like 2025-06-18T20:31:16Z") from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
+
+
+class LogsQuery(Query):
+    tail: Annotated[Whole, Field(ge=1, le=MAX_LOG_LINES)] = 100
+    since: Annotated[str, BeforeValidator(_time), Field(json_schema_extra={"format": "date-time"})] | None = None
+
 
 Change = Callable[[Ports, Asked], Answer]
 CHANGES: dict[str, Change] = {"start": change.start, "stop": change.stop, "restart": change.restart}
+
+ONE = "/<box>/tools/<key>"
+AS_ASKED = {200: InstanceRecord, 202: InstanceRecord}
+CHANGED = (errors.NotAllowedNow, protocol.OutcomeUnknown)
+
+LIST = Route(
+    "GET", "/<box>/tools", "A toolbox's instances", {200: list[InstanceRecord]}, query=paging.Page, headers=("Link",)
+)
+DEPLOY = Route(
+    "POST", "/<box>/tools", "Deploy an instance", {201: InstanceRecord, 202: InstanceRecord}, bodies.Deploy,
+    problems=(*CHANGED, errors.NameTaken, errors.PortTaken, errors.NoRoom), replayed=True,
+)  # fmt: skip
+GET = Route("GET", ONE, "An instance", {200: InstanceRecord})
+PATCH = Route(
+    "PATCH", ONE, "Change an instance's spec", AS_ASKED, bodies.Patch,
+    problems=(*CHANGED, errors.PortTaken), replayed=True,
+)  # fmt: skip
+DELETE = Route("DELETE", ONE, "Delete an instance", AS_ASKED, Empty, problems=CHANGED, replayed=True)
+VERBS = {
+    verb: Route("POST", f"{ONE}/{verb}", f"Have it {verb}", AS_ASKED, Empty, problems=CHANGED, replayed=True)
+    for verb in CHANGES
+}
+WAIT = Route(
+    "GET", f"{ONE}/wait", "Wait until it has a status; 408 with the record as it stands",
+    {200: InstanceRecord, 408: InstanceRecord}, query=WaitQuery,
+)  # fmt: skip
+EVENTS = Route("GET", f"{ONE}/events", "Its history", {200: list[EventRecord]}, query=paging.Page, headers=("Link",))
+POST_MORTEMS = Route(
+    "GET", f"{ONE}/post-mortems", "What its dead containers left", {200: list[PostMortemRecord]}, query=paging.Page,
+    headers=("Link",),
+)  # fmt: skip
+LOGS = Route(
+    "GET", f"{ONE}/logs", "What its container wrote", {200: LogsRecord}, query=LogsQuery,
+    problems=(*ASKS_SHIM, errors.NotAllowedNow),
+)  # fmt: skip
+ROUTES = (LIST, DEPLOY, GET, PATCH, DELETE, *VERBS.values(), WAIT, EVENTS, POST_MORTEMS, LOGS)
 
 
 def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
     app = create(NAME, ports.limits)
 
-    @app.get("/<box>/tools")
+    @LIST.on(app)
     def list_instances(box: str) -> Response:
         caller = callers()
         limit, after = paging.asked(ports.limits)
@@ -42,69 +103,76 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
         last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
         return paging.answer([instance_record(instance) for instance in found], limit, last)
 
-    @app.post("/<box>/tools")
+    @DEPLOY.on(app)
     def post(box: str) -> tuple[Response, int]:
         caller = callers()
         again = replay(caller.account, fingerprint_key, lambda instance: (201, instance_record(instance)))
         return _answer(deploy.deploy(ports, caller, toolbox_id(box), body(bodies.Deploy).wanted(), again), 201)
 
-    @app.get("/<box>/tools/<key>")
+    @GET.on(app)
     def get(box: str, key: str) -> Response:
         caller = callers()
         return jsonify(instance_record(instances.get(ports, caller, toolbox_id(box), _key(key))))
 
-    @app.patch("/<box>/tools/<key>")
+    @PATCH.on(app)
     def patch(box: str, key: str) -> tuple[Response, int]:
         return changed(lambda _, asked: update.update(ports, asked, body(bodies.Patch).changes()), box, key)
 
-    @app.delete("/<box>/tools/<key>")
+    @DELETE.on(app)
     def delete(box: str, key: str) -> tuple[Response, int]:
-        body(bodies.Body)
+        body(Empty)
         return changed(change.delete, box, key)
 
-    @app.post("/<box>/tools/<key>/<any(start, stop, restart):verb>")
-    def post_verb(box: str, key: str, verb: str) -> tuple[Response, int]:
-        body(bodies.Body)
-        return changed(CHANGES[verb], box, key)
+    def verb(make: Change, box: str, key: str) -> tuple[Response, int]:
+        body(Empty)
+        return changed(make, box, key)
+
+    for name, route in VERBS.items():
+        route.on(app)(partial(verb, CHANGES[name]))
 
     def changed(make: Change, box: str, key: str) -> tuple[Response, int]:
         caller = callers()
         again = replay(caller.account, fingerprint_key, lambda instance: (200, instance_record(instance)))
         return _answer(make(ports, Asked(caller, toolbox_id(box), _key(key), again)), 200)
 
-    @app.get("/<box>/tools/<key>/wait")
+    @WAIT.on(app)
     def wait(box: str, key: str) -> tuple[Response, int]:
         caller = callers()
-        wanted, seconds = _status(), integer("timeout", DEFAULT_WAIT_SECONDS, WAIT_SECONDS)
-        until = ports.now() + timedelta(seconds=seconds)
+        asked = query(WaitQuery)
+        until = ports.now() + timedelta(seconds=asked.timeout)
         instance, reached = instances.wait(
-            ports, caller, toolbox_id(box), _key(key), lambda instance: instance.status is wanted, until
+            ports, caller, toolbox_id(box), _key(key), lambda instance: instance.status is asked.status, until
         )
         return jsonify(instance_record(instance)), 200 if reached else 408
 
-    @app.get("/<box>/tools/<key>/events")
+    @EVENTS.on(app)
     def events(box: str, key: str) -> Response:
         return history("events", event_record, box, key)
 
-    @app.get("/<box>/tools/<key>/post-mortems")
+    @POST_MORTEMS.on(app)
     def post_mortems(box: str, key: str) -> Response:
         return history("post_mortems", post_mortem_record, box, key)
 
-    def history(kind: str, render: Callable[[dict[str, Any]], dict[str, Any]], box: str, key: str) -> Response:
+    def history(kind: str, render: Callable[[Document], Mapping[str, Any]], box: str, key: str) -> Response:
         caller = callers()
         limit, after = paging.asked(ports.limits)
         found = instances.history(ports, caller, toolbox_id(box), _key(key), kind, limit, after)
         last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
         return paging.answer([render(document) for document in found], limit, last)
 
-    @app.get("/<box>/tools/<key>/logs")
+    @LOGS.on(app)
     def read_logs(box: str, key: str) -> Response:
         caller = callers()
-        tail = integer("tail", DEFAULT_LOG_LINES, range(1, MAX_LOG_LINES + 1))
-        read = logs.read(ports, caller, toolbox_id(box), _key(key), tail=tail, since=_since())
-        lines = [f"{line.time} {line.text}" for line in read.lines]
-        now = ports.now().isoformat()
-        return jsonify(success=True, logs=lines, instanceId=key, truncated=read.truncated, timestamp=now)
+        asked = query(LogsQuery)
+        read = logs.read(ports, caller, toolbox_id(box), _key(key), tail=asked.tail, since=asked.since)
+        answer: LogsRecord = {
+            "success": True,
+            "logs": [f"{line.time} {line.text}" for line in read.lines],
+            "instanceId": key,
+            "truncated": read.truncated,
+            "timestamp": ports.now().isoformat(),
+        }
+        return jsonify(answer)
 
     return app
 
@@ -121,21 +189,3 @@ def _key(text: str) -> str:
     """An instance's id or name as it is stored; an id is the same in any case of its letters."""
     name = unicodedata.normalize("NFC", text)
     return name.lower() if len(name) == 36 and name.count("-") == 4 else name
-
-
-def _status() -> Status:
-    try:
-        return Status(request.args.get("status", ""))
-    except ValueError:
-        raise BadRequest(f"status must be one of {', '.join(Status)}") from None
-
-
-def _since() -> str | None:
-    text = request.args.get("since")
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadRequest("since must be a time like 2025-06-18T20:31:16Z") from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()

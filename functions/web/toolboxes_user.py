@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask, Response, jsonify
 
 from functions.lifecycle import toolboxes
@@ -9,16 +12,34 @@ from functions.lifecycle.ports import Ports
 from functions.web import paging
 from functions.web.app import create
 from functions.web.callers import Callers
+from functions.web.record_types import ToolboxRecord
 from functions.web.records import toolbox_record
 from functions.web.requests import toolbox_id
+from functions.web.route import ASKS_SHIM, Proof, Route
 
 NAME = "toolboxes-user"
 
+LIST = Route(
+    "GET", "/", "The account's toolboxes, without the deprovisioned", {200: list[ToolboxRecord]}, query=paging.Page,
+    headers=("Link",),
+)  # fmt: skip
+GET = Route("GET", "/<box>", "A toolbox", {200: ToolboxRecord})
+REFRESH = [
+    Route(
+        method, "/<box>/refresh-status", "Ask the toolbox how it is; one that cannot be reached is a record too",
+        {200: ToolboxRecord}, problems=ASKS_SHIM,
+    )
+    for method in ("GET", "POST")
+]  # fmt: skip
+OPENAPI = Route("GET", "/openapi.json", "This document", {200: dict[str, Any]}, proof=Proof.ANYBODY)
+ROUTES = (LIST, GET, *REFRESH, OPENAPI)
 
-def build(ports: Ports, callers: Callers) -> Flask:
+
+def build(ports: Ports, callers: Callers, described: Callable[[], dict[str, Any]]) -> Flask:
+    """`described` makes the OpenAPI document of all functions."""
     app = create(NAME, ports.limits)
 
-    @app.get("/")
+    @LIST.on(app)
     def list_toolboxes() -> Response:
         caller = callers()
         limit, after = paging.asked(ports.limits)
@@ -26,14 +47,19 @@ def build(ports: Ports, callers: Callers) -> Flask:
         last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
         return paging.answer([toolbox_record(toolbox) for toolbox in found], limit, last)
 
-    @app.get("/<key>")
-    def get(key: str) -> Response:
+    @GET.on(app)
+    def get(box: str) -> Response:
         caller = callers()
-        return jsonify(toolbox_record(toolboxes.get(ports, caller, toolbox_id(key))))
+        return jsonify(toolbox_record(toolboxes.get(ports, caller, toolbox_id(box))))
 
-    @app.route("/<key>/refresh-status", methods=["GET", "POST"])
-    def refresh_status(key: str) -> Response:
+    @REFRESH[0].on(app)
+    @REFRESH[1].on(app)
+    def refresh_status(box: str) -> Response:
         caller = callers()
-        return jsonify(toolbox_record(toolboxes.refresh(ports, caller, toolbox_id(key))))
+        return jsonify(toolbox_record(toolboxes.refresh(ports, caller, toolbox_id(box))))
+
+    @OPENAPI.on(app)
+    def openapi() -> Response:
+        return jsonify(described())
 
     return app

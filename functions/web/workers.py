@@ -7,13 +7,16 @@ from typing import Any, Literal
 
 from flask import Flask, Response, jsonify
 from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import TypedDict
 
 from functions.domain.errors import BadRequest
 from functions.lifecycle import converge, sweep, watch
 from functions.lifecycle.ports import Ports, Task
 from functions.web.app import create
 from functions.web.callers import Verify, service
+from functions.web.record_types import exact
 from functions.web.requests import body
+from functions.web.route import Proof, Route
 
 
 class Message(BaseModel):
@@ -33,10 +36,19 @@ class TaskData(BaseModel):
     id: str
 
 
+@exact
+class Swept(TypedDict):
+    published: int
+
+
+CONVERGE = Route("POST", "/", "Take up a task (Pub/Sub's push)", {204: None}, Push, proof=Proof.PLATFORM)
+SWEEP = Route("POST", "/", "Publish whatever is due", {200: Swept}, proof=Proof.PLATFORM)
+
+
 def build_converge(ports: Ports, verify: Verify, email: str) -> Flask:
     app = create("converge", ports.limits)
 
-    @app.post("/")
+    @CONVERGE.on(app)
     def push() -> tuple[str, int]:
         service(verify, email)
         task = _task(body(Push))
@@ -52,10 +64,11 @@ def build_converge(ports: Ports, verify: Verify, email: str) -> Flask:
 def build_sweep(ports: Ports, verify: Verify, email: str) -> Flask:
     app = create("sweep", ports.limits)
 
-    @app.post("/")
+    @SWEEP.on(app)
     def run() -> Response:
         service(verify, email)
-        return jsonify(published=sweep.sweep(ports))
+        swept: Swept = {"published": sweep.sweep(ports)}
+        return jsonify(swept)
 
     return app
 

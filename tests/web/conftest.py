@@ -8,10 +8,11 @@ from werkzeug.test import TestResponse
 from functions.adapters.tokens import TokenVerifier
 from functions.domain.caller import AdminClaim
 from functions.lifecycle.rates import AccountRates
-from functions.web import toolbox_tools, toolboxes_user, workers
+from functions.web import description, toolbox_tools, toolboxes_user, workers
 from functions.web.callers import Callers
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, World
+from tests.web import described
 
 ADMIN_CLAIM = AdminClaim("app_metadata.role", "admin")
 SERVICE = "pubsub@project.iam.gserviceaccount.com"
@@ -32,9 +33,13 @@ def world() -> World:
 
 
 class Caller:
-    """Calls the functions as an account would, without a server between; `token` None sends none."""
+    """Calls the functions as an account would, without a server between; `token` None sends none.
+
+    Whatever is answered is held against the document of all routes.
+    """
 
     def __init__(self, apps: dict[str, Flask], token: str | None) -> None:
+        self._apps = apps
         self._clients = {name: app.test_client() for name, app in apps.items()}
         self.token = token
 
@@ -42,7 +47,9 @@ class Caller:
         headers = dict(options.pop("headers", {}))
         if self.token is not None:
             headers.setdefault("Authorization", f"Bearer {self.token}")
-        return self._clients[function].open(path, method=method, headers=headers, **options)
+        answer = self._clients[function].open(path, method=method, headers=headers, **options)
+        described.hold(self._apps[function], function, method, answer)
+        return answer
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def apps(world: World, issuer: Issuer) -> dict[str, Flask]:
     verify = TokenVerifier(issuer.settings)
     callers = Callers(verify, ADMIN_CLAIM, AccountRates(world.ports))
     return {
-        "toolboxes-user": toolboxes_user.build(world.ports, callers),
+        "toolboxes-user": toolboxes_user.build(world.ports, callers, description.document),
         "toolbox-tools": toolbox_tools.build(world.ports, callers, b"secret"),
         "converge": workers.build_converge(world.ports, verify, SERVICE),
         "sweep": workers.build_sweep(world.ports, verify, SERVICE),

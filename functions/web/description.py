@@ -1,0 +1,21 @@
+"""What there is to call: every function's routes, and the one document of them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from functions.web import openapi, toolbox_tools, toolboxes_user, workers
+from functions.web.route import Route
+
+FUNCTIONS: dict[str, tuple[Route, ...]] = {
+    toolboxes_user.NAME: toolboxes_user.ROUTES,
+    toolbox_tools.NAME: toolbox_tools.ROUTES,
+    "converge": (workers.CONVERGE,),
+    "sweep": (workers.SWEEP,),
+}
+
+
+@cache
+def document() -> dict[str, Any]:
+    return openapi.document(FUNCTIONS)

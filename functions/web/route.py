@@ -1,0 +1,107 @@
+"""What a route takes and answers, said once: Flask serves it by this, openapi.json shows it, the tests hold it.
+
+A view reads its body and its query only as its route describes them (see `requests.body` and `requests.query`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from flask import Flask, g
+from pydantic import BaseModel, ConfigDict
+
+from functions.domain import errors
+from functions.domain.errors import ToolboxesError
+from shim import protocol
+from shim.protocol import ContractError
+
+Problem = type[ToolboxesError] | type[ContractError]
+
+
+class Empty(BaseModel):
+    """An object without a key."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """A query string; keys that a route does not know are another's, e.g. a proxy's."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Proof(StrEnum):
+    """What a caller has to prove: to be whom."""
+
+    ACCOUNT = "account"
+    PLATFORM = "platform"
+    SHIM = "shim"
+    BACKEND = "backend"
+    ANYBODY = "anybody"
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An answer that is not JSON."""
+
+    type: str
+
+
+# The type of the JSON that goes with a status, or what else goes with it; None: no content.
+Answer = Any
+
+ANY_ROUTE: tuple[Problem, ...] = (errors.BadRequest, errors.PayloadTooLarge, errors.Unavailable, errors.Contended)
+# What may come of a command to a shim.
+ASKS_SHIM: tuple[Problem, ...] = (
+    errors.ToolboxUnavailable, errors.ToolboxUnreachable, errors.ShimIncompatible, errors.ToolboxRefused,
+    protocol.ContractError, protocol.Refused, protocol.Unauthenticated, protocol.ClockSkew, protocol.TokenStale,
+    protocol.UnknownRoute, protocol.Transient, protocol.EngineUnavailable, protocol.OutcomeUnknown,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Route:
+    """`path` is Flask's, below the function's name. `problems`: those beside what every route of its kind may have.
+
+    `replayed`: takes an Idempotency-Key.
+    """
+
+    method: str
+    path: str
+    summary: str
+    answers: Mapping[int, Answer]
+    body: type[BaseModel] | None = None
+    query: type[Query] | None = None
+    problems: tuple[Problem, ...] = ()
+    proof: Proof = Proof.ACCOUNT
+    replayed: bool = False
+    headers: tuple[str, ...] = field(default=())
+
+    @property
+    def endpoint(self) -> str:
+        """Flask's name for it."""
+        return f"{self.method} {self.path}"
+
+    def on(self, app: Flask) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Have `app` serve this route by the decorated view."""
+
+        def serve(view: Callable[..., Any]) -> Callable[..., Any]:
+            def served(**path: str) -> Any:
+                g.route = self
+                return view(**path)
+
+            app.add_url_rule(self.path, self.endpoint, served, methods=[self.method])
+            return view
+
+        return serve
+
+    def all_problems(self) -> list[Problem]:
+        """Every error that this route may answer with, but for a bug."""
+        more: list[Problem] = [] if self.proof is Proof.ANYBODY else [errors.Unauthorized]
+        more += [errors.TooManyRequests] if self.proof is Proof.ACCOUNT else []
+        more += [errors.NotFound] if "<" in self.path else []
+        more += [errors.KeyReused] if self.replayed else []
+        return list(dict.fromkeys([*ANY_ROUTE, *more, *self.problems]))
