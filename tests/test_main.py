@@ -66,9 +66,22 @@ def test_each_missing_setting_is_named(target: str, name: str, tmp_path: Path) -
         settings.read(given)
 
 
+def test_with_a_shared_secret_that_is_what_is_required(tmp_path: Path) -> None:
+    given = environment("toolbox_tools", tmp_path)
+    given |= {"FUNCTION_TARGET": "toolbox_tools", "CALLER_ALGORITHM": "HS256", "CALLER_JWKS_URL": ""}
+    with pytest.raises(Misconfigured, match="toolbox_tools requires CALLER_SECRET"):
+        settings.read(given)
+    for secret in ("x" * 31, "-----BEGIN PUBLIC KEY-----\n" + "x" * 64):
+        with pytest.raises(Misconfigured, match="CALLER_SECRET must be a shared secret"):
+            settings.read(given | {"CALLER_SECRET": secret})
+    read = settings.read(given | {"CALLER_SECRET": "x" * 32})
+    assert read.callers == settings.TokenSettings("x", "x", "HS256", secret="x" * 32)
+    assert "x" * 32 not in repr(read)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("STORE", "mysql"), ("STORE", "sqlite"), ("QUEUE", "pubsub"), ("CALLER_ALGORITHM", "HS256"),
+    [("STORE", "mysql"), ("STORE", "sqlite"), ("QUEUE", "pubsub"), ("CALLER_ALGORITHM", "RS384"),
      ("CALLER_ALGORITHM", "none"), ("FUNCTION_TARGET", "nothing"), ("CALLER_JWKS_URL", "http://issuer.test/jwks.json"),
      ("CALLER_ADMIN_CLAIM", "user_metadata.role"),
      ("LIMIT_PAGE", "0"), ("LIMIT_MEMORY_MIB", "64g")],

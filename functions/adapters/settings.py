@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from functions.domain.caller import AdminClaim
 from functions.domain.errors import Misconfigured
 from functions.domain.limits import Limits
 
-# Asymmetric only: with a shared-secret algorithm a public key could be taken for the secret.
-ALGORITHMS = ("RS256", "ES256", "EdDSA")
+# Pinned to one by configuration: what a token says of its own is compared, and never followed.
+PUBLISHED, SHARED = ("RS256", "ES256", "EdDSA"), "HS256"
+# RFC 7518, 3.2: a key of the hash's size or larger.
+SHORTEST_SECRET = 32
 
 _BACKINGS = ("GOOGLE_CLOUD_PROJECT", "STORE", "QUEUE")
 _ADMIN = ("CALLER_ADMIN_CLAIM", "CALLER_ADMIN_VALUE")
@@ -29,10 +31,13 @@ REQUIRED = {
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
+    """Keys are at `jwks_url`, or with HS256, as older Supabase projects have it, there is the one `secret`."""
+
     issuer: str
     audience: str
-    jwks_url: str
     algorithm: str
+    jwks_url: str = ""
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     target = environment.get("FUNCTION_TARGET", "")
     if target not in REQUIRED:
         raise Misconfigured(f"FUNCTION_TARGET must be one of {', '.join(REQUIRED)}, not {target!r}")
-    required = REQUIRED[target]
+    required = _required(target, environment)
     if missing := [name for name in required if not environment.get(name)]:
         raise Misconfigured(f"{target} requires {', '.join(missing)}")
     callers, services, commands = (name in required for name in ("CALLER_ISSUER", "SERVICE_ISSUER", "COMMAND_KEY"))
@@ -83,14 +88,28 @@ def read(environment: Mapping[str, str]) -> Settings:
     )
 
 
+def _required(target: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    shared = environment.get("CALLER_ALGORITHM") == SHARED
+    return tuple("CALLER_SECRET" if shared and name == "CALLER_JWKS_URL" else name for name in REQUIRED[target])
+
+
 def _tokens(environment: Mapping[str, str], prefix: str, algorithm: str) -> TokenSettings:
-    if algorithm not in ALGORITHMS:
-        raise Misconfigured(f"{prefix}_ALGORITHM must be one of {', '.join(ALGORITHMS)}")
-    names = (f"{prefix}_ISSUER", f"{prefix}_AUDIENCE", f"{prefix}_JWKS_URL")
-    issuer, audience, jwks_url = (environment[name] for name in names)
+    issuer, audience = environment[f"{prefix}_ISSUER"], environment[f"{prefix}_AUDIENCE"]
+    if algorithm == SHARED:
+        return TokenSettings(issuer, audience, SHARED, secret=_secret(environment, f"{prefix}_SECRET"))
+    if algorithm not in PUBLISHED:
+        raise Misconfigured(f"{prefix}_ALGORITHM must be one of {', '.join(PUBLISHED)}, {SHARED}")
+    jwks_url = environment[f"{prefix}_JWKS_URL"]
     if not jwks_url.startswith(("https://", "http://127.0.0.1:")):
         raise Misconfigured(f"{prefix}_JWKS_URL must be an https URL, or http on this machine")
-    return TokenSettings(issuer, audience, jwks_url, algorithm)
+    return TokenSettings(issuer, audience, algorithm, jwks_url)
+
+
+def _secret(environment: Mapping[str, str], name: str) -> str:
+    secret = environment[name]
+    if len(secret.encode()) < SHORTEST_SECRET or "-----BEGIN" in secret:
+        raise Misconfigured(f"{name} must be a shared secret of {SHORTEST_SECRET} bytes or more, and no key in PEM")
+    return secret
 
 
 def _admin(environment: Mapping[str, str]) -> AdminClaim:
@@ -103,7 +122,7 @@ def _admin(environment: Mapping[str, str]) -> AdminClaim:
 
 def _limits(environment: Mapping[str, str]) -> Limits:
     """Each of them by its name, LIMIT_TOOLBOXES and so on, where it is to be another than usual."""
-    given = {field.name: environment.get(f"LIMIT_{field.name.upper()}") for field in fields(Limits)}
+    given = {one.name: environment.get(f"LIMIT_{one.name.upper()}") for one in fields(Limits)}
     for name, text in given.items():
         if text and not re.fullmatch(r"[1-9][0-9]{0,8}", text):
             raise Misconfigured(f"LIMIT_{name.upper()} must be a whole number from 1 to 999999999")

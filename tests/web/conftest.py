@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.fakes.world import ACCOUNT, World
 from tests.web import described
 
 ADMIN_CLAIM = AdminClaim("app_metadata.role", "admin")
-SERVICE = "pubsub@project.iam.gserviceaccount.com"
+SERVICE, SERVICE_AUDIENCE = "pubsub@project.iam.gserviceaccount.com", "toolboxes-services"
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +55,13 @@ class Caller:
 
 @pytest.fixture
 def apps(world: World, issuer: Issuer) -> dict[str, Flask]:
-    verify = TokenVerifier(issuer.settings)
-    callers = Callers(verify, ADMIN_CLAIM, AccountRates(world.ports))
+    callers = Callers(TokenVerifier(issuer.settings), ADMIN_CLAIM, AccountRates(world.ports))
+    services = TokenVerifier(replace(issuer.settings, audience=SERVICE_AUDIENCE))
     return {
         "toolboxes-user": toolboxes_user.build(world.ports, callers, description.document),
         "toolbox-tools": toolbox_tools.build(world.ports, callers, b"secret"),
-        "converge": workers.build_converge(world.ports, verify, SERVICE),
-        "sweep": workers.build_sweep(world.ports, verify, SERVICE),
+        "converge": workers.build_converge(world.ports, services, SERVICE),
+        "sweep": workers.build_sweep(world.ports, services, SERVICE),
     }
 
 

@@ -4,6 +4,7 @@ import base64
 import hmac
 import json
 
+import jwt
 import pytest
 from flask import Flask
 
@@ -11,7 +12,7 @@ from functions.lifecycle.documents import INSTANCES
 from tests.fakes.droplet import IMAGE
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
-from tests.web.conftest import SERVICE, Caller
+from tests.web.conftest import SERVICE, SERVICE_AUDIENCE, Caller
 
 TOOLS = f"/{TOOLBOX}/tools"
 ACCOUNT_ROUTES = [
@@ -60,6 +61,10 @@ def forged(issuer: Issuer) -> dict[str, str | None]:
         mac = hmac.digest(key, signed, "sha256") if key else b""
         return (signed + b"." + base64.urlsafe_b64encode(mac).rstrip(b"=")).decode()
 
+    def sealed(payload: bytes) -> str:
+        """Signed by the issuer, whatever is in it."""
+        return jwt.PyJWS().encode(payload, issuer.key, "RS256", headers={"kid": issuer.kid})
+
     stranger = Issuer()
     stranger.close()
     return {
@@ -78,6 +83,24 @@ def forged(issuer: Issuer) -> dict[str, str | None]:
         "alg none": raw("none", None),
         "public key as secret": raw("HS256", issuer.public_pem()),
         "huge": issuer.token(ACCOUNT, more="x" * 20_000),
+        "other key in its header": stranger.token(
+            ACCOUNT, iss=issuer.url, headers={"jwk": json.loads(stranger.jwks())}
+        ),
+        "keys elsewhere": stranger.token(ACCOUNT, iss=issuer.url, headers={"jku": stranger.settings.jwks_url}),
+        "no key named": issuer.token(ACCOUNT, headers={"kid": ""}),
+        "unknown key": issuer.token(ACCOUNT, headers={"kid": "../../key-1"}),
+        "critical extension": issuer.token(ACCOUNT, headers={"crit": ["exp"]}),
+        "token in a token": sealed(issuer.token(ACCOUNT).encode()),
+        "no object": sealed(b'["a"]'),
+        "brackets without end": sealed(b"[" * 9_000),
+        "brackets in the header": base64.urlsafe_b64encode(b"[" * 9_000).decode().rstrip("=") + ".e30.e30",
+        "expiry without end": sealed(json.dumps({**good, "exp": float("inf")}).encode()),
+        "expiry of many digits": sealed(json.dumps(good).replace("9000000000", "9" * 5_000).encode()),
+        "expiry that is no number": issuer.token(ACCOUNT, exp="tomorrow"),
+        "audience in a map": issuer.token(ACCOUNT, aud={"toolboxes": True}),
+        "subject that is a number": sealed(json.dumps({**good, "sub": 7}).encode()),
+        "subject with a line end": issuer.token("account-a\nX-Admin: true"),
+        "subject with half a character": issuer.token("\ud800"),
     }
 
 
@@ -101,15 +124,19 @@ def test_a_token_that_proves_nothing_is_a_401_on_every_route(
         {"email": "other@x", "email_verified": True},
         {"email": SERVICE},
         {"email": SERVICE, "email_verified": "true"},
+        {"email": SERVICE, "email_verified": True, "aud": "toolboxes"},
+        {"email": SERVICE, "email_verified": True, "iss": "https://accounts.example"},
     ],
 )
 @pytest.mark.parametrize("route", SERVICE_ROUTES)
 def test_workers_take_only_the_platforms_own_identity(
     apps: dict[str, Flask], issuer: Issuer, route: tuple[str, str, str], claims: dict[str, object]
 ) -> None:
-    assert Caller(apps, issuer.token("platform", **claims))(*route).status_code == 401
-    good = Caller(apps, issuer.token("platform", email=SERVICE, email_verified=True))
+    platform: dict[str, object] = {"aud": SERVICE_AUDIENCE, "email": SERVICE, "email_verified": True}
+    assert Caller(apps, issuer.token("platform", **{"aud": SERVICE_AUDIENCE, **claims}))(*route).status_code == 401
+    good = Caller(apps, issuer.token("platform", **platform))
     assert good(*route, json={"message": {"data": ""}}).status_code in (200, 400)
+    assert good(*ACCOUNT_ROUTES[0]).status_code == 401
 
 
 @pytest.mark.parametrize("route", ACCOUNT_ROUTES[1:], ids=[" ".join(route) for route in ACCOUNT_ROUTES[1:]])

@@ -10,14 +10,14 @@ from functions.lifecycle.deploy import deploy
 from functions.lifecycle.instances import get
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import CALLER, TOOLBOX, World, new
-from tests.web.conftest import SERVICE, Caller
+from tests.web.conftest import SERVICE, SERVICE_AUDIENCE, Caller
 
 PULLED = "registry.test/other:2"
 
 
 @pytest.fixture
 def platform(apps: dict[str, Flask], issuer: Issuer) -> Caller:
-    return Caller(apps, issuer.token("platform", email=SERVICE, email_verified=True))
+    return Caller(apps, issuer.token("platform", aud=SERVICE_AUDIENCE, email=SERVICE, email_verified=True))
 
 
 def pushed(task: dict[str, str]) -> dict[str, object]:
