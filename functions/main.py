@@ -23,6 +23,7 @@ from flask import Flask, Request
 from werkzeug.wrappers import Response
 
 from functions.adapters import settings
+from functions.adapters.digitalocean import NoDroplets
 from functions.adapters.queue_pubsub import PubsubQueue
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.shim import NoShims, ShimClients
@@ -49,6 +50,7 @@ def _ports() -> Ports:
         store=SqliteStore(store.place) if store.kind == "sqlite" else FirestoreStore(SETTINGS.project),
         queue=SqliteQueue(queue.place) if queue.kind == "sqlite" else PubsubQueue(SETTINGS.project, queue.place),
         shims=ShimClients(SETTINGS.command_key) if SETTINGS.command_key else NoShims(),
+        droplets=NoDroplets(),
         now=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid.uuid4()),
         pause=time.sleep,

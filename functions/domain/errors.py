@@ -114,6 +114,31 @@ class ToolboxRefused(ToolboxesError):
     code, status = "toolbox-refused", 502
 
 
+# DigitalOcean's API.
+
+
+class DigitalOceanRefused(ToolboxesError):
+    """What was asked is refused for good: nothing was done, and asking again changes nothing."""
+
+    code, status = "digitalocean-refused", 502
+
+
+class DigitalOceanBusy(ToolboxesError):
+    """Nothing was done, and it may be done later: not before `retry_after` seconds, where it said so."""
+
+    code, status = "digitalocean-busy", 503
+
+    def __init__(self, detail: str, retry_after: float = 0.0) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class DigitalOceanUnknown(ToolboxesError):
+    """No answer, a broken one, or a server's error: it may have been done. Look before asking again."""
+
+    code, status = "digitalocean-unknown", 504
+
+
 # The store and the queue.
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from functions.domain.instance import Failure, Reason
+from functions.domain.lease import Lease
 from shim.protocol import messages
 
 
@@ -33,6 +35,52 @@ LEAVING = frozenset(
 )
 
 
+class Wanted(StrEnum):
+    """The desired state: a droplet that serves, or none."""
+
+    PROVISIONED = "provisioned"
+    DEPROVISIONED = "deprovisioned"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call that makes a droplet, on record before it is sent.
+
+    `number` counts them over the toolbox's life and is part of the droplet's name. `token_hash` is the SHA-256, in hex,
+    of the token by which its shim may enrol until `expires_at`. `over`: what came of it is known.
+    """
+
+    number: int
+    sent_at: datetime
+    token_hash: str
+    expires_at: datetime
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A droplet that is to go: when another serves in its place, or with its toolbox.
+
+    `running` names the containers still to be stopped on it, None where that is to be asked. `destroyed_at` is when
+    the API last took the order to destroy it.
+    """
+
+    droplet_id: str
+    droplet_name: str | None = None
+    address: str | None = None
+    fingerprint: str | None = None
+    running: list[str] | None = None
+    destroyed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """Another shim for the droplet: `image` by digest; `sent_at` once the shim was told."""
+
+    image: str
+    sent_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Toolbox:
     """`fingerprint` is the SHA-256 of the shim's certificate (DER) in hex: the one that the functions speak to.
@@ -41,6 +89,15 @@ class Toolbox:
     engine's list in which nothing was left to look into. `strangers`: containers with our labels that no document
     expects, by when they were first seen. `tidied_at`: when every container's limits were last looked into and the
     images that no instance names were removed.
+
+    certificate    the enrolled one, PEM; None until its shim has enrolled
+    served_at      when the present droplet's shim first answered a signed command
+    droplet_state  as the API last said; "gone" where it said that there is no such droplet
+    failure        why a generation was given up
+    trouble        the last attempt's passing obstacle
+    farewell       leaving: each instance is asked to end, and what could be learned of it is kept
+    ended          leaving: the instances are tombstones, their claims are free
+    firewalled     whether the firewall is known to be there
     """
 
     id: str
@@ -55,18 +112,48 @@ class Toolbox:
     description: str | None = None
     droplet_id: str | None = None
     droplet_name: str | None = None
+    droplet_state: str | None = None
     address: str | None = None
     fingerprint: str | None = None
+    certificate: str | None = None
+    served_at: datetime | None = None
     engine_id: str | None = None
     shim_version: str | None = None
+    shim_image: str | None = None
     contract: int | None = None
     metrics: messages.Metrics | None = None
     last_heartbeat_at: datetime | None = None
-    error: str | None = None
     etag: str = ""
     strangers: dict[str, datetime] = field(default_factory=dict)
     tidied_at: datetime | None = None
+    wanted: Wanted = Wanted.PROVISIONED
+    attempt: Attempt | None = None
+    retired: list[Retired] = field(default_factory=list)
+    upgrade: Upgrade | None = None
+    firewalled: bool = False
+    farewell: bool = False
+    ended: bool = False
+    failure: Failure | None = None
+    trouble: Reason | None = None
     deprovisioned_at: datetime | None = None
     generation: int = 1
     observed_generation: int = 0
+    lease: Lease | None = None
+    due_at: datetime | None = None
+    attempts: int = 0
     revision: str = ""
+
+    @property
+    def settled(self) -> bool:
+        return self.observed_generation == self.generation
+
+    @property
+    def given_up(self) -> Reason | None:
+        """Why the present generation was given up, None where it was not."""
+        return self.failure.reason if self.failure and self.failure.generation == self.generation else None
+
+    @property
+    def error(self) -> str | None:
+        """What stands in the way, in a sentence."""
+        reason = self.given_up or self.trouble
+        return reason.message if reason else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from functions.domain.droplet import Droplet, NewDroplet
 from functions.domain.limits import Limits
 from functions.domain.toolbox import Toolbox
 from shim.protocol import Route, messages
@@ -151,6 +152,27 @@ class Shims(Protocol):
     def of(self, toolbox: Toolbox) -> Shim: ...
 
 
+class Droplets(Protocol):
+    """DigitalOcean's API. Raises errors.DigitalOceanRefused, DigitalOceanBusy, DigitalOceanUnknown."""
+
+    def create(self, new: NewDroplet) -> Droplet:
+        """It boots with user-data that holds `new.token`. Not idempotent: after an unknown outcome look for it."""
+
+    def get(self, droplet_id: str) -> Droplet | None: ...
+
+    def named(self, name: str) -> list[Droplet]: ...
+
+    def tagged(self, tag: str) -> list[Droplet]: ...
+
+    def destroy(self, droplet_id: str) -> bool:
+        """By its id, and nothing else. False where there was none."""
+
+    def open_firewall(self, name: str) -> None:
+        """Have the firewall of that name, for whatever carries the tag of that name; it is made where it is missing."""
+
+    def remove_firewall(self, name: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """`now` gives aware UTC time, `new_id` a random UUID, `pause` sleeps that many seconds, `draw` is random.random.
@@ -161,6 +183,7 @@ class Ports:
     store: Store
     queue: Queue
     shims: Shims
+    droplets: Droplets
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     pause: Callable[[float], None]

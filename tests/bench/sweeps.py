@@ -14,6 +14,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+from functions.adapters.digitalocean import NoDroplets
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.shim import ShimClients
 from functions.adapters.store_firestore import FirestoreStore
@@ -91,6 +92,7 @@ def _ports(of: World) -> Ports:
         store=store,
         queue=SqliteQueue(str(of.directory / "bench-queue.sqlite")),
         shims=ShimClients(secret.pem(deployed.command_key(of))),
+        droplets=NoDroplets(),
         now=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid.uuid4()),
         pause=time.sleep,

@@ -21,6 +21,7 @@ from functions.lifecycle.documents import INSTANCES, dump, instance_ref, load, t
 from functions.lifecycle.ports import Create, Ports, Query, Task, Version, Write
 from functions.lifecycle.replay import Replay
 from shim.protocol import messages
+from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import IMAGE, FakeDroplet
 
 TOOLBOX = "11111111-1111-4111-8111-111111111111"
@@ -63,6 +64,7 @@ class World:
     def __init__(self) -> None:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
         self.droplet = FakeDroplet(now=self.now)
+        self.digitalocean = FakeDigitalOcean(now=self.now)
         self.queue = ListQueue()
         self.store = FaultyStore()
         self.draws: Iterator[float] = iter(random.Random(1).random, None)
@@ -71,6 +73,7 @@ class World:
             store=self.store,
             queue=self.queue,
             shims=self.droplet,
+            droplets=self.digitalocean,
             now=self.now,
             new_id=lambda: str(uuid.UUID(int=next(ids), version=4)),
             pause=self.pass_time,

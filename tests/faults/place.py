@@ -16,12 +16,14 @@ from typing import Any
 
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.store_sqlite import SqliteStore
+from functions.domain.errors import ToolboxesError
 from functions.domain.toolbox import Toolbox, ToolboxStatus
 from functions.lifecycle import sweep, toolboxes
 from functions.lifecycle.documents import dump, toolbox_ref
 from functions.lifecycle.ports import Create
 from shim import protocol
 from shim.protocol import messages
+from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import VERBS, FakeDroplet
 from tests.fakes.mcp_server import Server
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX
@@ -76,11 +78,13 @@ class Droplet(FakeDroplet):
 class Place:
     """`ports` are this process's own way into it, for what stood before and for what comes after."""
 
-    def __init__(self, folder: Path | None, clock: Clock, droplet: Droplet, seed: int) -> None:
-        self.folder, self.clock, self.droplet = folder, clock, droplet
+    def __init__(
+        self, folder: Path | None, clock: Clock, droplet: Droplet, digitalocean: FakeDigitalOcean, seed: int
+    ) -> None:
+        self.folder, self.clock, self.droplet, self.digitalocean = folder, clock, droplet, digitalocean
         self.store = SqliteStore(str(folder / "store.db") if folder else ":memory:")
         self.queue = SqliteQueue(str(folder / "queue.db") if folder else ":memory:")
-        self.ports = worker.seeded(seed, self.store, self.queue, droplet, clock.now, clock.pause)
+        self.ports = worker.seeded(seed, self.store, self.queue, droplet, digitalocean, clock.now, clock.pause)
         self.late: list[tuple[str, dict[str, Any]]] = []
 
     def sweep(self, seconds: float) -> None:
@@ -119,7 +123,7 @@ class Place:
 
         try:
             answer = "answer", self._answer(kind, arguments, on_progress)
-        except protocol.ContractError as error:
+        except (protocol.ContractError, ToolboxesError) as error:
             answer = "raised", error
         with suppress(ConnectionError):
             connection.send(answer)
@@ -132,6 +136,8 @@ class Place:
                 return self.clock.pause(**arguments)
             case "late":
                 return self.late.append((arguments["kind"], arguments["arguments"]))
+            case "droplets":
+                return getattr(self.digitalocean, arguments["call"])(arguments["argument"])
             case "command":
                 return self.droplet.command(VERBS[arguments.pop("route")], **arguments)
             case "status":
@@ -147,7 +153,7 @@ def standing(operation: str, folder: Path | None = None) -> Place:
     droplet = Droplet(now=clock.now, clock=clock, mcp=Server(["a", "b"]))
     droplet.images |= {operations.SECOND, operations.BROKEN}
     droplet.registry[operations.PULLED] = None
-    place = Place(folder, clock, droplet, 1)
+    place = Place(folder, clock, droplet, FakeDigitalOcean(now=clock.now), 1)
     toolbox = Toolbox(
         id=TOOLBOX, account=ACCOUNT, name="box", status=ToolboxStatus.ACTIVE, region="fra1", size="s-1vcpu-1gb",
         image="debian-12-x64", created_at=clock.now(), updated_at=clock.now(), address="192.0.2.1",
@@ -164,5 +170,5 @@ def copied(place: Place, folder: Path) -> Place:
     """The same world once more, to be changed apart from the first."""
     assert place.folder
     shutil.copytree(place.folder, folder)
-    clock, droplet = copy.deepcopy((place.clock, place.droplet))
-    return Place(folder, clock, droplet, 3)
+    clock, droplet, digitalocean = copy.deepcopy((place.clock, place.droplet, place.digitalocean))
+    return Place(folder, clock, droplet, digitalocean, 3)

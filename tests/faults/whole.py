@@ -8,7 +8,7 @@ from functools import cache
 
 from tests.faults import outcome, place
 from tests.faults.operations import OPERATIONS
-from tests.faults.worker import CutShim, Effects, through
+from tests.faults.worker import CutDroplets, CutShim, Effects, through
 
 # tests/faults/all sets it: every variant and not one of them in turn.
 EVERY = os.environ.get("TOOLBOXES_EVERY_CUT") == "1"
@@ -28,7 +28,8 @@ class Whole:
 def whole(operation: str, keyed: bool) -> Whole:
     made = place.standing(operation)
     before, effects = outcome.outcome(made), Effects()
-    ports = through(made.ports, effects, CutShim(made.droplet, effects))
+    shim, droplets = CutShim(made.droplet, effects), CutDroplets(made.digitalocean, effects)
+    ports = through(made.ports, effects, shim, droplets)
     OPERATIONS[operation].run(ports, made.queue, keyed)
     outcome.check(made)
     return Whole(effects.names, before, outcome.outcome(made))

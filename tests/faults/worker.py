@@ -21,8 +21,22 @@ from typing import Any, NoReturn, TypeVar
 
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.store_sqlite import SqliteStore
+from functions.domain.droplet import Droplet, NewDroplet
 from functions.domain.toolbox import Toolbox
-from functions.lifecycle.ports import NOTHING, Ports, Query, Queue, Ref, Shims, Snapshot, Store, Task, Version, Write
+from functions.lifecycle.ports import (
+    NOTHING,
+    Droplets,
+    Ports,
+    Query,
+    Queue,
+    Ref,
+    Shims,
+    Snapshot,
+    Store,
+    Task,
+    Version,
+    Write,
+)
 from shim.protocol import Route, messages
 from tests.fakes.droplet import VERBS
 from tests.faults.operations import OPERATIONS
@@ -137,17 +151,65 @@ class CutShim:
         return self.effects.do(effect, lambda: getattr(self.inner, method)(**arguments), going)
 
 
+@dataclass(frozen=True)
+class CutDroplets:
+    """DigitalOcean's API; `send` as in CutShim."""
+
+    inner: Any
+    effects: Effects
+    send: Callable[[str, str, dict[str, Any]], None] | None = None
+
+    def create(self, new: NewDroplet) -> Droplet:
+        made: Droplet = self._do("create", new)
+        return made
+
+    def get(self, droplet_id: str) -> Droplet | None:
+        found: Droplet | None = self._do("get", droplet_id)
+        return found
+
+    def named(self, name: str) -> list[Droplet]:
+        found: list[Droplet] = self._do("named", name)
+        return found
+
+    def tagged(self, tag: str) -> list[Droplet]:
+        found: list[Droplet] = self._do("tagged", tag)
+        return found
+
+    def destroy(self, droplet_id: str) -> bool:
+        there: bool = self._do("destroy", droplet_id)
+        return there
+
+    def open_firewall(self, name: str) -> None:
+        self._do("open_firewall", name)
+
+    def remove_firewall(self, name: str) -> None:
+        self._do("remove_firewall", name)
+
+    def _do(self, call: str, argument: object) -> Any:
+        send = self.send
+        going = (lambda variant: send(variant, "droplets", {"call": call, "argument": argument})) if send else None
+        return self.effects.do(f"droplet {call}", lambda: getattr(self.inner, call)(argument), going)
+
+
 def seeded(
-    seed: int, store: Store, queue: Queue, shims: Shims, now: Callable[[], datetime], pause: Callable[[float], None]
+    seed: int,
+    store: Store,
+    queue: Queue,
+    shims: Shims,
+    droplets: Droplets,
+    now: Callable[[], datetime],
+    pause: Callable[[float], None],
 ) -> Ports:
     """Two seeds give different ids and draws; one gives the same ones again."""
     ids, draws = itertools.count(seed * 1_000_000), random.Random(seed)
-    return Ports(store, queue, shims, now, lambda: str(uuid.UUID(int=next(ids), version=4)), pause, draws.random)
+    new_id = lambda: str(uuid.UUID(int=next(ids), version=4))  # noqa: E731
+    return Ports(store, queue, shims, droplets, now, new_id, pause, draws.random)
 
 
-def through(ports: Ports, effects: Effects, shims: Shims) -> Ports:
+def through(ports: Ports, effects: Effects, shims: Shims, droplets: Droplets) -> Ports:
     """`ports` with every effect counted, and cut where it is to be."""
-    return replace(ports, store=CutStore(ports.store, effects), queue=CutQueue(ports.queue, effects), shims=shims)
+    store, queue = CutStore(ports.store, effects), CutQueue(ports.queue, effects)
+    return replace(ports, store=store, queue=queue, shims=shims, droplets=droplets)
 
 
 @dataclass(frozen=True)
@@ -185,6 +247,16 @@ class Wire:
         self.connection.send(("late", {"kind": method, "arguments": packed}) if variant == "late" else (method, packed))
 
 
+@dataclass(frozen=True)
+class DropletsWire:
+    """DigitalOcean as the process that started this one has it."""
+
+    wire: Wire
+
+    def __getattr__(self, call: str) -> Callable[[object], Any]:
+        return lambda argument: self.wire.ask("droplets", {"call": call, "argument": argument})
+
+
 def _packed(arguments: dict[str, Any]) -> dict[str, Any]:
     """As it can travel: a Route is known by its identity, so it goes by its verb; a callback stays."""
     packed = {name: value for name, value in arguments.items() if name != "on_progress"}
@@ -198,11 +270,14 @@ def main(connection: Connection, folder: Path, operation: str, keyed: bool, cut:
     wire, effects = Wire(connection), Effects(cut)
     store, queue = SqliteStore(str(folder / "store.db")), SqliteQueue(str(folder / "queue.db"))
     shim = CutShim(wire, effects, wire.send)
-    bare = seeded(
-        2, store, queue, shim, lambda: wire.ask("now", {}), lambda seconds: wire.ask("pause", {"seconds": seconds})
-    )
+    droplets = CutDroplets(DropletsWire(wire), effects, wire.send)
+
+    def pause(seconds: float) -> None:
+        wire.ask("pause", {"seconds": seconds})
+
+    bare = seeded(2, store, queue, shim, droplets, lambda: wire.ask("now", {}), pause)
     try:
-        OPERATIONS[operation].run(through(bare, effects, shim), queue, keyed)
+        OPERATIONS[operation].run(through(bare, effects, shim, droplets), queue, keyed)
         connection.send(("ended", {"after": effects.names}))
     except Exception:
         connection.send(("failed", {"trace": traceback.format_exc()}))

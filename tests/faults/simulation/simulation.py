@@ -8,6 +8,7 @@ import uuid
 from datetime import timedelta
 from functools import partial
 
+from functions.adapters.digitalocean import NoDroplets
 from functions.adapters.store_sqlite import SqliteStore
 from functions.domain.errors import ToolboxesError
 from functions.domain.toolbox import Toolbox, ToolboxStatus
@@ -52,6 +53,7 @@ class Simulation:
             store=SimulatedStore(self.scheduler, self.store, self.witness),
             queue=SimulatedQueue(self.scheduler, self._push),
             shims=SimulatedShims(self.scheduler, self.droplets, guard),
+            droplets=NoDroplets(),
             now=self.scheduler.clock,
             new_id=lambda: str(uuid.UUID(int=self.rng.getrandbits(128), version=4)),
             pause=self.scheduler.pause,
