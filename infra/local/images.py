@@ -38,9 +38,7 @@ def _mcp_version() -> str:
     return str(package["dependencies"][MCP_PACKAGE])
 
 
-DROPLET = Image(
-    "toolboxes-droplet", "bookworm", "infra/local/images/droplet", ("Dockerfile", "daemon.json", "cloud.cfg")
-)
+DROPLET = Image("toolboxes-droplet", "bookworm", "infra/local/images/droplet", ("Dockerfile", "cloud.cfg"))
 SHIM = Image("toolboxes-shim", "local", ".", ("shim", "shim/Dockerfile", "shim/requirements.txt"), _shim_packages)
 MCP = Image(
     "mcp-server-everything", _mcp_version(), f"infra/local/{MCP_SERVER}", ("Dockerfile", "package.json"), _node_modules

@@ -7,7 +7,7 @@ import requests
 from infra.local import engine, world
 from infra.local.processes import Program
 
-# Droplets are told of it in images/droplet/daemon.json.
+# Droplets are told of it in images/droplet/Dockerfile.
 ADDRESS = f"{world.NETWORK_GATEWAY}:5000"
 
 
