@@ -37,8 +37,13 @@ def ensure(directory: Path, toolbox_id: str) -> Path:
 
 def fingerprint(path: Path) -> str:
     """SHA-256 of the certificate in DER, lower-case hex."""
-    text = path.read_text()
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text[: text.index(ssl.PEM_FOOTER)] + ssl.PEM_FOOTER)).hexdigest()
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(parts(path)[0])).hexdigest()
+
+
+def parts(path: Path) -> tuple[str, str]:
+    """The certificate, which anybody may see, and its private key, each in PEM."""
+    certificate, footer, key = path.read_text().partition(ssl.PEM_FOOTER)
+    return certificate + footer, key.lstrip()
 
 
 def _made(toolbox_id: str, now: datetime) -> bytes:

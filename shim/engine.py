@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -127,6 +127,15 @@ class Engine:
             yield b""
             while (chunk := _received(stream)) is not None:
                 yield chunk
+
+    def events(self, labels: dict[str, str], kinds: Sequence[str]) -> Iterator[Said | None]:
+        """What happens from now on to containers with these labels, until the engine ends; first None: it listens."""
+        labelled = [f"{key}={value}" for key, value in labels.items()]
+        filters = json.dumps({"type": ["container"], "label": labelled, "event": list(kinds)})
+        with self._docker(), closing(self._raw("GET", f"/events?{urlencode({'filters': filters})}")) as stream:
+            yield None
+            with stream.makefile("rb") as lines:
+                yield from map(json.loads, lines)
 
     def execute(self, container_id: str, asked: Execute) -> tuple[str, socket.socket]:
         """Begins a command: the exec's id, and its stream, without a timeout, to be closed. Raises NotRunning."""

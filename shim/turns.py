@@ -29,10 +29,17 @@ class Turns:
 
         Raises TokenStale where the command had to start by a time that passed while it waited, as does the fence.
         """
-        lock = self._locks[zlib.crc32(instance_id.encode()) % STRIPES]
+        lock = self._lock(instance_id)
         if not lock.acquire(timeout=max(0.0, claims.expires - self._clock())):
             raise protocol.TokenStale("the command expired while it waited behind another one for this instance")
         try:
             yield lambda: claims.must_not_be_expired(self._clock())
         finally:
             lock.release()
+
+    def taken(self, instance_id: str) -> bool:
+        """Whether a command for this instance is under way, or for one that shares its lock."""
+        return self._lock(instance_id).locked()
+
+    def _lock(self, instance_id: str) -> threading.Lock:
+        return self._locks[zlib.crc32(instance_id.encode()) % STRIPES]

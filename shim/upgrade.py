@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from shim import __version__, certificate, journal, protocol
-from shim.__main__ import ENGINE_SOCKET, STATE, Configuration, assemble, configured
+from shim.__main__ import ENGINE_SOCKET, STATE, assemble
+from shim.configuration import Configuration, configured
 from shim.engine import Engine
 from shim.server import ShimServer
 from shim.successor import HELPER, NEXT, OLD, SHIM
@@ -96,7 +97,7 @@ def answers(port: int) -> bool:
 def prove(configuration: Configuration, pem: Path, engine: Engine) -> bool:
     """Whether this very version serves here: its configuration read, its certificate found, its engine answering."""
     engine.data_id()
-    server = ShimServer(assemble(configuration, pem, ENGINE_SOCKET), pem, ("127.0.0.1", PROOF_PORT))
+    server = ShimServer(assemble(configuration, pem, ENGINE_SOCKET).app, pem, ("127.0.0.1", PROOF_PORT))
     server.prepare()
     threading.Thread(target=server.serve, daemon=True).start()
     try:

@@ -10,9 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shim import certificate, protocol, signing
-from shim.__main__ import Configuration, assemble
+from shim.__main__ import assemble
+from shim.configuration import Configuration
 from shim.server import ShimServer
 from tests.shim.caller import Caller, TlsCaller
+from tests.shim.control_plane import FakeControlPlane
 from tests.shim.droplet import Droplet, Registry, busybox_image, free_port, registry_serving
 from tests.shim.fake_engine import FakeEngine
 from tests.shim.own_engine import OwnEngine
@@ -37,11 +39,19 @@ def fake_engine(tmp_path: Path) -> Iterator[FakeEngine]:
 
 
 @pytest.fixture
+def control_plane(tmp_path: Path) -> Iterator[FakeControlPlane]:
+    fake = FakeControlPlane(tmp_path)
+    yield fake
+    fake.shutdown()
+    fake.server_close()
+
+
+@pytest.fixture
 def caller(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine: FakeEngine) -> Caller:
     """The real app on an engine that answers what the test says."""
     pem = certificate.ensure(tmp_path, toolbox_id)
     public = key.public_key()
-    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, fake_engine.url)
+    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, fake_engine.url).app
     return Caller(key, signing.audience(toolbox_id, certificate.fingerprint(pem)), app)
 
 
@@ -93,7 +103,7 @@ def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519Privat
     pem = certificate.ensure(directory, toolbox_id)
     public = key.public_key()
     port = free_port()
-    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, engine)
+    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, engine).app
     served = ShimServer(app, pem, ("127.0.0.1", port))
     served.prepare()
     thread = threading.Thread(target=served.serve)

@@ -24,7 +24,8 @@ from functions.adapters.shim import ShimClient, ShimClients
 from functions.domain.errors import ShimIncompatible, ToolboxRefused, ToolboxUnreachable
 from functions.domain.toolbox import Toolbox, ToolboxStatus
 from shim import certificate, protocol, signing
-from shim.__main__ import Configuration, assemble
+from shim.__main__ import assemble
+from shim.configuration import Configuration
 from shim.protocol import Route, messages
 from shim.server import ShimServer
 from tests.shim.droplet import Droplet, create
@@ -82,7 +83,7 @@ def real_app(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callabl
         public = key.public_key()
         return assemble(
             Configuration(toolbox_id, {signing.kid(public): public}), certificate.ensure(tmp_path, toolbox_id), engine
-        )
+        ).app
 
     return make
 

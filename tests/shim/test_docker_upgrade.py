@@ -37,9 +37,14 @@ class ShimDroplet:
         self.repository = f"127.0.0.1:{registry.port}/shim"
         public = self.key.public_key()
         keys = {signing.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode()}
-        configuration = {"toolbox_id": toolbox_id, "control_keys": keys, "shim_repository": self.repository}
+        nobody = "https://127.0.0.1:1/"
+        configuration = {
+            "toolbox_id": toolbox_id, "control_keys": keys, "shim_repository": self.repository,
+            "enrol_url": nobody, "notify_url": nobody, "enrolment_token": "once",
+        }  # fmt: skip
         for name in ("etc", "state"):
             (directory / name).mkdir()
+        (directory / "etc/droplet-id").write_text("1\n")
         (directory / "etc/shim.json").write_text(json.dumps(configuration))
 
     def build(self, version: str, **changed: str) -> str:

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shim import certificate, protocol, signing
-from shim.__main__ import Unconfigured, read_configuration
+from shim.configuration import Unconfigured, read
 from shim.server import ShimServer
 from tests.shim.caller import Caller, TlsCaller
 from tests.shim.droplet import free_port
@@ -30,18 +30,25 @@ REQUEST_SECONDS = 2.0
 ID = "0a1b2c3d-0000-4000-8000-000000000001"
 PUBLIC = Ed25519PrivateKey.generate().public_key()
 ENCODED = base64.urlsafe_b64encode(PUBLIC.public_bytes_raw()).decode()
-GOOD: dict[str, Any] = {"toolbox_id": ID, "control_keys": {signing.kid(PUBLIC): ENCODED}}
+GOOD: dict[str, Any] = {
+    "toolbox_id": ID,
+    "control_keys": {signing.kid(PUBLIC): ENCODED},
+    "enrol_url": "https://functions.example/enrol",
+    "notify_url": "https://functions.example/notify",
+    "enrolment_token": "once",
+    "shim_repository": "registry/shim",
+}
 
 
 @pytest.mark.parametrize("encoded", [ENCODED, ENCODED.rstrip("=")])
 def test_a_configuration_gives_the_toolbox_and_its_keys(encoded: str) -> None:
-    named = {"control_keys": {signing.kid(PUBLIC): encoded}, "shim_repository": "registry/shim"}
-    read = read_configuration(json.dumps(GOOD | named))
-    assert (read.toolbox_id, read.shim_repository) == (ID, "registry/shim")
-    assert {kid: key.public_bytes_raw() for kid, key in read.control_keys.items()} == {
+    given = read(json.dumps(GOOD | {"control_keys": {signing.kid(PUBLIC): encoded}}))
+    assert {name: getattr(given, name) for name in GOOD if name != "control_keys"} == {
+        name: value for name, value in GOOD.items() if name != "control_keys"
+    }
+    assert {kid: key.public_bytes_raw() for kid, key in given.control_keys.items()} == {
         signing.kid(PUBLIC): PUBLIC.public_bytes_raw()
     }
-    assert read_configuration(json.dumps(GOOD)).shim_repository == ""
 
 
 @pytest.mark.parametrize(
@@ -49,9 +56,12 @@ def test_a_configuration_gives_the_toolbox_and_its_keys(encoded: str) -> None:
     [
         ("", "not JSON"), ("[]", "must hold"), ("{}", "must hold"),
         (json.dumps(GOOD | {"control_key": "private"}), "nothing else"),
-        (json.dumps(GOOD | {"toolbox_id": "x"}), "UUID"), (json.dumps(GOOD | {"toolbox_id": 1}), "UUID"),
+        (json.dumps(GOOD | {"toolbox_id": "x"}), "UUID"),
+        (json.dumps(GOOD | {"toolbox_id": 1}), "toolbox_id must be a string"),
         (json.dumps(GOOD | {"control_keys": {}}), "at least one"),
-        (json.dumps(GOOD | {"shim_repository": 1}), "shim_repository"),
+        (json.dumps(GOOD | {"shim_repository": 1}), "shim_repository must be a string"),
+        (json.dumps(GOOD | {"enrol_url": "http://functions.example/enrol"}), "enrol_url must be an https URL"),
+        (json.dumps({name: value for name, value in GOOD.items() if name != "notify_url"}), "must hold"),
         (json.dumps(GOOD | {"control_keys": {"0" * 16: ENCODED}}), "named for another key"),
         (json.dumps(GOOD | {"control_keys": {"a": "AAAA"}}), "no raw Ed25519"),
         (json.dumps(GOOD | {"control_keys": {"a": 1}}), "no raw Ed25519"),
@@ -60,7 +70,7 @@ def test_a_configuration_gives_the_toolbox_and_its_keys(encoded: str) -> None:
 )  # fmt: skip
 def test_a_configuration_that_is_not_whole_is_refused_in_a_sentence(text: str, named: str) -> None:
     with pytest.raises(Unconfigured, match=named):
-        read_configuration(text)
+        read(text)
 
 
 def test_the_certificate_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:

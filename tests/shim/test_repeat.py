@@ -17,7 +17,8 @@ from functions.adapters.shim import ShimClient, ShimClients
 from functions.domain.spec import Spec
 from functions.domain.toolbox import Toolbox, ToolboxStatus
 from shim import certificate, protocol, signing
-from shim.__main__ import Configuration, assemble
+from shim.__main__ import assemble
+from shim.configuration import Configuration
 from shim.server import ShimServer
 from tests.faults.steps import SCENES, staged
 from tests.shim.droplet import Registry
@@ -30,7 +31,7 @@ ADDRESS = "127.0.8.1"
 @pytest.fixture
 def shim(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, engine_socket: str) -> Iterator[ShimClient]:
     pem, public = certificate.ensure(tmp_path, toolbox_id), key.public_key()
-    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, engine_socket)
+    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, engine_socket).app
     served = ShimServer(app, pem, (ADDRESS, protocol.PORT))
     served.prepare()
     thread = threading.Thread(target=served.serve)

@@ -110,10 +110,11 @@ def told(what: str, taken: list[float], began: float) -> None:
 def shim_command(directory: Path, engine: str, port: int) -> list[str]:
     """The shim's own process but for where it finds its engine and where it listens."""
     lines = (
-        "import sys, pathlib; from shim import __main__ as m; from shim.server import ShimServer",
+        "import json, pathlib; from shim import configuration, __main__ as m; from shim.server import ShimServer",
         f"pem = pathlib.Path({str(directory / certificate.FILE)!r})",
-        f"c = m.read_configuration(pathlib.Path({str(directory / 'shim.json')!r}).read_text())",
-        f"ShimServer(m.assemble(c, pem, {engine!r}), pem, ('127.0.0.1', {port})).safe_start()",
+        f"given = json.loads(pathlib.Path({str(directory / 'shim.json')!r}).read_text())",
+        "c = configuration.Configuration(given['toolbox_id'], configuration.keys(given['control_keys']))",
+        f"ShimServer(m.assemble(c, pem, {engine!r}).app, pem, ('127.0.0.1', {port})).safe_start()",
     )
     return [sys.executable, "-c", "; ".join(lines)]
 

@@ -1,0 +1,183 @@
+"""The shim shows its certificate, asks until it is answered, and works with what was answered before."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from shim import certificate, protocol, signing
+from shim.configuration import Configuration
+from shim.control_plane import ControlPlane, Unanswered
+from shim.enrolment import ASKED_EVERY_SECONDS, KEPT, LONGEST_PAUSE_SECONDS, Enrolment
+from tests.shim.control_plane import FakeControlPlane
+
+FIRST, SECOND = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+
+
+def named(*keys: Ed25519PrivateKey) -> dict[str, Any]:
+    """As the control plane answers."""
+    public = [key.public_key() for key in keys]
+    encoded = {
+        signing.kid(key): base64.urlsafe_b64encode(key.public_bytes_raw()).decode().rstrip("=") for key in public
+    }
+    return {"control_keys": encoded}
+
+
+class Pauses:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.asked: Queue[float] = Queue()
+        self.granted = threading.Semaphore(0)
+
+    def __call__(self, seconds: float) -> None:
+        self.asked.put(seconds)
+        self.granted.acquire()
+
+    def next(self) -> float:
+        """What the shim waits for now."""
+        return self.asked.get(timeout=10)
+
+    def over(self) -> None:
+        self.granted.release()
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    return Pauses()
+
+
+@pytest.fixture
+def made(tmp_path: Path, toolbox_id: str, control_plane: FakeControlPlane, pauses: Pauses) -> Callable[[], Enrolment]:
+    """A shim's enrolment at each of its starts."""
+    given = Configuration(
+        toolbox_id, {signing.kid(FIRST.public_key()): FIRST.public_key()}, enrol_url=control_plane.url("enrol"),
+        enrolment_token="once", droplet_id="123",
+    )  # fmt: skip
+    pem = certificate.ensure(tmp_path / "state", toolbox_id)
+    return lambda: Enrolment(
+        given, ControlPlane(toolbox_id, pem, control_plane.authorities), tmp_path / "state", pauses
+    )
+
+
+class Trusting(signing.Verifier):
+    """Tells what it was given to trust."""
+
+    def __init__(self) -> None:
+        super().__init__({}, "", 0, lambda: 0)
+        self.trusted: Queue[set[str]] = Queue()
+
+    def trust(self, keys: Any) -> None:
+        super().trust(keys)
+        self.trusted.put(set(keys))
+
+
+def follow(enrolment: Enrolment) -> Trusting:
+    verifier = Trusting()
+    threading.Thread(target=enrolment.follow, args=(verifier,), daemon=True).start()
+    return verifier
+
+
+def test_it_shows_certificate_token_and_droplet_and_proves_that_the_key_is_its_own(
+    made: Callable[[], Enrolment], control_plane: FakeControlPlane, toolbox_id: str
+) -> None:
+    control_plane.answers = [(200, named(SECOND))]
+    assert follow(made()).trusted.get(timeout=10) == set(named(SECOND)["control_keys"])
+    [(path, _, body)] = control_plane.asked
+    asked = json.loads(body)
+    proof = asked.pop("proof")
+    shown = asked.pop("certificate")
+    assert (path, asked) == ("/enrol", {"toolbox_id": toolbox_id, "droplet_id": "123", "token": "once"})
+    assert "PRIVATE" not in body.decode()
+    key: Any = x509.load_pem_x509_certificate(shown.encode()).public_key()
+    claims = jwt.decode(proof, key, ["ES256"], audience="enrol")
+    assert (claims["sub"], claims["exp"] - claims["iat"]) == (toolbox_id, 60)
+    assert claims["jti"]
+
+
+def test_it_asks_again_ever_more_slowly_and_never_gives_up(
+    made: Callable[[], Enrolment], control_plane: FakeControlPlane, pauses: Pauses
+) -> None:
+    control_plane.answers = [(503, None)]
+    verifier = follow(made())
+    for attempt in range(14):
+        longest = min(2.0**attempt, LONGEST_PAUSE_SECONDS)
+        assert longest / 2 <= pauses.next() <= longest
+        if attempt == 13:
+            control_plane.answers = [(200, named(FIRST))]
+        pauses.over()
+    assert verifier.trusted.get(timeout=10)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(200, b""), (200, b"null"), (200, {}), (200, {"control_keys": {}}), (200, {"control_keys": {"kid": "AAAA"}}),
+     (200, b"[" * 60_000), (302, named(FIRST)), (403, {"message": "the token was used"}), (500, b"\xff")],
+)  # fmt: skip
+def test_what_is_no_answer_leaves_the_keys_as_they_are(
+    made: Callable[[], Enrolment], control_plane: FakeControlPlane, pauses: Pauses, answer: tuple[int, Any]
+) -> None:
+    control_plane.answers = [answer]
+    verifier = follow(made())
+    pauses.next()
+    assert verifier.trusted.empty()
+    assert set(made().keys()) == {signing.kid(FIRST.public_key())}
+    assert len(control_plane.asked) == 1
+
+
+def test_the_last_answer_is_kept_for_the_next_start(
+    made: Callable[[], Enrolment], control_plane: FakeControlPlane
+) -> None:
+    control_plane.answers = [(200, named(SECOND))]
+    follow(made()).trusted.get(timeout=10)
+    assert set(made().keys()) == set(named(SECOND)["control_keys"])
+
+
+@pytest.mark.parametrize("text", ["", "null", "{", '{"kid": "AAAA"}', "{}", "\0"])
+def test_a_kept_answer_that_is_not_whole_is_passed_over(
+    made: Callable[[], Enrolment], tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "state" / KEPT).write_text(text)
+    assert set(made().keys()) == {signing.kid(FIRST.public_key())}
+
+
+def test_a_key_that_nobody_knows_has_it_ask_again_but_once_a_minute(
+    made: Callable[[], Enrolment], control_plane: FakeControlPlane, pauses: Pauses
+) -> None:
+    control_plane.answers = [(200, named(FIRST)), (200, named(FIRST, SECOND))]
+    verifier = follow(made())
+    verifier.trusted.get(timeout=10)
+    assert pauses.next() == ASKED_EVERY_SECONDS
+    for _ in range(20):
+        token = signing.sign(SECOND, audience="", method="GET", target="/status", body=b"", now=0, expires=1, jti="1")
+        with pytest.raises(protocol.Unauthenticated):
+            verifier.verify(f"Bearer {token}", "GET", "/status", b"")
+    with pytest.raises(Empty):
+        verifier.trusted.get(timeout=0.2)
+    pauses.over()
+    assert verifier.trusted.get(timeout=10) == set(named(FIRST, SECOND)["control_keys"])
+    assert len(control_plane.asked) == 2
+
+
+def test_it_speaks_to_nobody_whom_the_droplets_authorities_do_not_vouch_for(
+    control_plane: FakeControlPlane, tmp_path: Path, toolbox_id: str
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    stranger = FakeControlPlane(other)
+    pem = certificate.ensure(tmp_path / "state", toolbox_id)
+    with pytest.raises(Unanswered, match="CERTIFICATE_VERIFY_FAILED"):
+        ControlPlane(toolbox_id, pem, control_plane.authorities).post(stranger.url("enrol"), b"{}", {}, 5)
+    assert not stranger.asked
+    stranger.shutdown()
+    stranger.server_close()

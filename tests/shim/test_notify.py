@@ -1,0 +1,152 @@
+"""A hint goes out when something happens to a container that no command asked for, and nothing depends on it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import pytest
+from cryptography import x509
+
+from shim import certificate, protocol
+from shim.control_plane import ControlPlane
+from shim.engine import Engine
+from shim.notify import EVENTS, EVERY_SECONDS, Notifier
+from shim.signing import Claims
+from shim.turns import Turns
+from tests.shim.control_plane import FakeControlPlane
+from tests.shim.fake_engine import FakeEngine, Handler
+
+INSTANCE = str(uuid.uuid4())
+END = object()
+
+
+class Events:
+    """The engine's stream of events, as far as a test says what happens."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.queue: Queue[Any] = Queue()
+        self.opened = threading.Semaphore(0)
+        self.filters: dict[str, list[str]] = {}
+        engine.on(r"GET /events", self.stream)
+
+    def stream(self, handler: Handler) -> None:
+        self.filters = json.loads(parse_qs(urlsplit(handler.path).query)["filters"][0])
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.flush()
+        self.opened.release()
+        while (event := self.queue.get()) is not END:
+            handler.wfile.write(json.dumps(event).encode() + b"\n")
+
+    def happen(self, action: str, name: str) -> None:
+        self.queue.put({"Action": action, "Actor": {"Attributes": {"name": name}}})
+
+
+@pytest.fixture
+def events(fake_engine: FakeEngine) -> Iterator[Events]:
+    made = Events(fake_engine)
+    yield made
+    made.queue.put(END)
+
+
+@pytest.fixture
+def turns() -> Turns:
+    return Turns(time.time)
+
+
+@pytest.fixture
+def begun(
+    tmp_path: Path, toolbox_id: str, control_plane: FakeControlPlane, fake_engine: FakeEngine, events: Events,
+    turns: Turns,
+) -> Callable[[], None]:  # fmt: skip
+    """Starts the notifier, and waits for the hint with which it begins."""
+    pem = certificate.ensure(tmp_path / "state", toolbox_id)
+    caller = ControlPlane(toolbox_id, pem, control_plane.authorities)
+    notifier = Notifier(Engine(fake_engine.url), turns, toolbox_id, caller, control_plane.url("notify"))
+
+    def begin() -> None:
+        for work in (notifier.follow, notifier.send):
+            threading.Thread(target=work, daemon=True).start()
+        assert events.opened.acquire(timeout=10)
+        assert control_plane.heard.acquire(timeout=10)
+
+    return begin
+
+
+def test_a_death_is_hinted_at_with_nothing_but_who_says_so(
+    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane, toolbox_id: str, tmp_path: Path
+) -> None:
+    begun()
+    events.happen("die", protocol.container_name(INSTANCE, 1))
+    assert control_plane.heard.acquire(timeout=10)
+    path, headers, body = control_plane.asked[-1]
+    assert (path, body) == ("/notify", b"")
+    shown = certificate.parts(tmp_path / "state" / certificate.FILE)[0]
+    key: Any = x509.load_pem_x509_certificate(shown.encode()).public_key()
+    claims = jwt.decode(headers["Authorization"].removeprefix("Bearer "), key, ["ES256"], audience="notify")
+    assert (claims["sub"], claims["exp"] - claims["iat"]) == (toolbox_id, 60)
+    assert events.filters == {
+        "type": ["container"], "label": [f"{protocol.LABEL_TOOLBOX}={toolbox_id}"], "event": list(EVENTS),
+    }  # fmt: skip
+
+
+def test_a_storm_is_one_hint_a_second(
+    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane
+) -> None:
+    begun()
+    began = time.monotonic()
+    while time.monotonic() - began < 2.5 * EVERY_SECONDS:
+        events.happen("die", protocol.container_name(INSTANCE, 1))
+        time.sleep(0.01)
+    # The one with which it begins, and one for each second at most.
+    assert 2 <= len(control_plane.asked) <= 4
+
+
+def test_what_a_command_does_is_no_hint(
+    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane, turns: Turns
+) -> None:
+    begun()
+    with turns.of(INSTANCE, Claims("1", time.time() + 60, protocol.CONTRACT)):
+        events.happen("die", protocol.container_name(INSTANCE, 1))
+        assert not control_plane.heard.acquire(timeout=EVERY_SECONDS + 0.5)
+    events.happen("die", protocol.container_name(INSTANCE, 1))
+    assert control_plane.heard.acquire(timeout=10)
+
+
+def test_what_is_renamed_by_hand_is_hinted_at(
+    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane
+) -> None:
+    begun()
+    events.happen("rename", "kept-by-hand")
+    assert control_plane.heard.acquire(timeout=10)
+
+
+def test_an_engine_that_was_away_is_a_hint_and_is_followed_again(
+    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane
+) -> None:
+    begun()
+    events.queue.put(END)
+    assert events.opened.acquire(timeout=10)
+    assert control_plane.heard.acquire(timeout=10)
+    events.happen("die", protocol.container_name(INSTANCE, 1))
+    assert control_plane.heard.acquire(timeout=10)
+
+
+def test_a_hint_that_is_refused_is_forgotten_and_the_next_goes_out(
+    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane
+) -> None:
+    control_plane.answers = [(429, None)]
+    begun()
+    time.sleep(2 * EVERY_SECONDS)
+    assert len(control_plane.asked) == 1
+    events.happen("die", protocol.container_name(INSTANCE, 1))
+    assert control_plane.heard.acquire(timeout=10)
