@@ -30,6 +30,7 @@ from functions.adapters.shim import NoShims, ShimClients
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.tokens import TokenVerifier
+from functions.adapters.vault import KeyVault, NoVault
 from functions.lifecycle.ports import Ports
 from functions.lifecycle.rates import AccountRates
 from functions.web import app, description, log_lines, workers
@@ -55,6 +56,7 @@ def _ports() -> Ports:
         new_id=lambda: str(uuid.uuid4()),
         pause=time.sleep,
         draw=random.random,
+        vault=KeyVault(SETTINGS.secret_keys) if SETTINGS.secret_keys else NoVault(),
         limits=SETTINGS.limits,
     )
 

@@ -136,7 +136,7 @@ class Create:
     image: str
     limits: Limits
     command: list[str] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
     ports: list[Port] = field(default_factory=list)
     volumes: list[Volume] = field(default_factory=list)
     restart_policy: str = "unless-stopped"
@@ -167,7 +167,7 @@ class Restart:
 @dataclass(frozen=True, slots=True)
 class Credentials:
     username: str
-    password: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +332,7 @@ class Execute:
     """`command` is an argument list, never a shell's line. `timeout` in seconds; "" is the image's own directory."""
 
     command: list[str]
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
     working_directory: str = ""
     stdin: str = ""
     timeout: int = 30

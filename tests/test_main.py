@@ -17,6 +17,7 @@ from functions.domain.errors import Misconfigured
 
 ROOT = Path(__file__).resolve().parent.parent
 PEM = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+SECRET_KEYS = f"a:{'A' * 43}= b:{'B' * 42}A="
 CALL = """
 import functions_framework
 client = functions_framework.create_app({target!r}, "functions/main.py").test_client()
@@ -33,6 +34,7 @@ def environment(target: str, tmp_path: Path) -> dict[str, str]:
         "CALLER_JWKS_URL": "https://issuer.test/jwks.json",
         "SERVICE_JWKS_URL": "https://issuer.test/jwks.json",
         "COMMAND_KEY": PEM,
+        "SECRET_KEYS": SECRET_KEYS,
     }
     given = {name: value for name, value in values.items() if name in REQUIRED[target]}
     return {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **given}
@@ -83,6 +85,8 @@ def test_with_a_shared_secret_that_is_what_is_required(tmp_path: Path) -> None:
     ("name", "value"),
     [("STORE", "mysql"), ("STORE", "sqlite"), ("QUEUE", "pubsub"), ("CALLER_ALGORITHM", "RS384"),
      ("CALLER_ALGORITHM", "none"), ("FUNCTION_TARGET", "nothing"), ("CALLER_JWKS_URL", "http://issuer.test/jwks.json"),
+     ("SECRET_KEYS", "abc"), ("SECRET_KEYS", "a:AAAA"), ("SECRET_KEYS", SECRET_KEYS.replace("b:", "a:")),
+     ("SECRET_KEYS", " "),
      ("CALLER_ADMIN_CLAIM", "user_metadata.role"),
      ("LIMIT_PAGE", "0"), ("LIMIT_MEMORY_MIB", "64g")],
 )  # fmt: skip

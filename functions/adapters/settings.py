@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -21,10 +22,11 @@ _CALLERS = ("CALLER_ISSUER", "CALLER_AUDIENCE", "CALLER_JWKS_URL", "CALLER_ALGOR
 _SERVICES = ("SERVICE_ISSUER", "SERVICE_AUDIENCE", "SERVICE_JWKS_URL", "SERVICE_EMAIL")
 _COMMANDS = ("COMMAND_KEY",)
 _REPLAYS = ("FINGERPRINT_KEY",)
+_SECRETS = ("SECRET_KEYS",)
 REQUIRED = {
-    "toolboxes_user": _BACKINGS + _CALLERS + _COMMANDS,
-    "toolbox_tools": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS,
-    "converge": _BACKINGS + _SERVICES + _COMMANDS,
+    "toolboxes_user": _BACKINGS + _CALLERS + _COMMANDS + _SECRETS,
+    "toolbox_tools": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS + _SECRETS,
+    "converge": _BACKINGS + _SERVICES + _COMMANDS + _SECRETS,
     "sweep": _BACKINGS + _SERVICES,
 }
 
@@ -59,8 +61,9 @@ class Settings:
     admin: AdminClaim | None
     services: TokenSettings | None
     service_email: str
-    command_key: str
-    fingerprint_key: bytes
+    command_key: str = field(repr=False)
+    fingerprint_key: bytes = field(repr=False)
+    secret_keys: Mapping[str, bytes] = field(repr=False)
     limits: Limits
 
 
@@ -84,6 +87,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         service_email=environment["SERVICE_EMAIL"] if services else "",
         command_key=environment["COMMAND_KEY"] if commands else "",
         fingerprint_key=environment["FINGERPRINT_KEY"].encode() if "FINGERPRINT_KEY" in required else b"",
+        secret_keys=_secret_keys(environment["SECRET_KEYS"]) if "SECRET_KEYS" in required else {},
         limits=_limits(environment),
     )
 
@@ -118,6 +122,23 @@ def _admin(environment: Mapping[str, str]) -> AdminClaim:
     if path.partition(".")[0] == "user_metadata":
         raise Misconfigured("CALLER_ADMIN_CLAIM must be a claim that users cannot write, which user_metadata is not")
     return AdminClaim(path, environment["CALLER_ADMIN_VALUE"])
+
+
+def _secret_keys(text: str) -> dict[str, bytes]:
+    """Key-encryption keys as `name:base64 name:base64`: the first seals, all of them open."""
+    keys = {}
+    for word in text.split():
+        name, _, encoded = word.partition(":")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            key = b""
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or len(key) != 32 or name in keys:
+            raise Misconfigured("SECRET_KEYS must be name:base64 of 32 bytes, one after the other, each name once")
+        keys[name] = key
+    if not keys:
+        raise Misconfigured("SECRET_KEYS must be at least one key")
+    return keys
 
 
 def _limits(environment: Mapping[str, str]) -> Limits:

@@ -139,7 +139,13 @@ class DigitalOceanUnknown(ToolboxesError):
     code, status = "digitalocean-unknown", 504
 
 
-# The store and the queue.
+# The store, the queue and the vault.
+
+
+class SecretsUnreadable(ToolboxesError):
+    """What is sealed cannot be opened: its key is not configured, or it is not what was sealed."""
+
+    code, status = "secrets-unreadable", 503
 
 
 class Unavailable(ToolboxesError):

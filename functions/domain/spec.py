@@ -7,8 +7,10 @@ the host ports that the control plane chose are added.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from functions.domain.secrets import Sealed
 from shim.protocol import messages
 
 _MEMORY = re.compile(r"(?P<count>[1-9][0-9]{0,14})(?P<unit>[bkmg]?)", re.IGNORECASE)
@@ -47,6 +49,7 @@ class Spec:
     health_check: messages.HealthCheck | None = None
     mcp: Mcp | None = None
     init: bool = True
+    secrets: Sealed | None = None
 
 
 def memory_bytes(text: str) -> int:
@@ -76,14 +79,15 @@ def engine_limits(spec: Spec) -> messages.Limits:
     return messages.Limits(memory_bytes(spec.limits.memory), nano_cpus(spec.limits.cpu), spec.limits.pids)
 
 
-def create_body(instance_id: str, spec_generation: int, spec: Spec) -> messages.Create:
+def create_body(instance_id: str, spec_generation: int, spec: Spec, secrets: Mapping[str, str]) -> messages.Create:
+    """`secrets` are the spec's own, opened."""
     return messages.Create(
         instance_id=instance_id,
         spec_generation=spec_generation,
         image=spec.image,
         limits=engine_limits(spec),
         command=spec.command,
-        environment=spec.environment,
+        environment={**spec.environment, **secrets},
         ports=spec.ports,
         volumes=spec.volumes,
         restart_policy=spec.restart_policy,

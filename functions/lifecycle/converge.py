@@ -118,7 +118,7 @@ class _Pass:
                 instance = hold.renew(replace(instance, observed=replace(instance.observed, progress=progress)))
 
         start_by = lease.start_by(hold.lease, ports.now())
-        seen, writes = execute(step, shim, instance, start_by, ports.now, on_progress)
+        seen, writes = execute(step, shim, instance, start_by, ports, on_progress)
         if isinstance(step, KeepPostMortem):
             # On record before the container is gone: nothing could fetch it again.
             after = stamped(ports, seen)

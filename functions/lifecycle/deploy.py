@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from functions.domain import event
 from functions.domain.caller import Caller
@@ -10,7 +11,7 @@ from functions.domain.errors import Contended, NameTaken, NotAllowedNow
 from functions.domain.instance import Catalogue, Desired, DesiredState, Instance
 from functions.domain.spec import Spec
 from functions.domain.toolbox import LEAVING, Toolbox
-from functions.lifecycle import host_ports
+from functions.lifecycle import host_ports, secrets
 from functions.lifecycle.change import REQUEST_BUDGET, Answer, repeated
 from functions.lifecycle.converge import Errand, claimed, converge
 from functions.lifecycle.documents import claiming, load, name_ref, recording, toolbox_ref
@@ -23,16 +24,17 @@ from functions.lifecycle.room import require_room
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """A deploy as asked: in `spec`, a host port of 0 or 30000 is to be chosen. `name` is NFC."""
+    """A deploy as asked: in `spec`, a host port of 0 or 30000 is to be chosen. `name` is NFC. `secrets` are plain."""
 
     name: str
     spec: Spec
     catalogue: Catalogue
     start: bool = True
+    secrets: Mapping[str, str | None] = field(default_factory=dict, repr=False)
 
 
 def deploy(ports: Ports, caller: Caller, toolbox_id: str, new: NewInstance, replay: Replay | None = None) -> Answer:
-    """Record the new instance and bring it up. Raises NameTaken, PortTaken, NoRoom, NotAllowedNow."""
+    """Record the new instance and bring it up. Raises BadRequest, NameTaken, PortTaken, NoRoom, NotAllowedNow."""
     toolbox = owned(caller, toolbox_id, load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0]))
     if toolbox.status in LEAVING:
         raise NotAllowedNow(f"toolbox {toolbox.name!r} is {toolbox.status}")
@@ -57,7 +59,7 @@ def deploy(ports: Ports, caller: Caller, toolbox_id: str, new: NewInstance, repl
 
 def _drafted(ports: Ports, toolbox: Toolbox, new: NewInstance) -> Instance:
     now = ports.now()
-    return Instance(
+    drafted = Instance(
         id=ports.new_id(),
         toolbox_id=toolbox.id,
         account=toolbox.account,
@@ -68,6 +70,9 @@ def _drafted(ports: Ports, toolbox: Toolbox, new: NewInstance) -> Instance:
         updated_at=now,
         catalogue=new.catalogue,
     )
+    spec = secrets.set_secrets(ports.vault, drafted, drafted.spec, new.secrets)
+    secrets.require_fit(ports.vault, drafted, spec)
+    return replace(drafted, spec=spec)
 
 
 def _refuse_taken(ports: Ports, toolbox_id: str, new: NewInstance) -> None:

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from functions.domain.event import Event
 from functions.domain.instance import Instance
+from functions.domain.registry import Registry
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.ports import Create, Document, Put, Ref, Snapshot, Version, Write
 from shim.protocol import messages
@@ -39,14 +40,14 @@ class Loaded(Generic[T]):
 
 
 # Built once: it compiles the whole tree of fields.
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Instance, Toolbox, Event)}
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Instance, Toolbox, Event, Registry)}
 
 
 def load(kind: type[T], snapshot: Snapshot | None) -> Loaded[T] | None:
     return Loaded(_ADAPTERS[kind].validate_python(snapshot.data), snapshot.version) if snapshot else None
 
 
-def dump(value: Instance | Toolbox | Event) -> Document:
+def dump(value: Instance | Toolbox | Event | Registry) -> Document:
     return cast(Document, _ADAPTERS[type(value)].dump_python(value))
 
 

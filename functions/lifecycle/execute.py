@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from functions.domain import observe
-from functions.domain.errors import ToolboxesError
+from functions.domain.errors import SecretsUnreadable, ToolboxesError
 from functions.domain.instance import Instance
 from functions.domain.plan import (
     AwaitHealth,
@@ -21,10 +21,11 @@ from functions.domain.plan import (
     Step,
     StopContainer,
 )
+from functions.domain.secrets import strike
 from functions.domain.spec import create_body
-from functions.lifecycle import post_mortems
+from functions.lifecycle import post_mortems, registries, secrets
 from functions.lifecycle.handshake import shake_hands
-from functions.lifecycle.ports import Shim, Write
+from functions.lifecycle.ports import Ports, Shim, Vault, Write
 from shim import protocol
 from shim.protocol import messages
 
@@ -32,27 +33,30 @@ Progress = Callable[[messages.Progress], None]
 
 
 def execute(
-    step: Step, shim: Shim, instance: Instance, start_by: datetime, now: Callable[[], datetime], on_progress: Progress
+    step: Step, shim: Shim, instance: Instance, start_by: datetime, ports: Ports, on_progress: Progress
 ) -> tuple[Instance, list[Write]]:
     """The instance with what this step saw folded in, its error included, and what is to be saved with it."""
+    now = ports.now
     try:
         match step:
             case PullImage():
-                shim.pull(messages.Pull(step.image), start_by=start_by, on_progress=on_progress)
+                pull = messages.Pull(step.image, registries.credentials(ports, instance.account, step.image))
+                shim.pull(pull, start_by=start_by, on_progress=on_progress)
                 return observe.pulled(instance, now()), []
             case ShakeHands():
                 return observe.shaken(instance, shake_hands(step, shim, start_by, now)), []
             case KeepPostMortem():
-                return observe.kept(instance, step), [post_mortems.keep(step, shim, instance, start_by, now)]
-        return observe.acted(instance, step, _command(step, shim, start_by), now()), []
+                return observe.kept(instance, step), [post_mortems.keep(step, shim, instance, start_by, ports)]
+        return observe.acted(instance, step, _command(step, shim, instance, start_by, ports.vault), now()), []
     except (protocol.ContractError, ToolboxesError) as error:
-        return observe.erred(instance, step, error, now(), start_by), []
+        return observe.erred(instance, step, _struck(error, ports.vault, instance), now(), start_by), []
 
 
-def _command(step: Step, shim: Shim, start_by: datetime) -> messages.Acted:
+def _command(step: Step, shim: Shim, instance: Instance, start_by: datetime, vault: Vault) -> messages.Acted:
     match step:
         case CreateContainer():
-            body = create_body(step.instance_id, step.spec_generation, step.spec)
+            opened = secrets.opened(vault, instance, step.spec)
+            body = create_body(step.instance_id, step.spec_generation, step.spec, opened)
             answer = shim.command(protocol.CREATE, body=body, start_by=start_by)
         case RestartContainer():
             again = messages.Restart(step.started_at)
@@ -63,6 +67,17 @@ def _command(step: Step, shim: Shim, start_by: datetime) -> messages.Acted:
             answer = shim.command(ROUTES[type(step)], name=step.container, start_by=start_by)
     assert isinstance(answer, messages.Acted)
     return answer
+
+
+def _struck(error: observe.Problem, vault: Vault, instance: Instance) -> observe.Problem:
+    """The error as it may go on record: it may quote what a container said."""
+    if isinstance(error, SecretsUnreadable):
+        return error
+    try:
+        known = secrets.known(vault, instance)
+    except SecretsUnreadable:
+        return type(error)(f"{error.code}; what was said is left out, since it may hold a secret")
+    return type(error)(strike(str(error), known))
 
 
 ROUTES: dict[type[Step], protocol.Route] = {

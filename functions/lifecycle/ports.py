@@ -6,13 +6,14 @@ datetimes are UTC. Every method may raise errors.Unavailable; its outcome is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from functions.domain.droplet import Droplet, NewDroplet
 from functions.domain.limits import Limits
+from functions.domain.secrets import Sealed
 from functions.domain.toolbox import Toolbox
 from shim.protocol import Route, messages
 
@@ -148,6 +149,15 @@ class Shim(Protocol):
         """A container's log as it grows, until it stops; a line that is empty is a sign of life, every 10 s."""
 
 
+class Vault(Protocol):
+    """Secret values are kept sealed, each with what it is `bound_to`: elsewhere it does not open."""
+
+    def seal(self, values: Mapping[str, str], bound_to: str) -> Sealed: ...
+
+    def open(self, sealed: Sealed, bound_to: str) -> dict[str, str]:
+        """Raises errors.SecretsUnreadable."""
+
+
 class Shims(Protocol):
     def of(self, toolbox: Toolbox) -> Shim: ...
 
@@ -188,4 +198,5 @@ class Ports:
     new_id: Callable[[], str]
     pause: Callable[[float], None]
     draw: Callable[[], float]
+    vault: Vault
     limits: Limits = field(default_factory=Limits)

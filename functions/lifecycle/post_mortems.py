@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from functions.domain.errors import ToolboxesError
 from functions.domain.instance import Instance
 from functions.domain.plan import KeepPostMortem
+from functions.domain.secrets import strike
+from functions.lifecycle import secrets
 from functions.lifecycle.documents import INSTANCES
-from functions.lifecycle.ports import Document, Put, Ref, Shim
+from functions.lifecycle.ports import Document, Ports, Put, Ref, Shim
 from shim import protocol
 from shim.protocol import messages
 
@@ -21,16 +22,18 @@ WITHIN = timedelta(seconds=10)
 KEPT_FOR = timedelta(days=30)
 
 
-def keep(step: KeepPostMortem, shim: Shim, instance: Instance, start_by: datetime, now: Callable[[], datetime]) -> Put:
+def keep(step: KeepPostMortem, shim: Shim, instance: Instance, start_by: datetime, ports: Ports) -> Put:
     """The document to be written with the next commit. What could not be fetched is named in it, never made up."""
     missing: list[str] = []
     lines: list[str] = []
+    now = ports.now()
     try:
+        known = secrets.known(ports.vault, instance)
         logs = shim.command(
             protocol.LOGS, name=step.container, query=f"tail={LINES}", start_by=start_by, within=WITHIN.total_seconds()
         )
         assert isinstance(logs, messages.Logs)
-        lines = _bounded([f"{line.time} {line.stream} {line.text}" for line in logs.lines])
+        lines = _bounded([f"{line.time} {line.stream} {strike(line.text, known)}" for line in logs.lines])
     except (protocol.ContractError, ToolboxesError) as error:
         missing.append(f"logs: {error}")
     observed = instance.observed
@@ -39,11 +42,11 @@ def keep(step: KeepPostMortem, shim: Shim, instance: Instance, start_by: datetim
         "container_name": step.container,
         "generation": instance.desired.generation,
         "cause": step.cause,
-        "time": now(),
+        "time": now,
         "container": asdict(seen) if seen else None,
         "logs": lines,
         "missing": missing,
-        "expire_at": now() + KEPT_FOR,
+        "expire_at": now + KEPT_FOR,
     }
     mark = hashlib.sha256(step.death.encode()).hexdigest()[:20]
     return Put(Ref(f"{INSTANCES}/{instance.id}/post_mortems", mark), document)

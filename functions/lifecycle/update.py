@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from functions.domain.errors import Contended, NotAllowedNow
 from functions.domain.instance import Instance
 from functions.domain.spec import Spec
 from functions.domain.want import want_spec
-from functions.lifecycle import host_ports
+from functions.lifecycle import host_ports, secrets
 from functions.lifecycle.change import Answer, Asked, change
 from functions.lifecycle.instances import find
 from functions.lifecycle.ports import Ports
@@ -18,10 +18,14 @@ from shim.protocol import messages
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """`respec` makes the new spec of the old one; `ports`, where sent, may hold 0 or 30000: to be chosen."""
+    """`respec` makes the new spec of the old one; `ports`, where sent, may hold 0 or 30000: to be chosen.
+
+    `secrets`, where sent, are all secret variables that there are to be; of None the value that is kept.
+    """
 
     respec: Callable[[Spec], Spec]
     ports: Sequence[messages.Port] | None = None
+    secrets: Mapping[str, str | None] | None = field(default=None, repr=False)
 
 
 def update(ports: Ports, asked: Asked, changes: Changes) -> Answer:
@@ -33,6 +37,9 @@ def update(ports: Ports, asked: Asked, changes: Changes) -> Answer:
         spec = changes.respec(instance.spec)
         if changes.ports is not None:
             spec = replace(spec, ports=host_ports.drawn(ports, changes.ports, instance.spec.ports))
+        if changes.secrets is not None:
+            spec = secrets.set_secrets(ports.vault, instance, spec, changes.secrets)
+        secrets.require_fit(ports.vault, instance, spec)
         return want_spec(instance, spec)
 
     try:
@@ -41,3 +48,14 @@ def update(ports: Ports, asked: Asked, changes: Changes) -> Answer:
         _, found = find(ports, asked.caller, asked.toolbox_id, asked.key)
         host_ports.refuse_taken(ports, found.value.toolbox_id, changes.ports or [], but=found.value.id)
         raise
+
+
+def replace_secrets(ports: Ports, asked: Asked, values: Mapping[str, str]) -> Answer:
+    """The secret variables named in `values` get these, the others stay; the container is made anew and proven."""
+
+    def merged(instance: Instance) -> dict[str, str | None]:
+        kept = instance.spec.secrets.names if instance.spec.secrets else []
+        return {**dict.fromkeys(kept), **values}
+
+    _, found = find(ports, asked.caller, asked.toolbox_id, asked.key)
+    return update(ports, asked, Changes(lambda spec: spec, secrets=merged(found.value)))

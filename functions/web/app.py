@@ -17,7 +17,7 @@ from functions.web.requests import below, request_id
 log = logging.getLogger(__name__)
 
 ALLOWED_HEADERS = ["authorization", "x-client-info", "apikey", "content-type", "idempotency-key", "x-retry-count"]
-METHODS = ["GET", "POST", "PATCH", "DELETE", "OPTIONS"]
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def create(name: str, limits: Limits) -> Flask:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from functions.domain.instance import Catalogue
 from functions.domain.spec import Mcp, ResourceLimits, Spec, memory_bytes, nano_cpus
@@ -20,8 +20,6 @@ from functions.web.route import Empty
 from shim import protocol
 from shim.protocol import messages
 
-# A document holds at most 1 MiB, and the environment may stand in it three times: spec, the one before, as sent.
-MAX_ENVIRONMENT_BYTES = 131_072
 # Firestore keeps such keys for itself.
 RESERVED = re.compile(r"__.*__")
 
@@ -44,17 +42,17 @@ def _image(text: str) -> str:
     return text
 
 
-def _environment(variables: dict[str, str]) -> dict[str, str]:
-    if sum(len(name) + len(value.encode()) for name, value in variables.items()) > MAX_ENVIRONMENT_BYTES:
-        raise ValueError(f"all variables together are larger than {MAX_ENVIRONMENT_BYTES} bytes")
-    for name, value in variables.items():
-        if not protocol.ENVIRONMENT_NAME.fullmatch(name):
-            raise ValueError(f"{name[:80]!r} is not an environment variable's name")
-        if RESERVED.fullmatch(name):
-            raise ValueError(f"{name[:80]!r} is reserved: a name does not both begin and end with two underscores")
-        if "\0" in value:
-            raise ValueError(f"the value of {name} holds a NUL")
-    return variables
+def _variable_name(name: str) -> str:
+    if not protocol.ENVIRONMENT_NAME.fullmatch(name):
+        raise ValueError(f"{name[:80]!r} is not an environment variable's name")
+    if RESERVED.fullmatch(name):
+        raise ValueError(f"{name[:80]!r} is reserved: a name does not both begin and end with two underscores")
+    return name
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    _text(value.get_secret_value())
+    return value
 
 
 def _volume_name(text: str) -> str:
@@ -75,9 +73,9 @@ def _host_port(port: int) -> int:
     return port
 
 
-def _argument(text: str) -> str:
+def _text(text: str) -> str:
     if "\0" in text:
-        raise ValueError("an argument holds no NUL")
+        raise ValueError("a NUL cannot be in it")
     return text
 
 
@@ -97,8 +95,11 @@ def _http_path(text: str) -> str:
     return text
 
 
-Argument = Annotated[str, Field(max_length=8192), AfterValidator(_argument)]
-Environment = Annotated[dict[str, Annotated[str, Field(max_length=32768)]], AfterValidator(_environment)]
+Argument = Annotated[str, Field(max_length=8192), AfterValidator(_text)]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+Environment = dict[VariableName, Annotated[str, Field(max_length=32768), AfterValidator(_text)]]
+# Of null the value stays that is kept: a record shows each so, and can be sent again.
+Secrets = dict[VariableName, Annotated[SecretStr, Field(max_length=32768), AfterValidator(_secret)] | None]
 HttpPath = Annotated[str, Field(max_length=512), AfterValidator(_http_path)]
 
 
@@ -140,6 +141,7 @@ class Configuration(Empty):
     dockerImage: Annotated[str, AfterValidator(_image)] | None = None
     command: Annotated[list[Argument], Field(max_length=256)] | None = None
     environmentVariables: Annotated[Environment, Field(max_length=512)] | None = None
+    secretVariables: Annotated[Secrets, Field(max_length=512)] | None = None
     portMappings: Annotated[list[PortMapping], Field(max_length=32)] | None = None
     volumes: Annotated[list[VolumeMount], Field(max_length=16)] | None = None
     resourceLimits: Limits | None = None
@@ -155,7 +157,8 @@ class Patch(Configuration):
     def changes(self) -> Changes:
         given = {key: getattr(self, key) for key in self.model_fields_set}
         ports = given.get("portMappings")
-        return Changes(lambda spec: _respecified(spec, given), None if ports is None else _ports(ports))
+        secrets = None if given.get("secretVariables") is None else _plain(given["secretVariables"])
+        return Changes(lambda spec: _respecified(spec, given), None if ports is None else _ports(ports), secrets)
 
 
 class Override(Configuration):
@@ -208,12 +211,25 @@ class Deploy(Configuration):
             spec = replace(spec, mcp=Mcp(nested.mcpPort, nested.mcpEndpoint))
         catalogue = Catalogue(
             tool_catalog_id=self.toolCatalogId,
-            base_config_override_json=sent.model_dump_json(exclude_unset=True) if sent else None,
+            base_config_override_json=_as_sent(sent) if sent else None,
             mcp_transport=nested.mcpTransport,
             mcp_endpoint=nested.mcpEndpoint,
             mcp_capabilities_json=None if nested.mcpCapabilities is None else json.dumps(nested.mcpCapabilities),
         )
-        return NewInstance(self.instanceNameOnToolbox, spec, catalogue, self.start)
+        secrets = _plain(configured["secretVariables"] or {})
+        return NewInstance(self.instanceNameOnToolbox, spec, catalogue, self.start, secrets)
+
+
+def _plain(secrets: dict[str, SecretStr | None]) -> dict[str, str | None]:
+    return {name: value.get_secret_value() if value else None for name, value in secrets.items()}
+
+
+def _as_sent(override: Override) -> str:
+    """Kept and shown; of secrets their names."""
+    sent = override.model_dump(mode="json", exclude_unset=True)
+    if sent.get("secretVariables"):
+        sent["secretVariables"] = dict.fromkeys(sent["secretVariables"])
+    return json.dumps(sent)
 
 
 def _ports(mappings: list[PortMapping]) -> list[messages.Port]:

@@ -16,10 +16,14 @@ class _RequestId(logging.Filter):
         return True
 
 
+def formatter() -> JsonFormatter:
+    names = {"levelname": "severity", "exc_info": "stack_trace"}
+    fields = "%(levelname)s %(message)s %(name)s %(request)s"
+    return JsonFormatter(fields, rename_fields=names, timestamp="time")
+
+
 def install() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.addFilter(_RequestId())
-    names = {"levelname": "severity", "exc_info": "stack_trace"}
-    fields = "%(levelname)s %(message)s %(name)s %(request)s"
-    handler.setFormatter(JsonFormatter(fields, rename_fields=names, timestamp="time"))
+    handler.setFormatter(formatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

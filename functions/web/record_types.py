@@ -150,11 +150,15 @@ class SpecMcp(TypedDict):
 
 @exact
 class SpecRecord(TypedDict):
-    """The keys of the deploy body, so that it can be sent again; its defaults are filled in."""
+    """The keys of the deploy body, so that it can be sent again; its defaults are filled in.
+
+    `secretVariables` shows names alone; a null that is sent again leaves the value as it is.
+    """
 
     dockerImage: str
     command: list[str]
     environmentVariables: dict[str, str]
+    secretVariables: dict[str, None]
     portMappings: list[SpecPort]
     volumes: list[SpecVolume]
     resourceLimits: SpecLimits

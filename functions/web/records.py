@@ -152,6 +152,7 @@ def _spec(spec: Spec) -> SpecRecord:
         "dockerImage": spec.image,
         "command": spec.command,
         "environmentVariables": spec.environment,
+        "secretVariables": dict.fromkeys(spec.secrets.names) if spec.secrets else {},
         "portMappings": [
             {"containerPort": port.container_port, "hostPort": port.host_port, "protocol": port.protocol}
             for port in spec.ports

@@ -12,6 +12,7 @@ from flask import g, has_request_context, request
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from functions.domain.errors import BadRequest, NotFound, PayloadTooLarge
+from functions.domain.registry import HOST
 from functions.web.route import Query
 from shim.protocol import UUID
 
@@ -31,6 +32,7 @@ def _digits(text: object) -> object:
 Whole = Annotated[int, BeforeValidator(_digits)]
 ToolboxId = Annotated[str, Field(pattern=f"^{UUID.pattern}$", description="a toolbox's id")]
 InstanceKey = Annotated[str, Field(min_length=1, max_length=128, description="an instance's id or name")]
+RegistryHost = Annotated[str, Field(pattern=f"^{HOST.pattern}$", max_length=255, description="a registry's host")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class PathParameter:
 PATH_PARAMETERS = {
     "box": PathParameter("toolboxId", ToolboxId),
     "key": PathParameter("instance", InstanceKey),
+    "host": PathParameter("host", RegistryHost),
 }
 
 

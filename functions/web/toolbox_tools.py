@@ -57,7 +57,7 @@ CHANGES: dict[str, Change] = {"start": change.start, "stop": change.stop, "resta
 
 ONE = "/<box>/tools/<key>"
 AS_ASKED = {200: InstanceRecord, 202: InstanceRecord}
-CHANGED = (errors.NotAllowedNow, protocol.OutcomeUnknown)
+CHANGED = (errors.NotAllowedNow, errors.SecretsUnreadable, protocol.OutcomeUnknown)
 
 LIST = Route(
     "GET", "/<box>/tools", "A toolbox's instances", {200: list[InstanceRecord]}, query=paging.Page, headers=("Link",)
@@ -87,7 +87,7 @@ POST_MORTEMS = Route(
 )  # fmt: skip
 LOGS = Route(
     "GET", f"{ONE}/logs", "What its container wrote", {200: LogsRecord}, query=LogsQuery,
-    problems=(*ASKS_SHIM, errors.NotAllowedNow),
+    problems=(*ASKS_SHIM, errors.NotAllowedNow, errors.SecretsUnreadable),
 )  # fmt: skip
 ROUTES = (LIST, DEPLOY, GET, PATCH, DELETE, *VERBS.values(), WAIT, EVENTS, POST_MORTEMS, LOGS)
 

@@ -9,7 +9,7 @@ from flask import Flask, Response, jsonify
 
 from functions.lifecycle import toolboxes
 from functions.lifecycle.ports import Ports
-from functions.web import paging
+from functions.web import paging, registries
 from functions.web.app import create
 from functions.web.callers import Callers
 from functions.web.record_types import ToolboxRecord
@@ -32,7 +32,7 @@ REFRESH = [
     for method in ("GET", "POST")
 ]  # fmt: skip
 OPENAPI = Route("GET", "/openapi.json", "This document", {200: dict[str, Any]}, proof=Proof.ANYBODY)
-ROUTES = (LIST, GET, *REFRESH, OPENAPI)
+ROUTES = (LIST, GET, *REFRESH, OPENAPI, *registries.ROUTES)
 
 
 def build(ports: Ports, callers: Callers, described: Callable[[], dict[str, Any]]) -> Flask:
@@ -62,4 +62,5 @@ def build(ports: Ports, callers: Callers, described: Callable[[], dict[str, Any]
     def openapi() -> Response:
         return jsonify(described())
 
+    registries.add_to(app, ports, callers)
     return app

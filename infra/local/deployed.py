@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from secrets import token_urlsafe
+from base64 import b64encode
+from secrets import token_bytes, token_urlsafe
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -60,6 +61,9 @@ def _environment(of: World, backing: Backing) -> dict[str, str]:
         "SERVICE_JWKS_URL": tokens.jwks_url,
         "SERVICE_EMAIL": issuer.SERVICE_EMAIL,
         "COMMAND_KEY": secret.pem(command_key(of)),
+        "SECRET_KEYS": secret.text(
+            of.directory / "secret-keys", lambda: f"local:{b64encode(token_bytes(32)).decode()}"
+        ),
         "FINGERPRINT_KEY": secret.text(of.directory / "fingerprint-key", lambda: token_urlsafe(32)),
     }
 

@@ -27,6 +27,7 @@ from infra.local.issuer import Issuer
 from infra.local.toolbox import ACCOUNT
 from infra.local.world import World
 from tests.e2e.conftest import Api, Tools
+from tests.fakes.world import VAULT
 
 CONTAINERS = 100
 ROUNDS = 25
@@ -97,6 +98,7 @@ def _ports(of: World) -> Ports:
         new_id=lambda: str(uuid.uuid4()),
         pause=time.sleep,
         draw=random.random,
+        vault=VAULT,
     )
 
 

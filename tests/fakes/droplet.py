@@ -65,6 +65,11 @@ class FakeDroplet:
     reachable: bool = True
     before_command: Callable[[Route, str], None] | None = None
     partial: bool = False
+    # The one line in any container's log.
+    says: str = "ready"
+    # The environment that each container was created with; its owner's image could tell it.
+    environments: dict[str, dict[str, str]] = field(default_factory=dict)
+    pulled_as: list[messages.Credentials | None] = field(default_factory=list)
     no_logs: bool = False
     # What a follower of any log is told from now on.
     log: list[messages.FollowLine | Exception] = field(default_factory=list)
@@ -105,6 +110,7 @@ class FakeDroplet:
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
     ) -> messages.Image:
         self._arrive(protocol.PULL, body.image, start_by)
+        self.pulled_as.append(body.credentials)
         if body.image not in self.registry:
             raise protocol.ImageUnavailable(f"manifest for {body.image} not found: manifest unknown")
         on_progress(messages.Progress(bytes_done=1, bytes_total=2, layers_done=0, layers_total=1))
@@ -181,6 +187,7 @@ class FakeDroplet:
             limits=body.limits, endpoint_id="",
         )  # fmt: skip
         self.containers[name] = made
+        self.environments[name] = body.environment
         return messages.Acted(made, changed=True)
 
     def _inspect(self, name: str, _: Any) -> messages.Acted:
@@ -224,7 +231,7 @@ class FakeDroplet:
         self._found(name)
         if self.no_logs:
             raise protocol.EngineUnavailable("the engine does not answer")
-        return messages.Logs([messages.LogLine("2026-01-01T00:00:00.000000001Z", "stdout", "ready")], truncated=False)
+        return messages.Logs([messages.LogLine("2026-01-01T00:00:00.000000001Z", "stdout", self.says)], truncated=False)
 
     def _request(self, name: str, body: messages.Request) -> messages.Response:
         if self._found(name).state != "running" or self.mcp is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from functions.adapters.store_sqlite import SqliteStore
+from functions.adapters.vault import KeyVault
 from functions.domain.caller import Caller
 from functions.domain.errors import Unavailable
 from functions.domain.instance import Catalogue, Instance
@@ -26,6 +27,7 @@ from tests.fakes.droplet import IMAGE, FakeDroplet
 
 TOOLBOX = "11111111-1111-4111-8111-111111111111"
 ACCOUNT = "account-a"
+VAULT = KeyVault({"key-1": bytes(range(32))})
 CALLER = Caller(ACCOUNT, ACCOUNT)
 STRANGER = Caller("account-b", "account-b")
 ADMIN = Caller("operator", "operator", admin=True)
@@ -45,10 +47,10 @@ class ListQueue:
 
 
 class FaultyStore:
-    """The embedded store in memory, with a say before and after each commit; either may raise."""
+    """The embedded store, with a say before and after each commit; either may raise."""
 
-    def __init__(self) -> None:
-        self._inner = SqliteStore(":memory:")
+    def __init__(self, path: str) -> None:
+        self._inner = SqliteStore(path)
         self.get, self.query = self._inner.get, self._inner.query
         self.before_commit: Callable[[Sequence[Write]], None] = lambda writes: None
         self.after_commit: Callable[[Sequence[Write]], None] = lambda writes: None
@@ -61,12 +63,12 @@ class FaultyStore:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, store: str = ":memory:") -> None:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
         self.droplet = FakeDroplet(now=self.now)
         self.digitalocean = FakeDigitalOcean(now=self.now)
         self.queue = ListQueue()
-        self.store = FaultyStore()
+        self.store = FaultyStore(store)
         self.draws: Iterator[float] = iter(random.Random(1).random, None)
         ids = itertools.count(1)
         self.ports = Ports(
@@ -78,6 +80,7 @@ class World:
             new_id=lambda: str(uuid.UUID(int=next(ids), version=4)),
             pause=self.pass_time,
             draw=lambda: next(self.draws),
+            vault=VAULT,
         )
 
     def now(self) -> datetime:
@@ -135,7 +138,10 @@ class World:
 
     def stored(self, instance: Instance) -> Instance:
         """The instance as its document has it, deleted or not."""
-        loaded = load(Instance, self.store.get([instance_ref(instance.id)])[0])
+        return self.stored_at(instance.id)
+
+    def stored_at(self, instance_id: str) -> Instance:
+        loaded = load(Instance, self.store.get([instance_ref(instance_id)])[0])
         assert loaded
         return loaded.value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,9 +11,10 @@ from functions.domain import plan
 from functions.domain.instance import Desired, DesiredState, Instance, Observed, death
 from functions.domain.spec import Mcp, Spec, create_body
 from functions.lifecycle.execute import execute
-from functions.lifecycle.ports import Shim, Write
+from functions.lifecycle.ports import Ports, Shim, Write
 from shim import protocol
 from shim.protocol import messages
+from tests.fakes.world import World
 
 ID = "22222222-2222-4222-8222-222222222222"
 NAME = protocol.container_name(ID, 1)
@@ -83,14 +84,18 @@ class Stage:
     step: plan.Step
     now: datetime
 
+    @property
+    def ports(self) -> Ports:
+        return replace(World().ports, now=lambda: self.now)
+
     def run(self) -> tuple[Instance, list[Write]]:
-        return execute(self.step, self.shim, self.instance, _by(self.now), lambda: self.now, lambda progress: None)
+        return execute(self.step, self.shim, self.instance, _by(self.now), self.ports, lambda progress: None)
 
 
 def staged(scene: Scene, shim: Shim, spec: Spec, now: datetime) -> Stage:
     seen: Container | None = None
     for route in scene.stands:
-        body: Any = create_body(ID, 1, spec) if route is protocol.CREATE else route.body()
+        body: Any = create_body(ID, 1, spec, {}) if route is protocol.CREATE else route.body()
         name = "" if route is protocol.CREATE else NAME
         seen = shim.command(route, name=name, body=body, start_by=_by(now)).container
     instance = Instance(

@@ -39,6 +39,7 @@ from functions.lifecycle.ports import (
 )
 from shim.protocol import Route, messages
 from tests.fakes.droplet import VERBS
+from tests.fakes.world import VAULT
 from tests.faults.operations import OPERATIONS
 
 # before   the effect never happened
@@ -203,7 +204,7 @@ def seeded(
     """Two seeds give different ids and draws; one gives the same ones again."""
     ids, draws = itertools.count(seed * 1_000_000), random.Random(seed)
     new_id = lambda: str(uuid.UUID(int=next(ids), version=4))  # noqa: E731
-    return Ports(store, queue, shims, droplets, now, new_id, pause, draws.random)
+    return Ports(store, queue, shims, droplets, now, new_id, pause, draws.random, VAULT)
 
 
 def through(ports: Ports, effects: Effects, shims: Shims, droplets: Droplets) -> Ports:

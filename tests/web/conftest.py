@@ -55,6 +55,11 @@ class Caller:
 
 @pytest.fixture
 def apps(world: World, issuer: Issuer) -> dict[str, Flask]:
+    return built(world, issuer)
+
+
+def built(world: World, issuer: Issuer) -> dict[str, Flask]:
+    """Every function on the ports that `world` has now."""
     callers = Callers(TokenVerifier(issuer.settings), ADMIN_CLAIM, AccountRates(world.ports))
     services = TokenVerifier(replace(issuer.settings, audience=SERVICE_AUDIENCE))
     return {

@@ -33,6 +33,12 @@ ACCOUNT_ROUTES = [
     ("POST", "toolbox-tools", f"{TOOLS}/server/restart"),
     ("GET", "toolbox-tools", f"{TOOLS}/server/logs"),
 ]
+OWN_ROUTES = [
+    ("GET", "toolboxes-user", "/registries"),
+    ("GET", "toolboxes-user", "/registries/registry.example"),
+    ("PUT", "toolboxes-user", "/registries/registry.example"),
+    ("DELETE", "toolboxes-user", "/registries/registry.example"),
+]
 SERVICE_ROUTES = [("POST", "converge", "/"), ("POST", "sweep", "/")]
 PUBLIC_ROUTES = [("GET", "toolboxes-user", "/openapi.json")]
 
@@ -40,7 +46,7 @@ PUBLIC_ROUTES = [("GET", "toolboxes-user", "/openapi.json")]
 def test_these_are_all_routes_that_there_are(apps: dict[str, Flask]) -> None:
     known = [
         (function, method, apps[function].url_map.bind("localhost").match(path.partition("?")[0], method)[0])
-        for method, function, path in ACCOUNT_ROUTES + SERVICE_ROUTES + PUBLIC_ROUTES
+        for method, function, path in ACCOUNT_ROUTES + OWN_ROUTES + SERVICE_ROUTES + PUBLIC_ROUTES
     ]
     served = [
         (name, method, rule.endpoint)
@@ -108,7 +114,7 @@ def test_a_token_that_proves_nothing_is_a_401_on_every_route(
     world: World, apps: dict[str, Flask], issuer: Issuer
 ) -> None:
     tokens = forged(issuer)
-    for method, function, path in ACCOUNT_ROUTES + SERVICE_ROUTES:
+    for method, function, path in ACCOUNT_ROUTES + OWN_ROUTES + SERVICE_ROUTES:
         for why, token in tokens.items():
             answer = Caller(apps, token)(method, function, path)
             assert answer.status_code == 401, (method, function, path, why)

@@ -16,6 +16,7 @@ from functions.lifecycle import converge, sweep, watch
 from functions.lifecycle.documents import TOOLBOXES, dump, load, toolbox_ref
 from functions.lifecycle.ports import Create, Ports, Query, Task
 from shim.protocol import ContractError
+from tests.fakes.world import VAULT
 from tests.faults.simulation.clients import Clients
 from tests.faults.simulation.droplet import Droplet
 from tests.faults.simulation.ending import unfinished
@@ -58,6 +59,7 @@ class Simulation:
             new_id=lambda: str(uuid.UUID(int=self.rng.getrandbits(128), version=4)),
             pause=self.scheduler.pause,
             draw=self.rng.random,
+            vault=VAULT,
         )
         self.clients = Clients(self.scheduler, self.ports, self.witness, self._toolboxes())
         self.hands = Hands(self.scheduler, self.droplets)

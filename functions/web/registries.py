@@ -1,0 +1,84 @@
+"""`toolboxes-user/registries`: an account's credentials for private registries; the password goes in and never out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from flask import Flask, Response, jsonify
+from pydantic import AfterValidator, Field, SecretStr
+from typing_extensions import TypedDict
+
+from functions.domain.errors import NotAllowedNow, NotFound
+from functions.domain.registry import Registry, is_host
+from functions.lifecycle import registries
+from functions.lifecycle.ports import Ports
+from functions.web.callers import Callers
+from functions.web.record_types import Time, exact
+from functions.web.requests import body
+from functions.web.route import Empty, Route
+
+
+def _username(text: str) -> str:
+    if ":" in text or not text.isprintable():
+        raise ValueError("a username has no colon and no control character")
+    return text
+
+
+class Credentials(Empty):
+    username: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_username)]
+    password: Annotated[SecretStr, Field(min_length=1, max_length=16384)]
+
+
+@exact
+class RegistryRecord(TypedDict):
+    host: str
+    username: str
+    created_at: Time
+    updated_at: Time
+
+
+ONE = "/registries/<host>"
+LIST = Route("GET", "/registries", "The account's private registries, newest first", {200: list[RegistryRecord]})
+GET = Route("GET", ONE, "A private registry", {200: RegistryRecord})
+PUT = Route(
+    "PUT", ONE, "Keep credentials for a registry", {200: RegistryRecord}, Credentials, problems=(NotAllowedNow,)
+)
+DELETE = Route("DELETE", ONE, "Forget a registry's credentials", {204: None})
+ROUTES = (LIST, GET, PUT, DELETE)
+
+
+def add_to(app: Flask, ports: Ports, callers: Callers) -> None:
+    @LIST.on(app)
+    def list_registries() -> Response:
+        return jsonify([registry_record(registry) for registry in registries.page(ports, callers())])
+
+    @GET.on(app)
+    def get(host: str) -> Response:
+        return jsonify(registry_record(registries.get(ports, callers(), registry_host(host))))
+
+    @PUT.on(app)
+    def put(host: str) -> Response:
+        caller, given = callers(), body(Credentials)
+        password = given.password.get_secret_value()
+        return jsonify(registry_record(registries.put(ports, caller, registry_host(host), given.username, password)))
+
+    @DELETE.on(app)
+    def delete(host: str) -> tuple[str, int]:
+        registries.delete(ports, callers(), registry_host(host))
+        return "", 204
+
+
+def registry_host(text: str) -> str:
+    """Hosts are the same in any case. What cannot be one has nothing kept for it. Raises NotFound."""
+    if not is_host(text.lower()):
+        raise NotFound(f"{text[:80]!r} is not a registry's host, like registry.example or registry.example:5000")
+    return text.lower()
+
+
+def registry_record(registry: Registry) -> RegistryRecord:
+    return {
+        "host": registry.host,
+        "username": registry.username,
+        "created_at": registry.created_at.isoformat(),
+        "updated_at": registry.updated_at.isoformat(),
+    }

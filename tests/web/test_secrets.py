@@ -1,0 +1,219 @@
+"""Secret values go in and never come out: answers, logs, events, post-mortems and the whole store are searched."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.adapters.vault import KeyVault
+from functions.domain.errors import SecretsUnreadable
+from functions.domain.instance import Instance
+from functions.domain.spec import Spec
+from functions.lifecycle import update
+from functions.lifecycle.change import Asked
+from functions.lifecycle.ports import Query
+from functions.web.log_lines import formatter
+from shim import protocol
+from tests.fakes.droplet import IMAGE, Fault
+from tests.fakes.issuer import Issuer
+from tests.fakes.world import CALLER, TOOLBOX, VAULT, World
+from tests.web.conftest import Caller, built
+
+TOOLS = f"/{TOOLBOX}/tools"
+PEM = "-----BEGIN PRIVATE KEY-----\nplanted-line-one-of-a-key\nplanted-line-two-of-a-key\n"
+PLANTED = {"TOKEN": "planted-token-value", "QUOTED": 'planted "quoted" välue', "KEY": PEM}
+TELLTALE = "planted"
+SENT = {"instanceNameOnToolbox": "server", "dockerImage": IMAGE, "environmentVariables": {"OPEN": "shown"}}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(f"{tmp_path}/store.db")
+    made.add_toolbox()
+    return made
+
+
+class Witness:
+    """Keeps all that anybody is told or that is written down."""
+
+    def __init__(self, call: Caller, world: World, caplog: pytest.LogCaptureFixture, folder: Path) -> None:
+        self.call, self.world, self.caplog, self.folder = call, world, caplog, folder
+        self.told: list[str] = []
+        caplog.set_level(logging.DEBUG)
+
+    def __call__(self, method: str, path: str = "", **options: Any) -> Any:
+        answer = self.call(method, "toolbox-tools", TOOLS + path, **options)
+        self.told.append(f"{answer.headers}\n{answer.text}")
+        return answer.json
+
+    def everything(self) -> Iterator[str]:
+        yield from self.told
+        yield from (formatter().format(record) for record in self.caplog.records)
+        yield repr(self.world.queue.tasks)
+        yield from (path.read_bytes().decode("latin-1") for path in self.folder.iterdir())
+
+    def search(self) -> None:
+        for text in self.everything():
+            assert TELLTALE not in text
+
+
+@pytest.fixture
+def seen(call: Caller, world: World, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Witness:
+    return Witness(call, world, caplog, tmp_path)
+
+
+def environment(world: World, record: dict[str, Any]) -> dict[str, str]:
+    return world.droplet.environments[record["container_name"]]
+
+
+def test_a_secret_reaches_its_container_and_is_shown_by_name_alone(seen: Witness, world: World) -> None:
+    record = seen("POST", json={**SENT, "secretVariables": PLANTED}, headers={"Idempotency-Key": "k"})
+    assert record["status_on_toolbox"] == "running"
+    assert environment(world, record) == {"OPEN": "shown", **PLANTED}
+    assert record["spec"]["secretVariables"] == {"KEY": None, "QUOTED": None, "TOKEN": None}
+    assert seen("POST", json={**SENT, "secretVariables": PLANTED}, headers={"Idempotency-Key": "k"}) == record
+    seen.search()
+
+
+def test_a_secret_in_the_frontends_nested_place_is_one_too(seen: Witness, world: World) -> None:
+    nested = {"dockerImage": IMAGE, "secretVariables": PLANTED}
+    record = seen("POST", json={"instanceNameOnToolbox": "server", "baseConfigOverrideJson": nested})
+    assert environment(world, record) == PLANTED
+    assert record["base_config_override_json"] == {**nested, "secretVariables": dict.fromkeys(PLANTED)}
+    seen.search()
+
+
+def test_what_a_container_says_of_its_secrets_is_struck_out_wherever_it_is_shown_or_kept(
+    seen: Witness, world: World
+) -> None:
+    record = seen("POST", json={**SENT, "secretVariables": PLANTED, "mcp": {"port": 1, "path": "/"}})
+    name = record["container_name"]
+    spoken = ["planted-line-two-of-a-key", json.dumps(PLANTED), PLANTED["QUOTED"], f"a {PLANTED['TOKEN']} in a line"]
+    world.droplet.says = " ".join(spoken)
+    assert seen("GET", "/server/logs")["logs"][0].endswith("*** in a line")
+    said = protocol.StartFailed(f"the engine says: {PLANTED['TOKEN']}")
+    world.droplet.faults.append(Fault(said, route=protocol.RESTART))
+    seen("POST", "/server/restart")
+    world.droplet.die(name)
+    world.sweep()
+    seen("GET", "/server/events")
+    seen("PATCH", "/server", json={"environmentVariables": {}})
+    seen("DELETE", "/server")
+    kept = seen("GET", f"/{record['id']}/post-mortems")
+    assert kept and all("***" in "".join(one["logs"]) for one in kept)
+    seen("GET", f"/{record['id']}/events")
+    seen.search()
+
+
+def test_an_update_keeps_replaces_and_drops_secrets_and_both_versions_stay_sealed(seen: Witness, world: World) -> None:
+    record = seen("POST", json={**SENT, "secretVariables": PLANTED})
+    kept = seen("PATCH", "/server", json={"environmentVariables": {"OPEN": "changed"}})
+    assert environment(world, kept) == {"OPEN": "changed", **PLANTED}
+    wanted = {"TOKEN": None, "QUOTED": "planted-anew"}
+    changed = seen("PATCH", "/server", json={"secretVariables": wanted})
+    assert environment(world, changed) == {"OPEN": "changed", "TOKEN": PLANTED["TOKEN"], "QUOTED": "planted-anew"}
+    again = seen("PATCH", "/server", json=changed["spec"])
+    assert environment(world, again) == environment(world, changed)
+    dropped = seen("PATCH", "/server", json={"secretVariables": {}})
+    assert (dropped["spec"]["secretVariables"], environment(world, dropped)) == ({}, {"OPEN": "changed"})
+    assert record["id"] == dropped["id"]
+    seen.search()
+
+
+def test_secrets_replaced_from_outside_leave_the_others_and_make_the_container_anew(
+    seen: Witness, world: World
+) -> None:
+    record = seen("POST", json={**SENT, "secretVariables": PLANTED})
+    update.replace_secrets(world.ports, Asked(CALLER, TOOLBOX, "server"), {"TOKEN": "planted-anew"})
+    record = seen("GET", "/server")
+    assert record["container_name"].endswith("-g2")
+    assert environment(world, record) == {"OPEN": "shown", **PLANTED, "TOKEN": "planted-anew"}
+    seen.search()
+
+
+BAD = [
+    ({"TOKEN": None}, "has no value"),
+    ({"OPEN": "planted"}, "both in"),
+    ({"A=B": "planted"}, "not an environment variable"),
+    ({"__A__": "planted"}, "reserved"),
+    ({"A": "planted\0"}, "NUL"),
+    ({"A": 1}, "secretVariables.A"),
+    ({f"A{n}": "planted" + "x" * 30_000 for n in range(5)}, "131072"),
+]
+
+
+@pytest.mark.parametrize(("secrets", "told"), BAD, ids=[told for _, told in BAD])
+def test_secrets_that_cannot_be_are_refused_without_being_quoted(
+    seen: Witness, world: World, secrets: dict[str, Any], told: str
+) -> None:
+    answer = seen("POST", json={**SENT, "secretVariables": secrets})
+    assert (answer["status"], told in answer["detail"]) == (400, True)
+    assert world.documents() == world.droplet.calls == []
+    seen.search()
+
+
+def test_an_open_variable_cannot_take_a_secrets_name(seen: Witness) -> None:
+    before = seen("POST", json={**SENT, "secretVariables": PLANTED})
+    answer = seen("PATCH", "/server", json={"environmentVariables": {"TOKEN": "x"}})
+    assert (answer["status"], "both in" in answer["detail"]) == (400, True)
+    assert seen("GET", "/server") == before
+
+
+def test_a_plan_and_its_spec_can_be_printed(seen: Witness, world: World) -> None:
+    seen("POST", json={**SENT, "secretVariables": PLANTED})
+    [snapshot] = world.store.query(Query("account_tool_instances"))
+    assert TELLTALE not in repr(snapshot.data)
+    spec: Spec = world.stored_at(snapshot.ref.id).spec
+    assert TELLTALE not in repr(spec)
+
+
+def test_what_is_sealed_for_one_instance_opens_for_no_other(world: World, seen: Witness) -> None:
+    one, other = (
+        world.stored_at(seen("POST", json={**SENT, "instanceNameOnToolbox": name, "secretVariables": PLANTED})["id"])
+        for name in ("one", "other")
+    )
+    assert one.spec.secrets and other.spec.secrets
+    assert VAULT.open(one.spec.secrets, bound(one)) == PLANTED
+    with pytest.raises(SecretsUnreadable):
+        VAULT.open(one.spec.secrets, bound(other))
+
+
+def bound(instance: Instance) -> str:
+    return f"instance\n{instance.account}\n{instance.id}"
+
+
+def test_a_new_key_seals_and_the_old_one_still_opens() -> None:
+    old, new = {"old": b"o" * 32}, {"new": b"n" * 32}
+    sealed = KeyVault(old).seal({"A": "b"}, "x")
+    both = KeyVault({**new, **old})
+    assert both.open(sealed, "x") == {"A": "b"}
+    assert both.seal({"A": "b"}, "x").key == "new"
+    with pytest.raises(SecretsUnreadable, match="'old'"):
+        KeyVault(new).open(sealed, "x")
+    with pytest.raises(SecretsUnreadable):
+        KeyVault({"old": b"n" * 32}).open(sealed, "x")
+
+
+def test_without_its_key_nothing_is_made_and_nothing_unstruck_is_kept(
+    seen: Witness, world: World, issuer: Issuer
+) -> None:
+    record = seen("POST", json={**SENT, "secretVariables": PLANTED})
+    world.droplet.says = PLANTED["TOKEN"]
+    world.ports = replace(world.ports, vault=KeyVault({"other": bytes(32)}))
+    seen.call = Caller(built(world, issuer), seen.call.token)
+    assert seen("GET", "/server/logs")["type"].endswith("secrets-unreadable")
+    world.droplet.die(record["container_name"])
+    world.sweep()
+    [kept] = seen("GET", "/server/post-mortems")
+    assert kept["logs"] == [] and "key-1" in kept["missing"][0]
+    world.droplet.containers.clear()
+    world.sweep()
+    told = seen("GET", "/server")
+    assert (told["status_reason"]["code"], world.droplet.containers) == ("secrets-unreadable", {})
+    seen.search()
