@@ -86,9 +86,9 @@ class Toolbox:
     """`fingerprint` is the SHA-256 of the shim's certificate (DER) in hex: the one that the functions speak to.
 
     `last_heartbeat_at` is when the shim was truly heard. `contract` is what it said it speaks. `etag` stands for the
-    engine's list in which nothing was left to look into. `strangers`: containers with our labels that no document
-    expects, by when they were first seen. `tidied_at`: when every container's limits were last looked into and the
-    images that no instance names were removed.
+    engine's list in which nothing was left to look into, and `listed_at` is when that was asked for. `strangers`:
+    containers with our labels that no document expects, by when they were first seen. `inspected_at`: when the limits
+    of all its containers were last looked at.
 
     certificate    the enrolled one, PEM; None until its shim has enrolled
     served_at      when the present droplet's shim first answered a signed command
@@ -124,8 +124,9 @@ class Toolbox:
     metrics: messages.Metrics | None = None
     last_heartbeat_at: datetime | None = None
     etag: str = ""
+    listed_at: datetime | None = None
     strangers: dict[str, datetime] = field(default_factory=dict)
-    tidied_at: datetime | None = None
+    inspected_at: datetime | None = None
     wanted: Wanted = Wanted.PROVISIONED
     attempt: Attempt | None = None
     retired: list[Retired] = field(default_factory=list)

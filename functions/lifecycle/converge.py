@@ -129,13 +129,13 @@ class _Pass:
 
     def _settle(self, instance: Instance) -> Instance:
         final, writes = settled(instance, self.ports.now())
+        replaced = instance.replacing.spec.image if instance.replacing else final.spec.image
+        if final.replacing is None and final.spec == instance.spec and replaced != final.spec.image:
+            # While the instance still is due: a worker that dies here is followed by one that does it.
+            room.prune(self.ports, self.toolbox, settling=final)
         if self.errand.replay:
             writes = [*writes, self.errand.replay.answered(stamped(self.ports, final))]
-        saved = self._release(final, writes)
-        replaced = instance.replacing.spec.image if instance.replacing else saved.spec.image
-        if saved.replacing is None and saved.spec == instance.spec and replaced != saved.spec.image:
-            room.prune(self.ports, self.toolbox)
-        return saved
+        return self._release(final, writes)
 
     def _back_off(self, instance: Instance) -> Instance:
         """Only time may help: again after 5 s, 10 s, ... 10 min, each up to a half earlier so that many do not meet."""

@@ -49,13 +49,18 @@ def disk_is_short(metrics: messages.Metrics | None) -> bool:
     )
 
 
-def prune(ports: Ports, toolbox: Toolbox) -> None:
-    """Remove the images that no instance of this toolbox names. What fails is logged: it is tidying, not the task."""
+def prune(ports: Ports, toolbox: Toolbox, *, settling: Instance | None = None) -> None:
+    """Remove the images that no instance of this toolbox names. What fails is logged: it is tidying, not the task.
+
+    `settling`: one that is about to be saved so, whatever its document still says.
+    """
     where = (("toolbox_id", "==", toolbox.id), ("deleted_at", "==", None))
     found = ports.store.query(Query(INSTANCES, where, "created_at", descending=True, limit=MAX_INSTANCES))
     instances = [loaded.value for snapshot in found if (loaded := load(Instance, snapshot))]
     if len(instances) == MAX_INSTANCES:
         return  # Not all are known, so none may be called unnamed.
+    if settling:
+        instances = [settling if one.id == settling.id else one for one in instances]
     named = {i.spec.image for i in instances} | {i.replacing.spec.image for i in instances if i.replacing}
     try:
         start_by = ports.now() + lease.START_BY_MARGIN

@@ -15,7 +15,7 @@ from functions.domain.compare import compare
 from functions.domain.errors import Conflict, ShimIncompatible, ToolboxUnavailable
 from functions.domain.instance import DesiredState, Instance
 from functions.domain.toolbox import CONTACTED, Toolbox, ToolboxStatus
-from functions.lifecycle import converge, room
+from functions.lifecycle import converge
 from functions.lifecycle.documents import INSTANCES, Loaded, dump, instance_ref, load, recording_toolbox, toolbox_ref
 from functions.lifecycle.hold import write
 from functions.lifecycle.ports import Ports, Query, Replace, Task
@@ -25,8 +25,8 @@ from shim.protocol import messages
 log = logging.getLogger(__name__)
 
 HEARTBEAT_EVERY = timedelta(minutes=4)
-# What no list shows, and what a worker that died left undone, is put right this often.
-TIDY_EVERY = timedelta(hours=1)
+# The list does not show limits, and the engine forgets that it was told to change them: each is looked at this often.
+INSPECT_EVERY = timedelta(hours=1)
 STRANGER_GRACE = timedelta(minutes=10)
 MAX_INSTANCES = 1_000
 MAX_STRANGERS = 100
@@ -37,10 +37,10 @@ def look(ports: Ports, toolbox_id: str) -> None:
     found = load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0])
     if found is None or found.value.status not in CONTACTED:
         return
-    toolbox = found.value
+    toolbox, began = found.value, ports.now()
     try:
-        tidying = toolbox.tidied_at is None or ports.now() - toolbox.tidied_at >= TIDY_EVERY
-        if not tidying:
+        inspecting = _stale(ports, toolbox) and _overdue(ports, toolbox.inspected_at, INSPECT_EVERY)
+        if not inspecting and not _touched(ports, toolbox):
             status, etag = _status(ports, toolbox, toolbox.etag)
             if status is None:
                 _record(ports, found, replace(_heard(ports, toolbox), etag=etag))
@@ -48,9 +48,9 @@ def look(ports: Ports, toolbox_id: str) -> None:
         # What is compared with a list is read before it, so that nothing newer is judged by something older.
         instances = _instances(ports, toolbox.id)
         status, etag = _status(ports, toolbox, "")
-        if tidying:
-            status, _ = _status(ports, toolbox, "", limits=True)
         assert status is not None
+        if inspecting:
+            status = _with_limits(ports, toolbox, status)
     except (ToolboxUnavailable, protocol.OutcomeUnknown) as error:
         log.info("no contact: %s", error, extra={"toolbox": toolbox.id})
         _record(ports, found, replace(toolbox, status=ToolboxStatus.UNRESPONSIVE))
@@ -60,35 +60,47 @@ def look(ports: Ports, toolbox_id: str) -> None:
         return
     if not status.complete:
         return
-    heard = _heard(ports, toolbox)
-    if tidying:
-        room.prune(ports, toolbox)
-        heard = replace(heard, tidied_at=ports.now())
+    heard = replace(_heard(ports, toolbox), inspected_at=began if inspecting else toolbox.inspected_at)
     heard = replace(heard, engine_id=status.engine_id, shim_version=status.version, contract=status.contract)
-    _compared(ports, found, heard, (status, etag), instances)
+    _compared(ports, found, replace(heard, etag=etag, listed_at=began), instances, status.containers)
 
 
 def _compared(
-    ports: Ports,
-    found: Loaded[Toolbox],
-    heard: Toolbox,
-    listed: tuple[messages.Status, str],
-    instances: list[Instance],
+    ports: Ports, found: Loaded[Toolbox], heard: Toolbox, instances: list[Instance], listed: list[messages.Listed]
 ) -> None:
-    """`listed`: a complete list, and its ETag."""
-    status, etag = listed
-    differences = compare(instances, status.containers)
-    strangers = _strangers(ports, found.value, differences.strangers)
+    differences = compare(instances, listed)
+    heard = replace(heard, strangers=_strangers(ports, found.value, differences.strangers))
     # An ETag on record means: all that it stands for has been looked into.
-    known = "" if differences.changed or differences.left or strangers else etag
-    if _record(ports, found, replace(heard, etag=known, strangers=strangers)):
+    if differences.changed or differences.left or heard.strangers:
+        heard = replace(heard, etag="", listed_at=found.value.listed_at)
+    if _record(ports, found, heard):
         for instance_id in differences.changed:
             converge.run(ports, Task("instance", instance_id), look=True)
+
+
+def _touched(ports: Ports, toolbox: Toolbox) -> bool:
+    """Whether any of its instances was worked on since the list that the ETag stands for.
+
+    The droplet may have become again what it was then: a container that was started, and stopped by hand.
+    """
+    if toolbox.listed_at is None:
+        return True
+    since = toolbox.listed_at - lease.GRACE
+    where = (("toolbox_id", "==", toolbox.id), ("updated_at", ">=", since))
+    return bool(ports.store.query(Query(INSTANCES, where, "updated_at", limit=1)))
 
 
 def _status(ports: Ports, toolbox: Toolbox, unless: str, *, limits: bool = False) -> tuple[messages.Status | None, str]:
     start_by = ports.now() + lease.START_BY_MARGIN
     return ports.shims.of(toolbox).status(start_by=start_by, unless=unless, limits=limits)
+
+
+def _with_limits(ports: Ports, toolbox: Toolbox, status: messages.Status) -> messages.Status:
+    """`status`, whose ETag is the one that the next look compares with, and the limits that its containers have."""
+    inspected, _ = _status(ports, toolbox, "", limits=True)
+    assert inspected is not None
+    limits = {one.id: one.limits for one in inspected.containers}
+    return replace(status, containers=[replace(one, limits=limits.get(one.id)) for one in status.containers])
 
 
 def _instances(ports: Ports, toolbox_id: str) -> list[Instance]:
@@ -99,10 +111,17 @@ def _instances(ports: Ports, toolbox_id: str) -> list[Instance]:
 
 def _heard(ports: Ports, toolbox: Toolbox) -> Toolbox:
     """In contact now; written down at most every four minutes, where nothing else is to be."""
-    now = ports.now()
-    last = toolbox.last_heartbeat_at
-    stale = last is None or now - last >= HEARTBEAT_EVERY or toolbox.status is not ToolboxStatus.ACTIVE
-    return replace(toolbox, status=ToolboxStatus.ACTIVE, last_heartbeat_at=now if stale else last)
+    at = ports.now() if _stale(ports, toolbox) else toolbox.last_heartbeat_at
+    return replace(toolbox, status=ToolboxStatus.ACTIVE, last_heartbeat_at=at)
+
+
+def _stale(ports: Ports, toolbox: Toolbox) -> bool:
+    overdue = _overdue(ports, toolbox.last_heartbeat_at, HEARTBEAT_EVERY)
+    return overdue or toolbox.status is not ToolboxStatus.ACTIVE
+
+
+def _overdue(ports: Ports, last: datetime | None, every: timedelta) -> bool:
+    return last is None or ports.now() - last >= every
 
 
 def _record(ports: Ports, found: Loaded[Toolbox], seen: Toolbox) -> bool:

@@ -22,6 +22,7 @@ class Outcome:
     ends: list[tuple[int, str, str]]
     told: list[tuple[int, str]]
     post_mortems: int
+    images: list[str]
     acts: list[str]
 
 
@@ -39,6 +40,7 @@ def outcome(place: Place) -> Outcome:
         sorted((generation, event["type"], event["after"]) for generation, event in last.items()),
         sorted((e["generation"], e["type"]) for e in events if e["type"] not in ("status_changed", "deleted")),
         len(kept),
+        sorted(place.droplet.images),
         list(place.droplet.acts),
     )
 

@@ -10,10 +10,10 @@ from functions.domain.toolbox import Toolbox
 from functions.lifecycle import instances
 from functions.lifecycle.documents import TOOLBOXES, load, toolbox_ref
 from functions.lifecycle.ports import Query
-from functions.lifecycle.watch import STRANGER_GRACE, TIDY_EVERY, look
+from functions.lifecycle.watch import INSPECT_EVERY, STRANGER_GRACE, look
 from shim import protocol
 from shim.protocol import messages
-from tests.fakes.droplet import IMAGE, Fault
+from tests.fakes.droplet import Fault
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 
 
@@ -54,6 +54,22 @@ def test_a_container_stopped_by_hand_runs_again_and_its_end_is_told_and_kept(wor
     assert kept["container"]["oom_killed"] is True  # type: ignore[index]
 
 
+def test_a_droplet_that_has_become_again_what_it_was_is_looked_into(world: World) -> None:
+    kept = world.deploy(new("kept"))
+    world.stop(kept.id)
+    world.sweep()
+    world.sweep()
+    world.start(kept.id)
+    world.droplet.die(kept.container_name)
+    world.droplet.containers[kept.container_name] = replace(
+        world.droplet.containers[kept.container_name], endpoint_id=""
+    )
+    gone = world.deploy(new("gone"))
+    del world.droplet.containers[gone.container_name]
+    world.sweep()
+    assert sorted(world.droplet.running()) == sorted([kept.container_name, gone.container_name])
+
+
 def test_a_stop_that_was_asked_for_is_no_crash(world: World) -> None:
     instance = world.deploy()
     world.stop(instance.id)
@@ -86,7 +102,7 @@ def test_limits_changed_by_hand_are_found_within_the_hour_where_the_engine_has_f
     asked = edit_limits(world, instance)
     world.sweep()
     assert world.droplet.containers[instance.container_name].limits.pids == 9
-    world.sweep(TIDY_EVERY.total_seconds())
+    world.sweep(INSPECT_EVERY.total_seconds())
     assert world.droplet.containers[instance.container_name].limits == asked
 
 
@@ -102,17 +118,6 @@ def test_a_stopped_instance_whose_limits_were_changed_by_hand_is_left_until_it_s
     assert world.droplet.calls[calls:] == ["GET /status"]
     world.start(instance.id)
     assert world.droplet.containers[instance.container_name].limits == asked
-
-
-def test_an_image_that_a_dead_worker_left_unpruned_is_pruned_within_the_hour(world: World) -> None:
-    world.deploy()
-    world.droplet.images.add("registry.test/replaced:1")
-    world.sweep()
-    world.droplet.images.add("registry.test/replaced:2")
-    world.sweep()
-    assert world.droplet.images == {IMAGE, "registry.test/replaced:2"}
-    world.sweep(TIDY_EVERY.total_seconds())
-    assert world.droplet.images == {IMAGE}
 
 
 def test_an_unchanged_droplet_costs_no_write_but_a_heartbeat_every_four_minutes(world: World) -> None:
