@@ -334,7 +334,7 @@ class Execute:
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict, repr=False)
     working_directory: str = ""
-    stdin: str = ""
+    stdin: str = field(default="", repr=False)
     timeout: int = 30
 
 

@@ -114,6 +114,18 @@ class ToolboxRefused(ToolboxesError):
     code, status = "toolbox-refused", 502
 
 
+class OutcomeUnknown(ToolboxesError):
+    """It may have happened and may not; it is not done again for asking."""
+
+    code, status = "outcome-unknown", 504
+
+
+class InstanceFailed(ToolboxesError):
+    """What was asked of an instance was tried and given up; says why."""
+
+    code, status = "instance-failed", 422
+
+
 # DigitalOcean's API.
 
 

@@ -34,6 +34,12 @@ def requested(before: Instance | None, after: Instance, verb: str, actor: str, n
     return Event(f"{generation:08d}-0-requested", now, f"{verb}_requested", actor, generation, origin, after.status)
 
 
+def executed(instance: Instance, mark: str, actor: str, now: datetime) -> Event:
+    """A command was sent into the container. What it was is not said: it may hold what is secret."""
+    generation = instance.desired.generation
+    return Event(f"{generation:08d}-3-{mark}", now, "exec_requested", actor, generation, None, None)
+
+
 def seen(before: Instance, after: Instance, now: datetime) -> list[Event]:
     """What a pass has found and done, told once: `before` is as stored, `after` as it is about to be."""
     return [

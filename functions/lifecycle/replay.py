@@ -30,14 +30,13 @@ class Known:
     answer: tuple[int, dict[str, Any]] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """One request's key. `fingerprint` is an HMAC of method, path and body; `render` makes the final answer."""
+@dataclass(frozen=True)
+class RequestKey:
+    """One request's key. `fingerprint` is an HMAC of method, path and body."""
 
     account: str
     key: str
     fingerprint: str
-    render: Render
 
     @property
     def ref(self) -> Ref:
@@ -57,10 +56,9 @@ class Replay:
         document = self._document(instance.id, now, None)
         return Replace(self.ref, document, expired.version) if expired else Create(self.ref, document)
 
-    def answered(self, instance: Instance) -> Write:
-        """To be written with what settles it."""
-        status, body = self.render(instance)
-        return Put(self.ref, self._document(instance.id, instance.updated_at, {"status": status, "body": dict(body)}))
+    def answer(self, instance_id: str, now: datetime, status: int, body: Mapping[str, Any]) -> Write:
+        """To be written once the answer is known."""
+        return Put(self.ref, self._document(instance_id, now, {"status": status, "body": dict(body)}))
 
     def _document(self, instance_id: str, now: datetime, answer: Document | None) -> Document:
         return {
@@ -73,7 +71,18 @@ class Replay:
         }
 
 
-def recall(ports: Ports, replay: Replay | None) -> tuple[Known | None, Snapshot | None]:
+@dataclass(frozen=True)
+class Replay(RequestKey):
+    """`render` makes the final answer."""
+
+    render: Render
+
+    def answered(self, instance: Instance) -> Write:
+        """To be written with what settles it."""
+        return self.answer(instance.id, instance.updated_at, *self.render(instance))
+
+
+def recall(ports: Ports, replay: RequestKey | None) -> tuple[Known | None, Snapshot | None]:
     """What is known of the key, and the record that an expired one left behind."""
     if replay is None:
         return None, None

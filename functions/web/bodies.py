@@ -98,8 +98,10 @@ def _http_path(text: str) -> str:
 Argument = Annotated[str, Field(max_length=8192), AfterValidator(_text)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 Environment = dict[VariableName, Annotated[str, Field(max_length=32768), AfterValidator(_text)]]
+Secret = Annotated[SecretStr, Field(max_length=32768), AfterValidator(_secret)]
 # Of null the value stays that is kept: a record shows each so, and can be sent again.
-Secrets = dict[VariableName, Annotated[SecretStr, Field(max_length=32768), AfterValidator(_secret)] | None]
+Secrets = dict[VariableName, Secret | None]
+ContainerPath = Annotated[str, AfterValidator(_path)]
 HttpPath = Annotated[str, Field(max_length=512), AfterValidator(_http_path)]
 
 
@@ -111,7 +113,7 @@ class PortMapping(Empty):
 
 class VolumeMount(Empty):
     name: Annotated[str, AfterValidator(_volume_name)]
-    path: Annotated[str, AfterValidator(_path)]
+    path: ContainerPath
 
 
 class Limits(Empty):
@@ -221,6 +223,7 @@ class Deploy(Configuration):
 
 
 def _plain(secrets: dict[str, SecretStr | None]) -> dict[str, str | None]:
+    """In the clear, on their way to the vault or to a shim."""
     return {name: value.get_secret_value() if value else None for name, value in secrets.items()}
 
 

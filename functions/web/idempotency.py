@@ -11,18 +11,24 @@ import re
 from flask import request
 
 from functions.domain.errors import BadRequest
-from functions.lifecycle.replay import Render, Replay
+from functions.lifecycle.replay import Render, Replay, RequestKey
 from functions.web.requests import raw_body
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def replay(account: str, secret: bytes, render: Render) -> Replay | None:
-    """What the request's key asks for, None where it has none. Raises BadRequest."""
+def request_key(account: str, secret: bytes) -> RequestKey | None:
+    """The request's key, None where it has none. Raises BadRequest."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not _KEY.fullmatch(key):
         raise BadRequest("an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
     told = f"{request.method}\n{request.path}\n".encode() + raw_body()
-    return Replay(account, key, hmac.digest(secret, told, "sha256").hex(), render)
+    return RequestKey(account, key, hmac.digest(secret, told, "sha256").hex())
+
+
+def replay(account: str, secret: bytes, render: Render) -> Replay | None:
+    """What the request's key asks for, None where it has none. Raises BadRequest."""
+    key = request_key(account, secret)
+    return Replay(key.account, key.key, key.fingerprint, render) if key else None

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from functions.web.problems import ProblemDocument, status_of
 from functions.web.requests import PATH_PARAMETERS
-from functions.web.route import Media, Proof, Route
+from functions.web.route import Answer, Media, Proof, Route
 
 Schemas = Mapping[Any, dict[str, Any]]
 
@@ -68,7 +68,7 @@ def _types(routes: Sequence[Route]) -> Iterator[Any]:
     yield from (parameter.kind for parameter in PATH_PARAMETERS.values())
     for route in routes:
         yield from (kind for kind in (route.body, route.query) if kind)
-        yield from (kind for kind in route.answers.values() if kind and not isinstance(kind, Media))
+        yield from (kind for answer in route.answers.values() for kind in _kinds(answer) if not isinstance(kind, Media))
 
 
 def _schemas(routes: Sequence[Route]) -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -129,10 +129,22 @@ def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
     return {**responses, "default": {"description": "a problem document", "content": content}}
 
 
-def _answer(kind: Any, route: Route, schemas: Schemas) -> dict[str, Any]:
-    if kind is None:
-        return {"description": "done"}
-    if isinstance(kind, Media):
-        return {"description": kind.type, "content": {kind.type: {"schema": {"type": "string"}}}}
-    headers = {"headers": {name: _HEADERS[name] for name in route.headers}} if route.headers else {}
-    return {"description": route.summary, "content": {"application/json": {"schema": schemas[kind]}}, **headers}
+def _kinds(answer: Answer) -> tuple[Any, ...]:
+    if answer is None:
+        return ()
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def _answer(answer: Answer, route: Route, schemas: Schemas) -> dict[str, Any]:
+    content = {}
+    for kind in _kinds(answer):
+        if isinstance(kind, Media):
+            content[kind.type] = {"schema": {"type": "string"}}
+        else:
+            content["application/json"] = {"schema": schemas[kind]}
+    headers = {name: _HEADERS[name] for name in route.headers}
+    return {
+        "description": route.summary,
+        **({"content": content} if content else {}),
+        **({"headers": headers} if headers else {}),
+    }

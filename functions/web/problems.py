@@ -42,8 +42,20 @@ def status_of(error: type[errors.ToolboxesError] | type[ContractError]) -> int:
     return error.status
 
 
-def problem(code: str, status: int, detail: str) -> Response:
-    document: ProblemDocument = {
+def document(error: errors.ToolboxesError | ContractError) -> ProblemDocument:
+    """Of an error that is expected."""
+    if isinstance(error, ContractError):
+        return _document(error.code, status_of(type(error)), f"the toolbox answered: {error.message}")
+    return _document(error.code, error.status, error.detail)
+
+
+def internal() -> ProblemDocument:
+    """Of a bug: it is in the logs under the same request id."""
+    return _document("internal-error", 500, "internal error")
+
+
+def _document(code: str, status: int, detail: str) -> ProblemDocument:
+    return {
         "type": f"{TYPE}{code}",
         "title": code.replace("-", " "),
         "status": status,
@@ -51,8 +63,11 @@ def problem(code: str, status: int, detail: str) -> Response:
         "message": detail,
         "request_id": request_id(),
     }
+
+
+def answer(document: ProblemDocument) -> Response:
     response = jsonify(document)
-    response.status_code = status
+    response.status_code = document["status"]
     response.mimetype = "application/problem+json"
     return response
 
@@ -62,7 +77,7 @@ def install(app: Flask) -> None:
     def ours(error: errors.ToolboxesError) -> Response:
         if error.status >= 500:
             log.error("%s: %s", error.code, error.detail, exc_info=error)
-        response = problem(error.code, error.status, error.detail)
+        response = answer(document(error))
         if isinstance(error, errors.Unauthorized):
             response.headers["WWW-Authenticate"] = "Bearer"
         if isinstance(error, errors.TooManyRequests):
@@ -74,12 +89,12 @@ def install(app: Flask) -> None:
     @app.errorhandler(ContractError)
     def the_shims(error: ContractError) -> Response:
         log.error("the shim answered %s: %s", error.code, error.message, exc_info=error)
-        return problem(error.code, status_of(type(error)), f"the toolbox answered: {error.message}")
+        return answer(document(error))
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
         status = error.code or 500
-        response = problem(HTTP_CODES.get(status, "http-error"), status, error.description or error.name)
+        response = answer(_document(HTTP_CODES.get(status, "http-error"), status, error.description or error.name))
         for name, value in error.get_headers():
             if name == "Allow":
                 response.headers[name] = value
@@ -88,4 +103,4 @@ def install(app: Flask) -> None:
     @app.errorhandler(Exception)
     def bug(error: Exception) -> Response:
         log.exception("unexpected error")
-        return problem("internal-error", 500, "internal error")
+        return answer(internal())

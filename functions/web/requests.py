@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network, ip_address
@@ -122,6 +123,12 @@ def _sentence(error: dict[str, object]) -> str:
         return f"{where!r} is required"
     said = str(error["msg"]).removeprefix("Value error, ")
     return f"{where}: {said}" if where else said
+
+
+def instance_key(text: str) -> str:
+    """An instance's id or name as it is stored; an id is the same in any case of its letters."""
+    name = unicodedata.normalize("NFC", text)
+    return name.lower() if len(name) == 36 and name.count("-") == 4 else name
 
 
 def toolbox_id(text: str) -> str:

@@ -50,7 +50,7 @@ class Media:
     type: str
 
 
-# The type of the JSON that goes with a status, or what else goes with it; None: no content.
+# The type of the JSON that goes with a status, or what else goes with it, or a tuple of these; None: no content.
 Answer = Any
 
 ANY_ROUTE: tuple[Problem, ...] = (errors.BadRequest, errors.PayloadTooLarge, errors.Unavailable, errors.Contended)

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any
 
 from flask import Flask, Response, jsonify
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from functions.domain import errors
 from functions.domain.instance import Instance
 from functions.domain.status import Status
-from functions.lifecycle import change, deploy, instances, logs, update
+from functions.lifecycle import change, deploy, instances, update
 from functions.lifecycle.change import Answer, Asked
 from functions.lifecycle.ports import Document, Ports
-from functions.web import bodies, paging
+from functions.web import bodies, inside, paging
 from functions.web.app import create
 from functions.web.callers import Callers
 from functions.web.idempotency import replay
-from functions.web.record_types import EventRecord, InstanceRecord, LogsRecord, PostMortemRecord
+from functions.web.record_types import EventRecord, InstanceRecord, PostMortemRecord
 from functions.web.records import event_record, instance_record, post_mortem_record
-from functions.web.requests import Whole, body, query, toolbox_id
-from functions.web.route import ASKS_SHIM, Empty, Query, Route
+from functions.web.requests import Whole, body, instance_key, query, toolbox_id
+from functions.web.route import Empty, Query, Route
 from shim import protocol
-from shim.protocol import MAX_LOG_LINES
 
 NAME = "toolbox-tools"
 
@@ -36,20 +34,6 @@ class WaitQuery(Query):
 
     status: Status
     timeout: Annotated[Whole, Field(ge=0, le=60)] = 30
-
-
-def _time(text: object) -> object:
-    """A time without an offset is UTC's."""
-    try:
-        time = datetime.fromisoformat(str(text))
-    except ValueError:
-        raise ValueError("a time is like 2025-06-18T20:31:16Z") from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
-
-
-class LogsQuery(Query):
-    tail: Annotated[Whole, Field(ge=1, le=MAX_LOG_LINES)] = 100
-    since: Annotated[str, BeforeValidator(_time), Field(json_schema_extra={"format": "date-time"})] | None = None
 
 
 Change = Callable[[Ports, Asked], Answer]
@@ -85,11 +69,7 @@ POST_MORTEMS = Route(
     "GET", f"{ONE}/post-mortems", "What its dead containers left", {200: list[PostMortemRecord]}, query=paging.Page,
     headers=("Link",),
 )  # fmt: skip
-LOGS = Route(
-    "GET", f"{ONE}/logs", "What its container wrote", {200: LogsRecord}, query=LogsQuery,
-    problems=(*ASKS_SHIM, errors.NotAllowedNow, errors.SecretsUnreadable),
-)  # fmt: skip
-ROUTES = (LIST, DEPLOY, GET, PATCH, DELETE, *VERBS.values(), WAIT, EVENTS, POST_MORTEMS, LOGS)
+ROUTES = (LIST, DEPLOY, GET, PATCH, DELETE, *VERBS.values(), WAIT, EVENTS, POST_MORTEMS, *inside.ROUTES)
 
 
 def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
@@ -112,7 +92,7 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
     @GET.on(app)
     def get(box: str, key: str) -> Response:
         caller = callers()
-        return jsonify(instance_record(instances.get(ports, caller, toolbox_id(box), _key(key))))
+        return jsonify(instance_record(instances.get(ports, caller, toolbox_id(box), instance_key(key))))
 
     @PATCH.on(app)
     def patch(box: str, key: str) -> tuple[Response, int]:
@@ -133,7 +113,7 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
     def changed(make: Change, box: str, key: str) -> tuple[Response, int]:
         caller = callers()
         again = replay(caller.account, fingerprint_key, lambda instance: (200, instance_record(instance)))
-        return _answer(make(ports, Asked(caller, toolbox_id(box), _key(key), again)), 200)
+        return _answer(make(ports, Asked(caller, toolbox_id(box), instance_key(key), again)), 200)
 
     @WAIT.on(app)
     def wait(box: str, key: str) -> tuple[Response, int]:
@@ -141,7 +121,7 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
         asked = query(WaitQuery)
         until = ports.now() + timedelta(seconds=asked.timeout)
         instance, reached = instances.wait(
-            ports, caller, toolbox_id(box), _key(key), lambda instance: instance.status is asked.status, until
+            ports, caller, toolbox_id(box), instance_key(key), lambda instance: instance.status is asked.status, until
         )
         return jsonify(instance_record(instance)), 200 if reached else 408
 
@@ -156,24 +136,11 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
     def history(kind: str, render: Callable[[Document], Mapping[str, Any]], box: str, key: str) -> Response:
         caller = callers()
         limit, after = paging.asked(ports.limits)
-        found = instances.history(ports, caller, toolbox_id(box), _key(key), kind, limit, after)
+        found = instances.history(ports, caller, toolbox_id(box), instance_key(key), kind, limit, after)
         last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
         return paging.answer([render(document) for document in found], limit, last)
 
-    @LOGS.on(app)
-    def read_logs(box: str, key: str) -> Response:
-        caller = callers()
-        asked = query(LogsQuery)
-        read = logs.read(ports, caller, toolbox_id(box), _key(key), tail=asked.tail, since=asked.since)
-        answer: LogsRecord = {
-            "success": True,
-            "logs": [f"{line.time} {line.text}" for line in read.lines],
-            "instanceId": key,
-            "truncated": read.truncated,
-            "timestamp": ports.now().isoformat(),
-        }
-        return jsonify(answer)
-
+    inside.add_to(app, ports, callers, fingerprint_key)
     return app
 
 
@@ -183,9 +150,3 @@ def _answer(answer: Answer, final: int) -> tuple[Response, int]:
         return jsonify(instance_record(answer)), final if answer.settled else 202
     status, stored = answer
     return jsonify(stored), status
-
-
-def _key(text: str) -> str:
-    """An instance's id or name as it is stored; an id is the same in any case of its letters."""
-    name = unicodedata.normalize("NFC", text)
-    return name.lower() if len(name) == 36 and name.count("-") == 4 else name

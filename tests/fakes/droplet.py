@@ -69,10 +69,14 @@ class FakeDroplet:
     says: str = "ready"
     # The environment that each container was created with; its owner's image could tell it.
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
+    # What a command answers, where it is not its own environment and input.
+    execution: messages.Executed | None = None
+    executed: list[messages.Execute] = field(default_factory=list)
     pulled_as: list[messages.Credentials | None] = field(default_factory=list)
     no_logs: bool = False
     # What a follower of any log is told from now on.
     log: list[messages.FollowLine | Exception] = field(default_factory=list)
+    lines: FakeLines | None = None
     # Ids of the containers that the engine remembers to have been edited.
     updated: set[str] = field(default_factory=set)
     memory_bytes: int = 8 << 30
@@ -123,7 +127,7 @@ class FakeDroplet:
     def follow(self, name: str, *, start_by: datetime, query: str) -> FakeLines:
         self._arrive(protocol.FOLLOW, name, start_by)
         self._found(name)
-        return FakeLines(self.log)
+        return self.lines or FakeLines(self.log)
 
     def running(self) -> list[str]:
         return [c.name for c in self.containers.values() if c.state == "running"]
@@ -238,6 +242,18 @@ class FakeDroplet:
             raise protocol.NotAnswering("connection refused")
         return self.mcp(body)
 
+    def _execute(self, name: str, body: messages.Execute) -> messages.Executed:
+        container = self._found(name)
+        if container.state != "running":
+            raise protocol.NotRunning("it does not run")
+        self.executed.append(body)
+        return self.execution or messages.Executed(container, 0, f"{body.stdin}{body.environment}", "", truncated=False)
+
+    def _stats(self, name: str, _: Any) -> messages.Stats:
+        if self._found(name).state != "running":
+            raise protocol.NotRunning("it does not run")
+        return messages.Stats("2026-01-01T00:00:00Z", 1.5, 2.5, 3, 4, 5, 6, 7, 8, 9)
+
     def _prune(self, _: str, body: messages.Prune) -> messages.Pruned:
         used = {container.image for container in self.containers.values()} | set(body.keep)
         removed = sorted(self.images - used)
@@ -268,5 +284,6 @@ class FakeDroplet:
 VERBS = {
     "create": protocol.CREATE, "inspect": protocol.INSPECT, "start": protocol.START, "stop": protocol.STOP,
     "restart": protocol.RESTART, "request": protocol.REQUEST,
+    "execute": protocol.EXECUTE, "stats": protocol.STATS,
     "prune": protocol.PRUNE, "remove": protocol.REMOVE, "logs": protocol.LOGS, "status": protocol.STATUS,
 }  # fmt: skip

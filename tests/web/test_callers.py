@@ -32,6 +32,8 @@ ACCOUNT_ROUTES = [
     ("POST", "toolbox-tools", f"{TOOLS}/server/stop"),
     ("POST", "toolbox-tools", f"{TOOLS}/server/restart"),
     ("GET", "toolbox-tools", f"{TOOLS}/server/logs"),
+    ("GET", "toolbox-tools", f"{TOOLS}/server/stats"),
+    ("POST", "toolbox-tools", f"{TOOLS}/server/exec"),
 ]
 OWN_ROUTES = [
     ("GET", "toolboxes-user", "/registries"),
@@ -155,7 +157,8 @@ def test_somebody_elses_toolbox_cannot_be_told_from_none(
     nowhere = "99999999-9999-4999-8999-999999999999"
     method, function, path = route
     stranger = Caller(apps, issuer.token("account-b"))
-    sent = {"json": body} if path == TOOLS and method == "POST" else {}
+    bodies: dict[str, dict[str, object]] = {TOOLS: body, f"{TOOLS}/server/exec": {"command": ["true"]}}
+    sent = {"json": bodies[path]} if path in bodies and method == "POST" else {}
     theirs, nothing = stranger(*route, **sent), stranger(method, function, path.replace(TOOLBOX, nowhere), **sent)
     assert theirs.status_code == nothing.status_code == 404
     assert theirs.json["detail"].replace(TOOLBOX, nowhere) == nothing.json["detail"]
