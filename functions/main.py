@@ -31,11 +31,13 @@ from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.tokens import TokenVerifier
 from functions.adapters.vault import KeyVault, NoVault
+from functions.adapters.webhook_signatures import WebhookVerifier
 from functions.lifecycle.ports import Ports
 from functions.lifecycle.rates import AccountRates
 from functions.web import app, description, log_lines, workers
 from functions.web import toolbox_tools as tools
 from functions.web import toolboxes_user as user
+from functions.web import webhooks as backend
 from functions.web.callers import Callers
 
 log_lines.install()
@@ -74,6 +76,7 @@ def _services() -> TokenVerifier:
 BUILDERS: dict[str, Callable[[], Flask]] = {
     "toolboxes-user": lambda: user.build(_ports(), _callers(), description.document),
     "toolbox-tools": lambda: tools.build(_ports(), _callers(), SETTINGS.fingerprint_key),
+    "webhooks": lambda: backend.build(_ports(), WebhookVerifier(SETTINGS.webhook_secrets)),
     "converge": lambda: workers.build_converge(_ports(), _services(), SETTINGS.service_email),
     "sweep": lambda: workers.build_sweep(_ports(), _services(), SETTINGS.service_email),
 }
@@ -92,6 +95,11 @@ def toolboxes_user(request: Request) -> Response:
 @functions_framework.http
 def toolbox_tools(request: Request) -> Response:
     return app.answer(_app("toolbox-tools"), "toolbox-tools", request)
+
+
+@functions_framework.http
+def webhooks(request: Request) -> Response:
+    return app.answer(_app("webhooks"), "webhooks", request)
 
 
 @functions_framework.http

@@ -18,6 +18,10 @@ from functions.domain.errors import Misconfigured
 ROOT = Path(__file__).resolve().parent.parent
 PEM = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 SECRET_KEYS = f"a:{'A' * 43}= b:{'B' * 42}A="
+PATHS = {
+    "toolbox_tools": "/toolbox-tools/11111111-1111-4111-8111-111111111111/tools",
+    "webhooks": "/functions/v1/webhooks/backend",
+}
 CALL = """
 import functions_framework
 client = functions_framework.create_app({target!r}, "functions/main.py").test_client()
@@ -35,6 +39,7 @@ def environment(target: str, tmp_path: Path) -> dict[str, str]:
         "SERVICE_JWKS_URL": "https://issuer.test/jwks.json",
         "COMMAND_KEY": PEM,
         "SECRET_KEYS": SECRET_KEYS,
+        "WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_TGFMYXN3TWZLUTlyOEdLWXFyVHdqVVBEOElMUFpJbzI=",
     }
     given = {name: value for name, value in values.items() if name in REQUIRED[target]}
     return {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **given}
@@ -49,8 +54,7 @@ def call(target: str, given: dict[str, str], method: str = "POST", path: str = "
 @pytest.mark.parametrize("target", REQUIRED)
 def test_every_function_starts_with_its_own_settings_alone_and_asks_who_is_calling(target: str, tmp_path: Path) -> None:
     method = "GET" if target == "toolboxes_user" else "POST"
-    path = "/" if target != "toolbox_tools" else "/toolbox-tools/11111111-1111-4111-8111-111111111111/tools"
-    answered = call(target, environment(target, tmp_path), method, path)
+    answered = call(target, environment(target, tmp_path), method, PATHS.get(target, "/"))
     assert answered.stdout.splitlines()[-1:] == ["401 application/problem+json"], answered.stderr
 
 
@@ -79,6 +83,16 @@ def test_with_a_shared_secret_that_is_what_is_required(tmp_path: Path) -> None:
     read = settings.read(given | {"CALLER_SECRET": "x" * 32})
     assert read.callers == settings.TokenSettings("x", "x", "HS256", secret="x" * 32)
     assert "x" * 32 not in repr(read)
+
+
+@pytest.mark.parametrize(
+    "secrets", ["x", "whsec_x", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_AAAA", "whsec_" + "A" * 96]
+)
+def test_a_webhook_secret_is_of_the_standards_form_and_size(secrets: str, tmp_path: Path) -> None:
+    given = environment("webhooks", tmp_path) | {"FUNCTION_TARGET": "webhooks"}
+    assert len(settings.read(given).webhook_secrets) == 2
+    with pytest.raises(Misconfigured, match="WEBHOOK_SECRETS must be"):
+        settings.read(given | {"WEBHOOK_SECRETS": f"{given['WEBHOOK_SECRETS']} {secrets}"})
 
 
 @pytest.mark.parametrize(

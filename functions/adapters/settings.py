@@ -27,6 +27,7 @@ REQUIRED = {
     "toolboxes_user": _BACKINGS + _CALLERS + _COMMANDS + _SECRETS,
     "toolbox_tools": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS + _SECRETS,
     "converge": _BACKINGS + _SERVICES + _COMMANDS + _SECRETS,
+    "webhooks": (*_BACKINGS, "WEBHOOK_SECRETS"),
     "sweep": _BACKINGS + _SERVICES,
 }
 
@@ -65,6 +66,7 @@ class Settings:
     fingerprint_key: bytes = field(repr=False)
     secret_keys: Mapping[str, bytes] = field(repr=False)
     limits: Limits
+    webhook_secrets: tuple[str, ...] = field(repr=False)
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -89,6 +91,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         fingerprint_key=environment["FINGERPRINT_KEY"].encode() if "FINGERPRINT_KEY" in required else b"",
         secret_keys=_secret_keys(environment["SECRET_KEYS"]) if "SECRET_KEYS" in required else {},
         limits=_limits(environment),
+        webhook_secrets=_webhook_secrets(environment) if "WEBHOOK_SECRETS" in required else (),
     )
 
 
@@ -139,6 +142,19 @@ def _secret_keys(text: str) -> dict[str, bytes]:
     if not keys:
         raise Misconfigured("SECRET_KEYS must be at least one key")
     return keys
+
+
+def _webhook_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Several, with white space between, while one is exchanged for another. 24 to 64 bytes is the standard's word."""
+    secrets = tuple(environment["WEBHOOK_SECRETS"].split())
+    for secret in secrets:
+        try:
+            size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            size = 0
+        if not secret.startswith("whsec_") or size not in range(24, 65):
+            raise Misconfigured("WEBHOOK_SECRETS must be whsec_ and 24 to 64 bytes in base64, with spaces between")
+    return secrets
 
 
 def _limits(environment: Mapping[str, str]) -> Limits:

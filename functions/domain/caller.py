@@ -51,9 +51,17 @@ class AdminClaim:
 
 def caller_of(claims: Claims, admin: AdminClaim) -> Caller:
     """The account is the token's `sub`, whatever characters it is made of that a log line can show."""
-    subject = claims.get("sub")
-    if not isinstance(subject, str) or not 1 <= len(subject) <= MAX_SUBJECT:
-        raise Unauthorized("the token names no account")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in subject):
-        raise Unauthorized("the token's account has a control character in it")
+    try:
+        subject = valid_account(claims.get("sub"))
+    except ValueError as error:
+        raise Unauthorized(f"the token names no account: {error}") from None
     return Caller(subject, subject, admin.stands_in(claims))
+
+
+def valid_account(name: Any) -> str:
+    """Raises ValueError with a sentence."""
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_SUBJECT:
+        raise ValueError(f"an account has 1 to {MAX_SUBJECT} characters")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        raise ValueError("an account has no control character")
+    return name

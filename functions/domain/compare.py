@@ -21,10 +21,17 @@ class Differences:
     left: bool = False
 
 
-def compare(instances: Sequence[Instance], listed: Sequence[messages.Listed]) -> Differences:
+def compare(
+    instances: Sequence[Instance], listed: Sequence[messages.Listed], *, suspended: bool = False
+) -> Differences:
+    """`suspended`: whether the instances are to be held stopped."""
     by_name = {one.name: one for one in listed}
     expected = {name for i in instances for name in (i.container_name, i.previous_name) if name}
-    changed = [i.id for i in instances if i.settled and _differs(i, by_name.get(i.container_name))]
+    changed = [
+        i.id
+        for i in instances
+        if i.settled and (i.suspended is not suspended or _differs(i, by_name.get(i.container_name)))
+    ]
     strangers = [one for one in listed if one.name not in expected]
     return Differences(changed, strangers, left=not all(i.settled for i in instances))
 

@@ -31,7 +31,7 @@ def decide(instance: Instance) -> Plan:
 
 
 def _steps(instance: Instance) -> Iterator[Step]:
-    state, observed = instance.desired.state, instance.observed
+    state, observed = instance.aim, instance.observed
     if observed.uncertain or not observed.reachable:
         return iter((Inspect("something may have happened unseen", instance.container_name),))
     if observed.previous_uncertain and instance.previous_name:
@@ -55,7 +55,7 @@ def _deploy(instance: Instance) -> Iterator[Step]:
         yield PullImage("the image is not on the toolbox", name, spec.image)
     yield CreateContainer("no container", name, instance.id, desired.spec_generation, spec)
     yield from _retire(instance, "another version takes its place")
-    if desired.state is DesiredState.RUNNING:
+    if instance.aim is DesiredState.RUNNING:
         yield StartContainer("desired running", name)
 
 
@@ -63,7 +63,7 @@ def _replace(instance: Instance, new: messages.Container) -> Iterator[Step]:
     """Two containers of one instance never run: the old one is stopped, and kept until the new one is proven."""
     name = instance.container_name
     yield from _retire(instance, "another version takes its place")
-    if instance.desired.state is DesiredState.RUNNING:
+    if instance.aim is DesiredState.RUNNING:
         if new.state not in LIVE_STATES:
             yield StartContainer(f"desired running, seen {new.state}", name)
         elif new.state == "paused":
@@ -132,7 +132,7 @@ def _fall_back(instance: Instance) -> Iterator[Step]:
         return
     if not previous.started_at:
         yield RemoveContainer("it never ran either", name)
-    elif instance.desired.state is DesiredState.STOPPED:
+    elif instance.aim is DesiredState.STOPPED:
         yield from _retire(instance, f"desired stopped, seen {previous.state}")
     elif previous.state not in LIVE_STATES:
         yield StartContainer("the version before serves again", name)

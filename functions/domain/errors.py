@@ -61,6 +61,12 @@ class NotAllowedNow(ToolboxesError):
     code, status = "not-allowed-now", 409
 
 
+class AccountNotActive(ToolboxesError):
+    """The account was suspended or deleted by the backend."""
+
+    code, status = "account-not-active", 403
+
+
 class QuotaExceeded(ToolboxesError):
     """The account has as much as it may have; says how much that is."""
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from functions.domain.account import Account
 from functions.domain.instance import Instance, death, last_exit
 from functions.domain.toolbox import Toolbox
 
 CONVERGE = "converge"
+BACKEND = "backend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,12 @@ def toolbox_seen(before: Toolbox, after: Toolbox, now: datetime) -> list[Event]:
     for name in sorted(set(after.strangers) - set(before.strangers)):
         tell("stranger_found", f"{name} {after.strangers[name]}", None, None, f"{name} belongs to no instance")
     return events
+
+
+def account_told(toolbox: Toolbox, account: Account, actor: str, now: datetime) -> Event:
+    """The toolbox was told how its account stands: one event a fact."""
+    event_id, generation = f"account-{_mark(f'{account.standing} {account.since}')}", toolbox.generation
+    return Event(event_id, now, f"account_{account.standing}", actor, generation, None, None)
 
 
 def _mark(text: str) -> str:

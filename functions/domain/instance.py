@@ -129,7 +129,10 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """`revision` names the last commit, so that a worker knows its own. `due_at` is None once settled."""
+    """`revision` names the last commit, so that a worker knows its own. `due_at` is None once settled.
+
+    `suspended`: its account is, and so it is held stopped, whatever is desired.
+    """
 
     id: str
     toolbox_id: str
@@ -149,6 +152,13 @@ class Instance:
     revision: str = ""
     deleted_at: datetime | None = None
     expire_at: datetime | None = None
+    suspended: bool = False
+
+    @property
+    def aim(self) -> DesiredState:
+        """What is to be made so: what is desired, but that nothing of a suspended account runs."""
+        held = self.suspended and self.desired.state is DesiredState.RUNNING
+        return DesiredState.STOPPED if held else self.desired.state
 
     @property
     def container_name(self) -> str:
@@ -199,7 +209,7 @@ def finished(instance: Instance) -> bool:
 
 def edited(instance: Instance, limits: messages.Limits | None) -> bool:
     """Whether its limits were changed by hand (`docker update`); None: not looked into. Only what is to run counts."""
-    wanted = instance.desired.state is DesiredState.RUNNING and not instance.failure and not finished(instance)
+    wanted = instance.aim is DesiredState.RUNNING and not instance.failure and not finished(instance)
     return wanted and limits is not None and limits != engine_limits(instance.spec)
 
 
@@ -230,7 +240,7 @@ def instant(docker_time: str) -> datetime:
 
 
 def derive_status(instance: Instance) -> Status:
-    state, container = instance.desired.state, instance.observed.container
+    state, container = instance.aim, instance.observed.container
     if state is DesiredState.DELETED:
         return Status.DELETING
     ever_ran = container is not None and container.started_at != ""

@@ -56,7 +56,7 @@ def acted(instance: Instance, step: Step, answer: messages.Acted, now: datetime)
 
 def _stop_wanted(instance: Instance, step: Step, container: messages.Container) -> bool:
     """Whether an end that is seen now is the one that was asked for: the stop itself may have gone unheard."""
-    if isinstance(step, StopContainer) or instance.desired.state is not DesiredState.RUNNING:
+    if isinstance(step, StopContainer) or instance.aim is not DesiredState.RUNNING:
         return True
     return instance.failure is not None or container.limits != engine_limits(instance.spec)
 
@@ -94,7 +94,7 @@ def erred(instance: Instance, step: Step, error: Problem, now: datetime, start_b
             return replace(instance, observed=replace(seen, reachable=False, trouble=reason(error), progress=None))
     # A deletion is never given up.
     final = isinstance(error, FAILURES) or type(error) is protocol.Refused
-    if final and instance.desired.state is not DesiredState.DELETED:
+    if final and instance.aim is not DesiredState.DELETED:
         failed = replace(seen, reachable=True, trouble=None, progress=None)
         return replace(instance, observed=failing(failed, instance.desired.generation, reason(error)))
     return replace(instance, observed=replace(seen, trouble=reason(error), progress=None))
@@ -128,7 +128,7 @@ def _restarts(seen: Observed, container: messages.Container | None, now: datetim
 def _judged(instance: Instance, now: datetime) -> Instance:
     """What only time tells: a crash loop, and an update whose container does not prove itself."""
     observed, container, generation = instance.observed, instance.observed.container, instance.desired.generation
-    if container is None or instance.desired.state is not DesiredState.RUNNING:
+    if container is None or instance.aim is not DesiredState.RUNNING:
         return instance
     marks = [mark for mark in observed.restarts if now - mark.at <= CRASHES_WITHIN]
     if marks and marks[-1].count - observed.restarts[0].count >= CRASHES:

@@ -97,6 +97,7 @@ class Toolbox:
     trouble        the last attempt's passing obstacle
     farewell       leaving: each instance is asked to end, and what could be learned of it is kept
     ended          leaving: the instances are tombstones, their claims are free
+    suspended      its account is: nothing on it is to run, whatever is desired
     firewalled     whether the firewall is known to be there
     """
 
@@ -137,6 +138,7 @@ class Toolbox:
     failure: Failure | None = None
     trouble: Reason | None = None
     deprovisioned_at: datetime | None = None
+    suspended: bool = False
     generation: int = 1
     observed_generation: int = 0
     lease: Lease | None = None

@@ -20,6 +20,15 @@ def want(instance: Instance, state: DesiredState, *, fresh: bool = False) -> Ins
     )
 
 
+def want_held(instance: Instance, suspended: bool) -> Instance:
+    """Ask that it be held stopped, or that it be again as it is desired: what ran is then to be started anew."""
+    container, generation = instance.observed.container, instance.desired.generation + 1
+    live = suspended and container is not None and container.state in LIVE_STATES
+    fresh_from = container.started_at if container and live else instance.desired.fresh_from
+    desired = replace(instance.desired, generation=generation, fresh_from=fresh_from)
+    return replace(instance, suspended=suspended, desired=desired)
+
+
 def want_spec(instance: Instance, spec: Spec) -> Instance:
     """Ask for another spec: its container is proven before the present one is removed."""
     generation = instance.desired.generation + 1

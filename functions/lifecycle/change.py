@@ -13,6 +13,7 @@ from functions.domain.errors import Contended, NotAllowedNow, NotFound
 from functions.domain.instance import DesiredState, Instance
 from functions.domain.toolbox import Toolbox
 from functions.domain.want import want
+from functions.lifecycle.accounts import refuse_unless_active
 from functions.lifecycle.converge import Errand, claimed, converge
 from functions.lifecycle.documents import Loaded, instance_ref, load, recording, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, Hold, backoff, stamped, write
@@ -70,6 +71,8 @@ def change(
             return repeated(ports, known, until)
         try:
             toolbox, found = find(ports, asked.caller, asked.toolbox_id, asked.key)
+            if verb not in ("stop", "delete"):
+                refuse_unless_active(toolbox)
             wanted = _wanted(found.value, verb, ask)
         except (NotFound, NotAllowedNow):
             # What stands in the way may be this request's own first attempt.

@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from functions.domain import event, lease
 from functions.domain.decide import decide
 from functions.domain.errors import Unavailable
-from functions.domain.instance import Instance, Reason, doubted
+from functions.domain.instance import DesiredState, Instance, Reason, doubted
 from functions.domain.plan import KeepPostMortem, PullImage, Step
 from functions.domain.toolbox import Toolbox
+from functions.domain.want import want_held
 from functions.lifecycle import room
 from functions.lifecycle.documents import Loaded, instance_ref, load, recording, toolbox_ref
 from functions.lifecycle.execute import execute
@@ -79,6 +80,8 @@ class _Pass:
         done: Step | None = None
         for _ in range(MAX_STEPS):
             try:
+                if instance.suspended is not self.toolbox.suspended and instance.aim is not DesiredState.DELETED:
+                    instance = self._align(instance)
                 plan = decide(instance)
                 if not plan.steps:
                     return self._settle(instance)
@@ -101,6 +104,13 @@ class _Pass:
                 instance = _taken_up(news.current, instance)
         log.error("no end after %d steps", MAX_STEPS, extra={"instance": instance.id, "plan": str(decide(instance))})
         return self._back_off(_troubled(instance, Reason("no-end", "the plan did not come to an end")))
+
+    def _align(self, instance: Instance) -> Instance:
+        """Its toolbox has been told that the account is suspended, or no longer is."""
+        suspended, now = self.toolbox.suspended, self.ports.now()
+        after = stamped(self.ports, want_held(instance, suspended))
+        told = event.requested(instance, after, "suspend" if suspended else "resume", event.BACKEND, now)
+        return self.hold.renew(after, [recording(after, told)])
 
     def _step(self, instance: Instance, step: Step) -> Instance:
         ports, hold = self.ports, self.hold

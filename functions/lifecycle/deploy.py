@@ -12,6 +12,7 @@ from functions.domain.instance import Catalogue, Desired, DesiredState, Instance
 from functions.domain.spec import Spec
 from functions.domain.toolbox import LEAVING, Toolbox
 from functions.lifecycle import host_ports, secrets
+from functions.lifecycle.accounts import refuse_unless_active
 from functions.lifecycle.change import REQUEST_BUDGET, Answer, repeated
 from functions.lifecycle.converge import Errand, claimed, converge
 from functions.lifecycle.documents import claiming, load, name_ref, recording, toolbox_ref
@@ -38,6 +39,7 @@ def deploy(ports: Ports, caller: Caller, toolbox_id: str, new: NewInstance, repl
     toolbox = owned(caller, toolbox_id, load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0]))
     if toolbox.status in LEAVING:
         raise NotAllowedNow(f"toolbox {toolbox.name!r} is {toolbox.status}")
+    refuse_unless_active(toolbox)
     until = ports.now() + REQUEST_BUDGET
     for attempt in range(ATTEMPTS):
         known, expired = recall(ports, replay)

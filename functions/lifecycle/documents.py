@@ -3,6 +3,7 @@
 account_tool_environments/{id}            Toolbox
 account_tool_instances/{id}               Instance; a deleted one stays as a tombstone until `expire_at`
 account_tool_instances/{id}/events/{id}   Event
+accounts/{hash(account)}                  Account, once the backend spoke of it or it made a toolbox
 instance_names/{hash(toolbox, NFC name)}  {instance_id}: the uniqueness check
 port_claims/{toolbox}:{port}:{protocol}   {instance_id}: likewise for host ports
 """
@@ -16,6 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from pydantic import TypeAdapter
 
+from functions.domain.account import Account
 from functions.domain.event import Event
 from functions.domain.instance import Instance
 from functions.domain.registry import Registry
@@ -40,14 +42,16 @@ class Loaded(Generic[T]):
 
 
 # Built once: it compiles the whole tree of fields.
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Instance, Toolbox, Event, Registry)}
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (Instance, Toolbox, Event, Registry, Account)
+}
 
 
 def load(kind: type[T], snapshot: Snapshot | None) -> Loaded[T] | None:
     return Loaded(_ADAPTERS[kind].validate_python(snapshot.data), snapshot.version) if snapshot else None
 
 
-def dump(value: Instance | Toolbox | Event | Registry) -> Document:
+def dump(value: Instance | Toolbox | Event | Registry | Account) -> Document:
     return cast(Document, _ADAPTERS[type(value)].dump_python(value))
 
 

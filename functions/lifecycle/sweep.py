@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functions.domain.toolbox import CONTACTED
+from functions.lifecycle.accounts import ACCOUNTS
 from functions.lifecycle.documents import INSTANCES, TOOLBOXES
 from functions.lifecycle.ports import Ports, Query, Task
 
@@ -14,6 +15,7 @@ def sweep(ports: Ports) -> int:
     """Publish each instance that is due and each toolbox in use; how many. What is left over comes next time."""
     due = Query(INSTANCES, (("due_at", "<=", ports.now()),), "due_at", limit=PAGE)
     published = _publish(ports, "instance", due)
+    published += _publish(ports, "account", Query(ACCOUNTS, (("due_at", "<=", ports.now()),), "due_at", limit=PAGE))
     for status in sorted(CONTACTED):
         published += _publish(ports, "toolbox", Query(TOOLBOXES, (("status", "==", status),), limit=PAGE))
     return published

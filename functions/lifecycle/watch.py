@@ -68,7 +68,7 @@ def look(ports: Ports, toolbox_id: str) -> None:
 def _compared(
     ports: Ports, found: Loaded[Toolbox], heard: Toolbox, instances: list[Instance], listed: list[messages.Listed]
 ) -> None:
-    differences = compare(instances, listed)
+    differences = compare(instances, listed, suspended=heard.suspended)
     heard = replace(heard, strangers=_strangers(ports, found.value, differences.strangers))
     # An ETag on record means: all that it stands for has been looked into.
     if differences.changed or differences.left or heard.strangers:

@@ -29,6 +29,8 @@ from functions.web.record_types import (
 )
 from shim.protocol import messages
 
+SUSPENDED = Told("account-suspended", "the account is suspended; once it is resumed this will run again")
+
 
 def toolbox_record(toolbox: Toolbox) -> ToolboxRecord:
     return {
@@ -57,7 +59,7 @@ def toolbox_record(toolbox: Toolbox) -> ToolboxRecord:
 
 def instance_record(instance: Instance) -> InstanceRecord:
     observed, container, catalogue = instance.observed, instance.observed.container, instance.catalogue
-    mcp, reason = instance.spec.mcp, instance.failure or observed.trouble
+    mcp, reason = instance.spec.mcp, _why(instance)
     seen_at = _time_if_any(observed.at)
     return {
         "id": instance.id,
@@ -213,6 +215,12 @@ def _mcp(seen: McpSeen | None) -> Mcp | None:
         "tools_hash": seen.tools_hash,
         "checked_at": _time(seen.checked_at),
     }
+
+
+def _why(instance: Instance) -> Told | None:
+    """Why it is not as desired, where it is not."""
+    held = instance.aim is not instance.desired.state
+    return instance.failure or instance.observed.trouble or (SUSPENDED if held else None)
 
 
 def _reason(told: Told | None) -> Reason | None:

@@ -42,24 +42,34 @@ CHANGES: dict[str, Change] = {"start": change.start, "stop": change.stop, "resta
 ONE = "/<box>/tools/<key>"
 AS_ASKED = {200: InstanceRecord, 202: InstanceRecord}
 CHANGED = (errors.NotAllowedNow, errors.SecretsUnreadable, protocol.OutcomeUnknown)
+# What may stand in the way of a new spec.
+NEW = (errors.AccountNotActive, errors.QuotaExceeded, errors.PortTaken, errors.NoRoom)
 
 LIST = Route(
     "GET", "/<box>/tools", "A toolbox's instances", {200: list[InstanceRecord]}, query=paging.Page, headers=("Link",)
 )
 DEPLOY = Route(
     "POST", "/<box>/tools", "Deploy an instance", {201: InstanceRecord, 202: InstanceRecord}, bodies.Deploy,
-    problems=(*CHANGED, errors.NameTaken, errors.PortTaken, errors.NoRoom), replayed=True,
+    problems=(*CHANGED, *NEW, errors.NameTaken), replayed=True,
 )  # fmt: skip
 GET = Route("GET", ONE, "An instance", {200: InstanceRecord})
 PATCH = Route(
     "PATCH", ONE, "Change an instance's spec", AS_ASKED, bodies.Patch,
-    problems=(*CHANGED, errors.PortTaken), replayed=True,
+    problems=(*CHANGED, *NEW), replayed=True,
 )  # fmt: skip
 DELETE = Route("DELETE", ONE, "Delete an instance", AS_ASKED, Empty, problems=CHANGED, replayed=True)
 VERBS = {
-    verb: Route("POST", f"{ONE}/{verb}", f"Have it {verb}", AS_ASKED, Empty, problems=CHANGED, replayed=True)
+    verb: Route(
+        "POST",
+        f"{ONE}/{verb}",
+        f"Have it {verb}",
+        AS_ASKED,
+        Empty,
+        problems=(*CHANGED, errors.AccountNotActive),
+        replayed=True,
+    )
     for verb in CHANGES
-}
+}  # fmt: skip
 WAIT = Route(
     "GET", f"{ONE}/wait", "Wait until it has a status; 408 with the record as it stands",
     {200: InstanceRecord, 408: InstanceRecord}, query=WaitQuery,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import TypedDict
 
 from functions.domain.errors import BadRequest
-from functions.lifecycle import converge, sweep, watch
+from functions.lifecycle import accounts, converge, sweep, watch
 from functions.lifecycle.ports import Ports, Task
 from functions.web.app import create
 from functions.web.callers import Verify, service
@@ -32,7 +32,7 @@ class Push(BaseModel):
 class TaskData(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    kind: Literal["instance", "toolbox"]
+    kind: Literal["instance", "toolbox", "account"]
     id: str
 
 
@@ -52,10 +52,13 @@ def build_converge(ports: Ports, verify: Verify, email: str) -> Flask:
     def push() -> tuple[str, int]:
         service(verify, email)
         task = _task(body(Push))
-        if task.kind == "toolbox":
-            watch.look(ports, task.id)
-        else:
-            converge.run(ports, task)
+        match task.kind:
+            case "toolbox":
+                watch.look(ports, task.id)
+            case "account":
+                accounts.run(ports, task.id)
+            case _:
+                converge.run(ports, task)
         return "", 204
 
     return app

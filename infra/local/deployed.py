@@ -16,7 +16,7 @@ from infra.local.issuer import Issuer
 from infra.local.processes import BIN, Program
 from infra.local.world import World
 
-FUNCTIONS = ("toolboxes-user", "toolbox-tools", "converge", "sweep")
+FUNCTIONS = ("toolboxes-user", "toolbox-tools", "converge", "sweep", "webhooks")
 
 
 def port(of: World, function: str) -> int:
@@ -64,8 +64,13 @@ def _environment(of: World, backing: Backing) -> dict[str, str]:
         "SECRET_KEYS": secret.text(
             of.directory / "secret-keys", lambda: f"local:{b64encode(token_bytes(32)).decode()}"
         ),
+        "WEBHOOK_SECRETS": secret.text(of.directory / "webhook-secret", _webhook_secret),
         "FINGERPRINT_KEY": secret.text(of.directory / "fingerprint-key", lambda: token_urlsafe(32)),
     }
+
+
+def _webhook_secret() -> str:
+    return f"whsec_{b64encode(token_bytes(32)).decode()}"
 
 
 def _program(of: World, function: str, environment: dict[str, str]) -> Program:

@@ -16,7 +16,7 @@ from functions.domain.errors import Unavailable
 from functions.domain.instance import Catalogue, Instance
 from functions.domain.spec import Spec
 from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle import change, converge, sweep, watch
+from functions.lifecycle import accounts, change, converge, sweep, watch
 from functions.lifecycle.deploy import NewInstance, deploy
 from functions.lifecycle.documents import INSTANCES, dump, instance_ref, load, toolbox_ref
 from functions.lifecycle.ports import Create, Ports, Query, Task, Version, Write
@@ -93,10 +93,13 @@ class World:
         """What Pub/Sub would push: each waiting task to the worker."""
         tasks, self.queue.tasks = self.queue.tasks, []
         for task in tasks:
-            if task.kind == "toolbox":
-                watch.look(self.ports, task.id)
-            else:
-                converge.run(self.ports, task)
+            match task.kind:
+                case "toolbox":
+                    watch.look(self.ports, task.id)
+                case "account":
+                    accounts.run(self.ports, task.id)
+                case _:
+                    converge.run(self.ports, task)
 
     def sweep(self, seconds: float = 60) -> None:
         """A minute passes, the scheduler calls, and what it published is delivered."""

@@ -57,6 +57,7 @@ def test_every_operation_and_list_and_sweep(world: World) -> None:
     change.delete(ports, asked)
     swept(world, ports)
     assert queried == {
+        ("accounts", "due_at"),
         ("account_tool_environments", None),
         ("account_tool_environments", "created_at"),
         ("account_tool_instances", "created_at"),

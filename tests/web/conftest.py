@@ -1,3 +1,4 @@
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -7,15 +8,17 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from functions.adapters.tokens import TokenVerifier
+from functions.adapters.webhook_signatures import WebhookVerifier
 from functions.domain.caller import AdminClaim
 from functions.lifecycle.rates import AccountRates
-from functions.web import description, toolbox_tools, toolboxes_user, workers
+from functions.web import description, toolbox_tools, toolboxes_user, webhooks, workers
 from functions.web.callers import Callers
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, World
 from tests.web import described
 
 ADMIN_CLAIM = AdminClaim("app_metadata.role", "admin")
+WEBHOOK_SECRETS = ("whsec_" + b64encode(b"a" * 32).decode(), "whsec_" + b64encode(b"b" * 32).decode())
 SERVICE, SERVICE_AUDIENCE = "pubsub@project.iam.gserviceaccount.com", "toolboxes-services"
 
 
@@ -65,6 +68,7 @@ def built(world: World, issuer: Issuer) -> dict[str, Flask]:
     return {
         "toolboxes-user": toolboxes_user.build(world.ports, callers, description.document),
         "toolbox-tools": toolbox_tools.build(world.ports, callers, b"secret"),
+        "webhooks": webhooks.build(world.ports, WebhookVerifier([*WEBHOOK_SECRETS])),
         "converge": workers.build_converge(world.ports, services, SERVICE),
         "sweep": workers.build_sweep(world.ports, services, SERVICE),
     }

@@ -42,13 +42,14 @@ OWN_ROUTES = [
     ("DELETE", "toolboxes-user", "/registries/registry.example"),
 ]
 SERVICE_ROUTES = [("POST", "converge", "/"), ("POST", "sweep", "/")]
+SIGNED_ROUTES = [("POST", "webhooks", "/backend")]
 PUBLIC_ROUTES = [("GET", "toolboxes-user", "/openapi.json")]
 
 
 def test_these_are_all_routes_that_there_are(apps: dict[str, Flask]) -> None:
     known = [
         (function, method, apps[function].url_map.bind("localhost").match(path.partition("?")[0], method)[0])
-        for method, function, path in ACCOUNT_ROUTES + OWN_ROUTES + SERVICE_ROUTES + PUBLIC_ROUTES
+        for method, function, path in ACCOUNT_ROUTES + OWN_ROUTES + SERVICE_ROUTES + SIGNED_ROUTES + PUBLIC_ROUTES
     ]
     served = [
         (name, method, rule.endpoint)

@@ -1,0 +1,150 @@
+"""What the backend says of an account, made so: on record first, then told to each of its toolboxes.
+
+A toolbox that is told holds its instances stopped, or lets them be as they are desired, from its next look on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from functions.domain import event
+from functions.domain.account import Account, Standing
+from functions.domain.errors import AccountNotActive, Conflict, Contended, QuotaExceeded, Unavailable
+from functions.domain.toolbox import Toolbox
+from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, recording_toolbox, toolbox_ref
+from functions.lifecycle.hold import ATTEMPTS, backoff
+from functions.lifecycle.ports import Create, Ports, Query, Ref, Replace, Task, Write
+
+log = logging.getLogger(__name__)
+
+ACCOUNTS = "accounts"
+HEARD = "webhooks_heard"
+# Longer than any sender goes on: an id that comes again within it is not taken for another.
+HEARD_FOR = timedelta(days=30)
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """The backend's word, in its message `id`: what an account has been since `at`."""
+
+    id: str
+    account: str
+    standing: Standing
+    at: datetime
+
+
+def account_ref(account: str) -> Ref:
+    return Ref(ACCOUNTS, hashlib.sha256(account.encode()).hexdigest())
+
+
+def heard_ref(message_id: str) -> Ref:
+    return Ref(HEARD, hashlib.sha256(message_id.encode()).hexdigest())
+
+
+def hear(ports: Ports, word: Word) -> None:
+    """Put it on record, once, however often and in whatever order it comes; then it is nobody's to lose."""
+    heard, ref = heard_ref(word.id), account_ref(word.account)
+    for attempt in range(ATTEMPTS):
+        now = ports.now()
+        already, found = ports.store.get([heard, ref])
+        if already:
+            return
+        known = load(Account, found)
+        writes: list[Write] = [Create(heard, {"account": word.account, "time": now, "expire_at": now + HEARD_FOR})]
+        if known is None or not known.value.overtakes(word.standing, word.at):
+            told = Account(word.account, word.standing, word.at, now, ports.new_id())
+            writes.append(_written(ports, known, told))
+        try:
+            ports.store.commit(writes)
+        except Conflict:
+            backoff(ports, attempt)
+            continue
+        _hand_on(ports, Task("account", ref.id))
+        return
+    raise Contended("others wrote of this account at every attempt; send it again")
+
+
+def run(ports: Ports, account_id: str) -> None:
+    """Tell every toolbox of the account how it stands. What fails is left due."""
+    found = load(Account, ports.store.get([Ref(ACCOUNTS, account_id)])[0])
+    if found is None or found.value.due_at is None:
+        return
+    account = found.value
+    untold = [toolbox for toolbox in _toolboxes(ports, account.account) if not _tell(ports, toolbox, account)]
+    if untold:
+        return
+    try:
+        ports.store.commit([_written(ports, found, replace(account, due_at=None))])
+    except Conflict:
+        log.info("there was further word of the account meanwhile", extra={"account": account.account})
+
+
+def admission(ports: Ports, account: str) -> Write:
+    """To be committed together with a new toolbox: refused where another one, or word of the backend, came first.
+
+    Raises AccountNotActive, QuotaExceeded.
+    """
+    known = load(Account, ports.store.get([account_ref(account)])[0])
+    if known and known.value.standing is not Standing.ACTIVE:
+        raise AccountNotActive(f"the account is {known.value.standing}")
+    most = ports.limits.toolboxes
+    if len(ports.store.query(_in_use(account, most))) >= most:
+        raise QuotaExceeded(f"the account has {most} toolboxes, and may have no more")
+    return _written(ports, known, known.value if known else Account(account))
+
+
+def refuse_unless_active(toolbox: Toolbox) -> None:
+    """Raises AccountNotActive. Stopping and deleting stay possible, and whatever only looks."""
+    if toolbox.suspended:
+        raise AccountNotActive("the account is suspended: nothing of it runs until it is resumed")
+
+
+def _tell(ports: Ports, found: Loaded[Toolbox], account: Account) -> bool:
+    """Whether the toolbox knows now; where it is just being written by others, it is told the next time."""
+    toolbox, suspended = found.value, account.standing is not Standing.ACTIVE
+    if toolbox.suspended is suspended:
+        return True
+    # Without an ETag its next look is at everything.
+    after = replace(toolbox, suspended=suspended, etag="", revision=ports.new_id(), updated_at=ports.now())
+    assert account.since is not None
+    told = event.account_told(after, account, event.BACKEND, ports.now())
+    try:
+        ports.store.commit([Replace(toolbox_ref(after.id), dump(after), found.version), recording_toolbox(after, told)])
+    except Conflict:
+        log.info("a toolbox is to be told later", extra={"toolbox": toolbox.id})
+        return False
+    _hand_on(ports, Task("toolbox", toolbox.id))
+    return True
+
+
+def _toolboxes(ports: Ports, account: str) -> Iterator[Loaded[Toolbox]]:
+    query = _in_use(account, PAGE)
+    while True:
+        page = [loaded for snapshot in ports.store.query(query) if (loaded := load(Toolbox, snapshot))]
+        yield from page
+        if len(page) < PAGE:
+            return
+        query = replace(query, after=(page[-1].value.created_at, page[-1].value.id))
+
+
+def _in_use(account: str, limit: int) -> Query:
+    where = (("account", "==", account), ("deprovisioned_at", "==", None))
+    return Query(TOOLBOXES, where, "created_at", descending=True, limit=limit)
+
+
+def _written(ports: Ports, known: Loaded[Account] | None, account: Account) -> Write:
+    ref, document = account_ref(account.account), dump(replace(account, revision=ports.new_id()))
+    return Replace(ref, document, known.version) if known else Create(ref, document)
+
+
+def _hand_on(ports: Ports, task: Task) -> None:
+    try:
+        ports.queue.publish([task])
+    except Unavailable:
+        # The document says that it is due, or will be looked at anyhow: it costs time, nothing else.
+        log.warning("handing on was not confirmed", extra={task.kind: task.id}, exc_info=True)

@@ -1,0 +1,72 @@
+"""`webhooks`: what the backend says of its accounts, signed as Standard Webhooks are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from flask import Flask, request
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+
+from functions.domain.account import Standing
+from functions.domain.caller import valid_account
+from functions.domain.errors import BadRequest
+from functions.lifecycle import accounts
+from functions.lifecycle.accounts import Word
+from functions.lifecycle.ports import Ports
+from functions.web.app import create
+from functions.web.requests import body, raw_body
+from functions.web.route import Proof, Route
+
+NAME = "webhooks"
+# A fact from further ahead would stand in the way of every later one.
+AHEAD = timedelta(minutes=5)
+STANDINGS = {
+    "account.suspended": Standing.SUSPENDED,
+    "account.resumed": Standing.ACTIVE,
+    "account.deleted": Standing.DELETED,
+}
+
+# Verifies the signature over headers and body; the message's id. Raises Unauthorized.
+VerifyWebhook = Callable[[Mapping[str, str], bytes], str]
+
+
+class Subject(BaseModel):
+    """A sender may say more of it than is read here."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    account: Annotated[str, AfterValidator(valid_account)]
+
+
+class Webhook(BaseModel):
+    """`timestamp`: when it happened, which is what orders facts, and not when they arrive."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    type: Literal["account.suspended", "account.resumed", "account.deleted"]
+    timestamp: AwareDatetime
+    data: Subject
+
+
+BACKEND = Route(
+    "POST", "/backend", "Take word of an account: on record when this is answered, and then made so", {204: None},
+    Webhook, proof=Proof.BACKEND,
+)  # fmt: skip
+ROUTES = (BACKEND,)
+
+
+def build(ports: Ports, verify: VerifyWebhook) -> Flask:
+    app = create(NAME, ports.limits)
+
+    @BACKEND.on(app)
+    def backend() -> tuple[str, int]:
+        message_id = verify(dict(request.headers), raw_body())
+        said = body(Webhook)
+        if said.timestamp > ports.now() + AHEAD:
+            raise BadRequest(f"timestamp {said.timestamp.isoformat()} is yet to come")
+        accounts.hear(ports, Word(message_id, said.data.account, STANDINGS[said.type], said.timestamp))
+        return "", 204
+
+    return app

@@ -1,0 +1,262 @@
+"""What the backend says of an account is made so, whatever is lost, late, doubled or out of order."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from functions.domain.account import Account, Standing
+from functions.domain.errors import AccountNotActive, Conflict, QuotaExceeded, Unavailable
+from functions.domain.instance import Instance
+from functions.domain.limits import Limits
+from functions.lifecycle import accounts, change, instances
+from functions.lifecycle.accounts import ACCOUNTS, HEARD, Word, admission
+from functions.lifecycle.change import Asked
+from functions.lifecycle.documents import TOOLBOXES, dump, toolbox_ref
+from functions.lifecycle.ports import Create, Query, Write
+from functions.lifecycle.update import Changes, update
+from functions.web.records import instance_record
+from tests.fakes.world import ACCOUNT, CALLER, STRANGER, TOOLBOX, World, new
+
+OTHER = "22222222-2222-4222-8222-222222222222"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def word(standing: Standing, minutes: int = 0, account: str = ACCOUNT, id: str = "") -> Word:
+    return Word(id or f"msg_{standing}_{minutes}", account, standing, NOON + timedelta(minutes=minutes))
+
+
+def suspend(world: World, minutes: int = 0) -> None:
+    accounts.hear(world.ports, word(Standing.SUSPENDED, minutes))
+    world.deliver()
+    world.deliver()
+
+
+def resume(world: World, minutes: int = 1) -> None:
+    accounts.hear(world.ports, word(Standing.ACTIVE, minutes))
+    world.deliver()
+    world.deliver()
+
+
+def standing(world: World, account: str = ACCOUNT) -> object:
+    found = [one for one in world.documents(ACCOUNTS) if one["account"] == account]
+    return found[0]["standing"] if found else None
+
+
+def shown(world: World, key: str) -> Instance:
+    return instances.get(world.ports, CALLER, TOOLBOX, key)
+
+
+def test_a_suspension_stops_all_instances_and_a_resumption_has_them_as_before(world: World) -> None:
+    running, stopped = world.deploy(new("running")), world.deploy(new("stopped"))
+    world.stop("stopped")
+    suspend(world)
+    assert world.droplet.running() == []
+    held = shown(world, "running")
+    assert (held.status, held.desired.state) == ("stopped", "running")
+    assert instance_record(held)["status_reason"]["code"] == "account-suspended"  # type: ignore[index]
+    resume(world)
+    assert world.droplet.running() == [shown(world, "running").container_name]
+    assert [shown(world, key).status for key in ("running", "stopped")] == ["running", "stopped"]
+    assert instance_record(shown(world, "running"))["status_reason"] is None
+    for instance in (running, stopped):
+        told = [(kind, before) for kind, before, _ in world.events(instance) if str(kind).endswith("_requested")]
+        assert ("suspend_requested", "running" if instance is running else "stopped") in told
+
+
+def test_another_accounts_instances_run_on(world: World) -> None:
+    world.add_toolbox(OTHER, account=STRANGER.account)
+    world.deploy()
+    accounts.hear(world.ports, word(Standing.SUSPENDED, account=STRANGER.account))
+    world.deliver()
+    world.deliver()
+    assert len(world.droplet.running()) == 1
+    assert [box["id"] for box in world.documents(TOOLBOXES) if box["suspended"]] == [OTHER]
+
+
+def test_a_job_that_had_ended_is_not_run_again_and_one_that_was_stopped_by_the_suspension_is(world: World) -> None:
+    wanted = [new("ended"), new("going")]
+    ended, going = (world.deploy(replace(w, spec=replace(w.spec, restart_policy="no"))) for w in wanted)
+    world.droplet.die(ended.container_name, exit_code=0)
+    world.sweep()
+    suspend(world)
+    resume(world)
+    assert world.droplet.running() == [going.container_name]
+
+
+def test_what_is_asked_of_a_suspended_account_is_refused_but_for_stop_and_delete(world: World) -> None:
+    world.deploy()
+    suspend(world)
+    asked = Asked(CALLER, TOOLBOX, "server")
+    for verb in (change.start, change.restart):
+        with pytest.raises(AccountNotActive):
+            verb(world.ports, asked)
+    with pytest.raises(AccountNotActive):
+        update(world.ports, asked, Changes(lambda spec: spec))
+    with pytest.raises(AccountNotActive):
+        world.deploy(new("another"))
+    world.stop("server")
+    resume(world)
+    assert world.droplet.running() == []
+    world.delete("server")
+    assert world.documents()[0]["deleted_at"]
+
+
+def test_a_deploy_that_a_suspension_overtakes_is_stopped_by_the_next_look(world: World) -> None:
+    """It has read its toolbox before the account was suspended, and writes its instance after all were told."""
+
+    def overtaken(writes: Sequence[Write]) -> None:
+        world.store.before_commit = lambda writes: None
+        suspend(world)
+
+    world.deploy(new("first"))
+    world.store.before_commit = overtaken
+    second = world.deploy(new("second"))
+    assert world.droplet.running() == [second.container_name]
+    world.sweep()
+    assert world.droplet.running() == []
+
+
+def test_a_toolbox_that_cannot_be_reached_is_stopped_when_it_can_be(world: World) -> None:
+    world.deploy()
+    world.droplet.reachable = False
+    suspend(world)
+    world.sweep()
+    assert len(world.droplet.running()) == 1
+    world.droplet.reachable = True
+    world.sweep()
+    assert world.droplet.running() == []
+
+
+def test_what_a_hand_starts_during_a_suspension_is_stopped_again(world: World) -> None:
+    instance = world.deploy()
+    suspend(world)
+    world.droplet.containers[instance.container_name] = replace(
+        world.droplet.containers[instance.container_name], state="running", endpoint_id="by hand"
+    )
+    world.sweep()
+    assert world.droplet.running() == []
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0), (1, 0, 1, 0)])
+def test_the_newest_fact_holds_in_whatever_order_they_come(world: World, order: tuple[int, ...]) -> None:
+    said = [word(Standing.SUSPENDED, 0), word(Standing.ACTIVE, 1)]
+    world.deploy()
+    for number in order:
+        accounts.hear(world.ports, said[number])
+        world.deliver()
+        world.deliver()
+    assert standing(world) == "active"
+    assert len(world.droplet.running()) == 1
+
+
+def test_an_id_is_handled_once_even_with_another_word_in_it(world: World) -> None:
+    accounts.hear(world.ports, word(Standing.SUSPENDED, id="msg_1"))
+    accounts.hear(world.ports, word(Standing.ACTIVE, 5, id="msg_1"))
+    assert standing(world) == "suspended"
+    assert len(world.documents(HEARD)) == 1
+
+
+def test_a_deleted_account_stays_deleted(world: World) -> None:
+    accounts.hear(world.ports, word(Standing.DELETED))
+    accounts.hear(world.ports, word(Standing.ACTIVE, 5))
+    assert standing(world) == "deleted"
+
+
+@pytest.mark.parametrize("down", ["queue", "commits"])
+def test_a_crash_after_it_is_on_record_loses_nothing(world: World, down: str) -> None:
+    """The worker dies at its first publish, or after its first commit; the sweep goes on from there."""
+    world.add_toolbox(OTHER)
+    world.deploy()
+    if down == "queue":
+        world.queue.down = True
+        accounts.hear(world.ports, word(Standing.SUSPENDED))
+        world.queue.down = False
+    else:
+        accounts.hear(world.ports, word(Standing.SUSPENDED))
+
+        def dies(writes: Sequence[Write]) -> None:
+            world.store.after_commit = lambda writes: None
+            raise Unavailable("killed")
+
+        world.store.after_commit = dies
+        with pytest.raises(Unavailable):
+            world.deliver()
+    for _ in range(3):
+        world.sweep()
+    assert world.droplet.running() == []
+    assert {box["suspended"] for box in world.documents(TOOLBOXES)} == {True}
+    assert [one["due_at"] for one in world.documents(ACCOUNTS)] == [None]
+
+
+def test_an_answer_of_the_store_that_is_lost_is_asked_for_again_by_the_sender(world: World) -> None:
+    def lost(writes: Sequence[Write]) -> None:
+        world.store.after_commit = lambda writes: None
+        raise Unavailable("no answer")
+
+    world.store.after_commit = lost
+    with pytest.raises(Unavailable):
+        accounts.hear(world.ports, word(Standing.SUSPENDED))
+    accounts.hear(world.ports, word(Standing.SUSPENDED))
+    assert (standing(world), len(world.documents(HEARD))) == ("suspended", 1)
+
+
+def test_further_word_while_toolboxes_are_told_leaves_it_due(world: World) -> None:
+    world.deploy()
+    accounts.hear(world.ports, word(Standing.SUSPENDED))
+
+    def overtaken(writes: Sequence[Write]) -> None:
+        world.store.after_commit = lambda writes: None
+        accounts.hear(world.ports, word(Standing.ACTIVE, 1))
+
+    world.store.after_commit = overtaken
+    for _ in range(4):
+        world.sweep()
+    assert standing(world) == "active"
+    assert len(world.droplet.running()) == 1
+
+
+# A new toolbox.
+
+
+def add(world: World, toolbox_id: str) -> None:
+    """As provisioning does: in one commit with its admission."""
+    admitted = admission(world.ports, ACCOUNT)
+    [found] = world.store.query(Query(TOOLBOXES, (("id", "==", TOOLBOX),)))
+    world.store.commit([Create(toolbox_ref(toolbox_id), {**found.data, "id": toolbox_id}), admitted])
+
+
+def test_an_account_has_so_many_toolboxes_and_no_more(world: World) -> None:
+    world.ports = replace(world.ports, limits=Limits(toolboxes=2))
+    add(world, OTHER)
+    with pytest.raises(QuotaExceeded, match="the account has 2 toolboxes, and may have no more"):
+        admission(world.ports, ACCOUNT)
+    admission(world.ports, STRANGER.account)
+
+
+def test_of_two_toolboxes_made_at_once_on_one_count_one_is_refused(world: World) -> None:
+    first, second = admission(world.ports, ACCOUNT), admission(world.ports, ACCOUNT)
+    world.store.commit([first])
+    with pytest.raises(Conflict):
+        world.store.commit([second])
+    third, fourth = admission(world.ports, ACCOUNT), admission(world.ports, ACCOUNT)
+    world.store.commit([third])
+    with pytest.raises(Conflict):
+        world.store.commit([fourth])
+
+
+def test_no_toolbox_is_made_past_a_suspension(world: World) -> None:
+    early = admission(world.ports, ACCOUNT)
+    accounts.hear(world.ports, word(Standing.SUSPENDED))
+    with pytest.raises(Conflict):
+        world.store.commit([early])
+    with pytest.raises(AccountNotActive, match="the account is suspended"):
+        admission(world.ports, ACCOUNT)
+
+
+def test_an_account_is_kept_under_a_hash_whatever_it_is_called(world: World) -> None:
+    for name in ("../x", "a/b", "..", "__all__", "é" * 255):
+        accounts.hear(world.ports, word(Standing.SUSPENDED, account=name, id=f"msg {name}"))
+        assert standing(world, name) == "suspended"
+    assert dump(Account("a"))["standing"] == "active"
