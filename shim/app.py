@@ -59,8 +59,9 @@ def handlers(
 
     def status(command: Command) -> messages.Status:
         engine_id, listed = tools.listing(limits=_flag(command, "limits"))
-        metrics = measure() if _flag(command, "metrics") else None
-        return messages.Status(__version__, protocol.CONTRACT, engine_id, True, listed, metrics)
+        measured = _flag(command, "metrics")
+        metrics, image = (measure(), successor.image()) if measured else (None, None)
+        return messages.Status(__version__, protocol.CONTRACT, engine_id, True, listed, metrics, image)
 
     def lines(command: Command) -> tuple[str, int, str]:
         tail, since = command.query.get("tail", ""), command.query.get("since", "")

@@ -263,7 +263,10 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`complete` is False where the engine's list could not be read to its end; absence then means nothing."""
+    """`complete` is False where the engine's list could not be read to its end; absence then means nothing.
+
+    `shim_image` comes with the metrics: what this shim's own container was made from, where it runs in one.
+    """
 
     version: str
     contract: int
@@ -271,6 +274,7 @@ class Status:
     complete: bool
     containers: list[Listed]
     metrics: Metrics | None = None
+    shim_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,11 @@ class Successor:
     def __init__(self, engine: Engine, images: Images, repository: str) -> None:
         self._engine, self._images, self._repository = engine, images, repository
 
+    def image(self) -> str | None:
+        """What the present shim's container was made from, as it was named then."""
+        own = self._engine.inspect(SHIM)
+        return str(own["Config"]["Image"]) if own else None
+
     def begin(self, body: Upgrade) -> Upgrading:
         """Raises Refused, NoSuchImage, WrongPlatform, and Transient where another upgrade is under way."""
         ours = rf"{re.escape(self._repository)}@sha256:[0-9a-f]{{64}}"

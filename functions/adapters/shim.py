@@ -52,10 +52,7 @@ class ShimClients:
         self._key, self._sessions = key, PinnedSessions()
 
     def of(self, toolbox: Toolbox) -> ShimClient:
-        if not toolbox.address or not toolbox.fingerprint:
-            raise ToolboxUnreachable(f"toolbox {toolbox.name!r} has not enrolled yet")
-        session = self._sessions.of(toolbox.fingerprint)
-        return ShimClient(self._key, toolbox.id, toolbox.address, toolbox.fingerprint, session)
+        return ShimClient(self._key, toolbox, self._sessions)
 
 
 class NoShims:
@@ -68,13 +65,8 @@ class NoShims:
 class ShimClient:
     """One toolbox's shim; implements lifecycle.ports.Shim."""
 
-    def __init__(
-        self, key: Ed25519PrivateKey, toolbox_id: str, address: str, fingerprint: str, session: requests.Session
-    ) -> None:
-        self._key = key
-        self._base = f"https://{address}:{protocol.PORT}"
-        self._audience = signing.audience(toolbox_id, fingerprint)
-        self._session = session
+    def __init__(self, key: Ed25519PrivateKey, toolbox: Toolbox, sessions: PinnedSessions) -> None:
+        self._key, self._toolbox, self._sessions = key, toolbox, sessions
 
     def command(
         self,
@@ -157,10 +149,12 @@ class ShimClient:
         silence: float,
         more_headers: Mapping[str, str] = NO_HEADERS,
     ) -> requests.Response:
-        now = datetime.now(UTC)
+        toolbox, now = self._toolbox, datetime.now(UTC)
+        if not toolbox.address or not toolbox.fingerprint:
+            raise ToolboxUnreachable(f"toolbox {toolbox.name!r} has not enrolled yet")
         token = signing.sign(
             self._key,
-            audience=self._audience,
+            audience=signing.audience(toolbox.id, toolbox.fingerprint),
             method=route.method,
             target=target,
             body=payload,
@@ -169,9 +163,10 @@ class ShimClient:
             jti=str(uuid.uuid4()),
         )
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **more_headers}
-        request = requests.Request(route.method, self._base + target, headers=headers, data=payload or None)
+        url = f"https://{toolbox.address}:{protocol.PORT}{target}"
+        request = requests.Request(route.method, url, headers=headers, data=payload or None)
         try:
-            answer = self._session.send(
+            answer = self._sessions.of(toolbox.fingerprint).send(
                 request.prepare(), stream=True, timeout=(CONNECT_SECONDS, silence), allow_redirects=False, verify=False
             )
         except (requests.ConnectTimeout, requests.exceptions.SSLError) as error:

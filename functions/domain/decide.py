@@ -26,7 +26,7 @@ from functions.domain.plan import (
 from shim.protocol import messages
 
 
-def decide(instance: Instance) -> Plan:
+def decide(instance: Instance) -> Plan[Step]:
     return Plan(tuple(_steps(instance)))
 
 

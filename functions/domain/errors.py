@@ -157,6 +157,12 @@ class DigitalOceanUnknown(ToolboxesError):
     code, status = "digitalocean-unknown", 504
 
 
+class EnrolmentRefused(ToolboxesError):
+    """A shim may not be taken for this toolbox's; the sentence says why."""
+
+    code, status = "enrolment-refused", 403
+
+
 # The store, the queue and the vault.
 
 

@@ -109,6 +109,13 @@ def _tools_changed(before: Instance, after: Instance, now: datetime) -> Iterator
         yield Event(f"{generation:08d}-1-{mark}", now, "tools_changed", CONVERGE, generation, None, None, detail)
 
 
+def toolbox_requested(before: Toolbox | None, after: Toolbox, verb: str, actor: str, now: datetime) -> Event:
+    """Likewise of a toolbox."""
+    origin = before.status if before else None
+    event_id = f"{after.generation:08d}-0-requested"
+    return Event(event_id, now, f"{verb}_requested", actor, after.generation, origin, after.status)
+
+
 def toolbox_seen(before: Toolbox, after: Toolbox, now: datetime) -> list[Event]:
     """Contact lost or found, another engine, and containers that no document knows."""
     events = []
@@ -118,10 +125,18 @@ def toolbox_seen(before: Toolbox, after: Toolbox, now: datetime) -> list[Event]:
         events.append(Event(event_id, now, kind, CONVERGE, after.generation, origin, outcome, detail))
 
     if before.status is not after.status:
-        tell("status_changed", f"{after.status} {before.last_heartbeat_at}", before.status, after.status)
+        mark = f"{after.generation} {after.status} {before.last_heartbeat_at}"
+        tell("status_changed", mark, before.status, after.status, after.error)
     if before.engine_id and before.engine_id != after.engine_id:
         detail = "another engine answers: its containers are deployed anew"
         tell("engine_changed", str(after.engine_id), before.engine_id, after.engine_id, detail)
+    for kind, droplet in _droplets_moved(before, after):
+        tell(kind, droplet, None, None, f"droplet {droplet}")
+    if after.certificate and before.certificate != after.certificate:
+        tell("enrolled", str(after.fingerprint), None, None, f"the shim of droplet {after.droplet_id} has enrolled")
+    if before.upgrade and not after.upgrade:
+        kind = "shim_upgrade_failed" if after.given_up else "shim_upgraded"
+        tell(kind, str(after.generation), before.shim_image, after.shim_image, after.error)
     for name in sorted(set(after.strangers) - set(before.strangers)):
         tell("stranger_found", f"{name} {after.strangers[name]}", None, None, f"{name} belongs to no instance")
     return events
@@ -131,6 +146,13 @@ def account_told(toolbox: Toolbox, account: Account, actor: str, now: datetime) 
     """The toolbox was told how its account stands: one event a fact."""
     event_id, generation = f"account-{_mark(f'{account.standing} {account.since}')}", toolbox.generation
     return Event(event_id, now, f"account_{account.standing}", actor, generation, None, None)
+
+
+def _droplets_moved(before: Toolbox, after: Toolbox) -> Iterator[tuple[str, str]]:
+    """What the API was seen to have made, and what it no longer knows."""
+    old, new = ({box.droplet_id, *(r.droplet_id for r in box.retired)} - {None} for box in (before, after))
+    yield from (("droplet_created", str(one)) for one in sorted(map(str, new - old)))
+    yield from (("droplet_destroyed", str(one)) for one in sorted(map(str, old - new)))
 
 
 def _mark(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from functions.domain.spec import Mcp, Spec
 
@@ -21,6 +21,10 @@ class Step:
     lingers: ClassVar[bool] = False
     cause: str
     container: str
+
+    @property
+    def target(self) -> str:
+        return self.container
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class ShakeHands(Step):
 class PullImage(Step):
     verb, slow = "pull", True
     image: str
+
+    @property
+    def target(self) -> str:
+        return self.image
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +93,27 @@ class RemoveContainer(Step):
     verb, lingers = "remove", True
 
 
+class Planned(Protocol):
+    """A step of any plan, as it is told: what is done, to what, and why."""
+
+    @property
+    def verb(self) -> str: ...
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def cause(self) -> str: ...
+
+
+P = TypeVar("P", bound=Planned)
+
+
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Generic[P]):
     """No steps: nothing is left to do. Later steps are what will follow if the earlier ones see what they should."""
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[P, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join(_line(step) for step in self.steps) or "nothing to do"
-
-
-def _line(step: Step) -> str:
-    target = step.image if isinstance(step, PullImage) else step.container
-    return f"{step.verb} {target}: {step.cause}"
+        return "\n".join(f"{step.verb} {step.target}: {step.cause}" for step in self.steps) or "nothing to do"

@@ -75,9 +75,10 @@ class Retired:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """Another shim for the droplet: `image` by digest; `sent_at` once the shim was told."""
+    """Another shim for the droplet: `image` by digest, once it is `pulled`; `sent_at` once the shim was told."""
 
     image: str
+    pulled: bool = False
     sent_at: datetime | None = None
 
 
@@ -92,13 +93,14 @@ class Toolbox:
 
     certificate    the enrolled one, PEM; None until its shim has enrolled
     served_at      when the present droplet's shim first answered a signed command
-    droplet_state  as the API last said; "gone" where it said that there is no such droplet
+    droplet_state  as the API last said
     failure        why a generation was given up
-    trouble        the last attempt's passing obstacle
+    trouble        the last attempt's passing obstacle; not to be met again before `not_before`
     farewell       leaving: each instance is asked to end, and what could be learned of it is kept
     ended          leaving: the instances are tombstones, their claims are free
     suspended      its account is: nothing on it is to run, whatever is desired
-    firewalled     whether the firewall is known to be there
+    firewalled     whether the firewall is there, None where that is not known
+    redeploy       a new droplet serves, or is about to: its instances are to be deployed on it
     """
 
     id: str
@@ -132,11 +134,13 @@ class Toolbox:
     attempt: Attempt | None = None
     retired: list[Retired] = field(default_factory=list)
     upgrade: Upgrade | None = None
-    firewalled: bool = False
+    firewalled: bool | None = None
+    redeploy: bool = False
     farewell: bool = False
     ended: bool = False
     failure: Failure | None = None
     trouble: Reason | None = None
+    not_before: datetime | None = None
     deprovisioned_at: datetime | None = None
     suspended: bool = False
     generation: int = 1

@@ -34,7 +34,7 @@ class Asked:
     caller: Caller
     toolbox_id: str
     key: str
-    replay: Replay | None = None
+    replay: Replay[Instance] | None = None
 
 
 def start(ports: Ports, asked: Asked) -> Answer:
@@ -104,9 +104,9 @@ def repeated(ports: Ports, known: Known, until: datetime) -> Answer:
     """The stored answer; or, where the first attempt has none, what it wanted is made so and answered as it stands."""
     if known.answer:
         return known.answer
-    found = load(Instance, ports.store.get([instance_ref(known.instance_id)])[0])
+    found = load(Instance, ports.store.get([instance_ref(known.about)])[0])
     if found is None:
-        raise NotFound(f"there is no instance {known.instance_id}")
+        raise NotFound(f"there is no instance {known.about}")
     return _joined(ports, found, until)
 
 

@@ -46,7 +46,7 @@ class Errand:
 
     until: datetime
     slow: bool = False
-    replay: Replay | None = None
+    replay: Replay[Instance] | None = None
 
 
 @dataclass
@@ -71,7 +71,7 @@ class _Wait:
 @dataclass
 class _Pass:
     ports: Ports
-    hold: Hold
+    hold: Hold[Instance]
     toolbox: Toolbox
     errand: Errand
     wait: _Wait = field(default_factory=_Wait)
@@ -100,8 +100,8 @@ class _Pass:
                     return self._hand_on(instance)
                 self.ports.pause(pause)
                 instance, done = self._step(instance, step), step
-            except Superseded as news:
-                instance = _taken_up(news.current, instance)
+            except Superseded:
+                instance = _taken_up(self.hold.stored, instance)
         log.error("no end after %d steps", MAX_STEPS, extra={"instance": instance.id, "plan": str(decide(instance))})
         return self._back_off(_troubled(instance, Reason("no-end", "the plan did not come to an end")))
 
@@ -169,7 +169,7 @@ class _Pass:
         return self.hold.release(after, [*events, *writes])
 
 
-def converge(ports: Ports, hold: Hold, toolbox: Toolbox, errand: Errand) -> Instance:
+def converge(ports: Ports, hold: Hold[Instance], toolbox: Toolbox, errand: Errand) -> Instance:
     """Work on the held instance until nothing is left, an obstacle stops it, or the errand hands it on.
 
     Returns the instance as saved. Raises Unavailable; what was done is then found by the next pass.
@@ -178,9 +178,9 @@ def converge(ports: Ports, hold: Hold, toolbox: Toolbox, errand: Errand) -> Inst
     instance = replace(hold.stored, observed=replace(hold.stored.observed, trouble=None))
     try:
         return _Pass(ports, hold, toolbox, errand).run(instance)
-    except LeaseLost as lost:
+    except LeaseLost:
         log.info("another worker took over", extra={"instance": instance.id})
-        return lost.current
+        return hold.stored
 
 
 def run(ports: Ports, task: Task, *, look: bool = False) -> None:

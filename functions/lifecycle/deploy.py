@@ -34,7 +34,9 @@ class NewInstance:
     secrets: Mapping[str, str | None] = field(default_factory=dict, repr=False)
 
 
-def deploy(ports: Ports, caller: Caller, toolbox_id: str, new: NewInstance, replay: Replay | None = None) -> Answer:
+def deploy(
+    ports: Ports, caller: Caller, toolbox_id: str, new: NewInstance, replay: Replay[Instance] | None = None
+) -> Answer:
     """Record the new instance and bring it up. Raises BadRequest, NameTaken, PortTaken, NoRoom, NotAllowedNow."""
     toolbox = owned(caller, toolbox_id, load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0]))
     if toolbox.status in LEAVING:

@@ -63,6 +63,10 @@ def instance_ref(instance_id: str) -> Ref:
     return Ref(INSTANCES, instance_id)
 
 
+def ref_of(document: Instance | Toolbox) -> Ref:
+    return instance_ref(document.id) if isinstance(document, Instance) else toolbox_ref(document.id)
+
+
 def name_ref(toolbox_id: str, name: str) -> Ref:
     text = f"{toolbox_id}/{unicodedata.normalize('NFC', name)}"
     return Ref(NAMES, hashlib.sha256(text.encode()).hexdigest())

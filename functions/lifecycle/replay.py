@@ -1,7 +1,8 @@
 """Idempotency-Key: a request that is sent again is answered again, and not done again.
 
 `requests/{hash(account, key)}` is created in the commit that records the intent, and takes the final answer in the
-commit that settles it. A first attempt that died in between is found by what it wanted: its instance.
+commit that settles it. A first attempt that died in between is found by what it wanted: its instance or
+toolbox.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Generic
 
 from functions.domain.errors import KeyReused
 from functions.domain.instance import Instance
+from functions.domain.toolbox import Toolbox
+from functions.lifecycle.hold import D
 from functions.lifecycle.ports import Create, Document, Ports, Put, Ref, Replace, Snapshot, Write
 
 REQUESTS = "requests"
 KEPT_FOR = timedelta(hours=24)
 
-Render = Callable[[Instance], tuple[int, Mapping[str, Any]]]
+Render = Callable[[D], tuple[int, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An earlier attempt. `answer` is (status, body) where it was final; else `instance_id` tells where it stands."""
+    """An earlier attempt. `answer` is (status, body) where it was final; else the document `about` tells it."""
 
-    instance_id: str
+    about: str
     answer: tuple[int, dict[str, Any]] | None
 
 
@@ -49,22 +52,24 @@ class RequestKey:
         if snapshot.data["fingerprint"] != self.fingerprint:
             raise KeyReused("this Idempotency-Key was sent with another request before")
         answer = snapshot.data["answer"]
-        return Known(snapshot.data["instance_id"], (answer["status"], answer["body"]) if answer else None)
+        return Known(snapshot.data["about"], (answer["status"], answer["body"]) if answer else None)
 
-    def asked(self, instance: Instance, now: datetime, expired: Snapshot | None) -> Write:
+    def asked(self, wanted: Instance | Toolbox, now: datetime, expired: Snapshot | None) -> Write:
         """To be written with the intent; refused where another attempt was first."""
-        document = self._document(instance.id, now, None)
+        return self._first(self._document(wanted.id, now, None), expired)
+
+    def _first(self, document: Document, expired: Snapshot | None) -> Write:
         return Replace(self.ref, document, expired.version) if expired else Create(self.ref, document)
 
-    def answer(self, instance_id: str, now: datetime, status: int, body: Mapping[str, Any]) -> Write:
+    def answer(self, about: str, now: datetime, status: int, body: Mapping[str, Any]) -> Write:
         """To be written once the answer is known."""
-        return Put(self.ref, self._document(instance_id, now, {"status": status, "body": dict(body)}))
+        return Put(self.ref, self._document(about, now, {"status": status, "body": dict(body)}))
 
-    def _document(self, instance_id: str, now: datetime, answer: Document | None) -> Document:
+    def _document(self, about: str, now: datetime, answer: Document | None) -> Document:
         return {
             "account": self.account,
             "fingerprint": self.fingerprint,
-            "instance_id": instance_id,
+            "about": about,
             "answer": answer,
             "created_at": now,
             "expire_at": now + KEPT_FOR,
@@ -72,14 +77,20 @@ class RequestKey:
 
 
 @dataclass(frozen=True)
-class Replay(RequestKey):
+class Replay(RequestKey, Generic[D]):
     """`render` makes the final answer."""
 
-    render: Render
+    render: Render[D]
 
-    def answered(self, instance: Instance) -> Write:
+    def answered(self, settled: D) -> Write:
         """To be written with what settles it."""
-        return self.answer(instance.id, instance.updated_at, *self.render(instance))
+        return self.answer(settled.id, settled.updated_at, *self.render(settled))
+
+    def asked_and_answered(self, wanted: D, expired: Snapshot | None) -> Write:
+        """As `asked`, where the intent on record is all that is answered with."""
+        status, body = self.render(wanted)
+        answer = {"status": status, "body": dict(body)}
+        return self._first(self._document(wanted.id, wanted.updated_at, answer), expired)
 
 
 def recall(ports: Ports, replay: RequestKey | None) -> tuple[Known | None, Snapshot | None]:

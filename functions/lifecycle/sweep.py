@@ -12,10 +12,11 @@ MAX_PAGES = 100
 
 
 def sweep(ports: Ports) -> int:
-    """Publish each instance that is due and each toolbox in use; how many. What is left over comes next time."""
-    due = Query(INSTANCES, (("due_at", "<=", ports.now()),), "due_at", limit=PAGE)
-    published = _publish(ports, "instance", due)
-    published += _publish(ports, "account", Query(ACCOUNTS, (("due_at", "<=", ports.now()),), "due_at", limit=PAGE))
+    """Publish whatever is due and each toolbox in use; how many. What is left over comes next time."""
+    due = (("due_at", "<=", ports.now()),)
+    published = _publish(ports, "instance", Query(INSTANCES, due, "due_at"))
+    published += _publish(ports, "toolbox", Query(TOOLBOXES, due, "due_at"))
+    published += _publish(ports, "account", Query(ACCOUNTS, due, "due_at"))
     for status in sorted(CONTACTED):
         published += _publish(ports, "toolbox", Query(TOOLBOXES, (("status", "==", status),), limit=PAGE))
     return published

@@ -35,9 +35,14 @@ MAX_STRANGERS = 100
 def look(ports: Ports, toolbox_id: str) -> None:
     """Ask the shim for its list unless it is as last seen; look into what differs; record the contact."""
     found = load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0])
-    if found is None or found.value.status not in CONTACTED:
-        return
+    if found:
+        look_at(ports, found)
+
+
+def look_at(ports: Ports, found: Loaded[Toolbox]) -> None:
     toolbox, began = found.value, ports.now()
+    if toolbox.status not in CONTACTED:
+        return
     try:
         inspecting = _stale(ports, toolbox) and _overdue(ports, toolbox.inspected_at, INSPECT_EVERY)
         if not inspecting and not _touched(ports, toolbox):

@@ -11,6 +11,7 @@ import re
 from flask import request
 
 from functions.domain.errors import BadRequest
+from functions.lifecycle.hold import D
 from functions.lifecycle.replay import Render, Replay, RequestKey
 from functions.web.requests import raw_body
 
@@ -28,7 +29,7 @@ def request_key(account: str, secret: bytes) -> RequestKey | None:
     return RequestKey(account, key, hmac.digest(secret, told, "sha256").hex())
 
 
-def replay(account: str, secret: bytes, render: Render) -> Replay | None:
+def replay(account: str, secret: bytes, render: Render[D]) -> Replay[D] | None:
     """What the request's key asks for, None where it has none. Raises BadRequest."""
     key = request_key(account, secret)
     return Replay(key.account, key.key, key.fingerprint, render) if key else None

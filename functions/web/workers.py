@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import TypedDict
 
 from functions.domain.errors import BadRequest
-from functions.lifecycle import accounts, converge, sweep, watch
+from functions.lifecycle import accounts, converge, sweep, toolbox_converge
 from functions.lifecycle.ports import Ports, Task
 from functions.web.app import create
 from functions.web.callers import Verify, service
@@ -54,7 +54,7 @@ def build_converge(ports: Ports, verify: Verify, email: str) -> Flask:
         task = _task(body(Push))
         match task.kind:
             case "toolbox":
-                watch.look(ports, task.id)
+                toolbox_converge.run(ports, task.id)
             case "account":
                 accounts.run(ports, task.id)
             case _:

@@ -16,7 +16,7 @@ from functions.domain.errors import Unavailable
 from functions.domain.instance import Catalogue, Instance
 from functions.domain.spec import Spec
 from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle import accounts, change, converge, sweep, watch
+from functions.lifecycle import accounts, change, converge, sweep, toolbox_converge
 from functions.lifecycle.deploy import NewInstance, deploy
 from functions.lifecycle.documents import INSTANCES, dump, instance_ref, load, toolbox_ref
 from functions.lifecycle.ports import Create, Ports, Query, Task, Version, Write
@@ -95,7 +95,7 @@ class World:
         for task in tasks:
             match task.kind:
                 case "toolbox":
-                    watch.look(self.ports, task.id)
+                    toolbox_converge.run(self.ports, task.id)
                 case "account":
                     accounts.run(self.ports, task.id)
                 case _:
@@ -116,7 +116,7 @@ class World:
         self.store.commit([Create(toolbox_ref(toolbox.id), dump(toolbox))])
         return toolbox
 
-    def deploy(self, wanted: NewInstance | None = None, replay: Replay | None = None) -> Instance:
+    def deploy(self, wanted: NewInstance | None = None, replay: Replay[Instance] | None = None) -> Instance:
         """Deployed as far as the request itself goes."""
         answer = deploy(self.ports, CALLER, TOOLBOX, wanted or new(), replay)
         assert isinstance(answer, Instance)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.domain.instance import Instance
 from functions.domain.spec import Mcp
-from functions.lifecycle import change, converge, sweep, watch
+from functions.lifecycle import change, converge, sweep, toolbox_converge
 from functions.lifecycle.change import Answer, Asked
 from functions.lifecycle.deploy import deploy
 from functions.lifecycle.ports import Ports, Task
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NAME = "server"
 SECOND, PULLED, BROKEN = "registry.test/server:2", "registry.test/pulled:1", "registry.test/broken:1"
 
-Ask = Callable[[Ports, Replay | None], Answer | None]
+Ask = Callable[[Ports, Replay[Instance] | None], Answer | None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Operation:
         deliver(ports, queue)
 
 
-def replay() -> Replay:
+def replay() -> Replay[Instance]:
     def render(instance: Instance) -> tuple[int, dict[str, Any]]:
         return 200, {"status": instance.status.value, "generation": instance.desired.generation}
 
@@ -60,7 +60,7 @@ def deliver(ports: Ports, queue: SqliteQueue) -> None:
     def push(envelope: dict[str, Any]) -> bool:
         task = Task(**json.loads(base64.b64decode(envelope["message"]["data"])))
         if task.kind == "toolbox":
-            watch.look(ports, task.id)
+            toolbox_converge.run(ports, task.id)
         else:
             converge.run(ports, task)
         return True
@@ -85,7 +85,7 @@ def _updating(image: str, mcp: Mcp | None = None) -> Ask:
     return lambda ports, key: update(ports, Asked(CALLER, TOOLBOX, NAME, key), changes)
 
 
-def _sweeping(ports: Ports, key: Replay | None) -> None:
+def _sweeping(ports: Ports, key: Replay[Instance] | None) -> None:
     ports.pause(60)
     sweep.sweep(ports)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from functions.lifecycle import change, converge, instances, sweep, toolboxes, watch
+from functions.lifecycle import change, converge, instances, sweep, toolbox_converge, toolboxes
 from functions.lifecycle.change import Asked
 from functions.lifecycle.deploy import deploy
 from functions.lifecycle.ports import Ports, Query, Snapshot
@@ -31,7 +31,7 @@ def swept(world: World, ports: Ports) -> None:
     tasks, world.queue.tasks = world.queue.tasks, []
     for task in tasks:
         if task.kind == "toolbox":
-            watch.look(ports, task.id)
+            toolbox_converge.run(ports, task.id)
         else:
             converge.run(ports, task)
 

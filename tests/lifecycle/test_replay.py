@@ -19,7 +19,7 @@ from shim.protocol import Route
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, World, new
 
 
-def key(name: str = "key-1", fingerprint: str = "f", account: str = ACCOUNT) -> Replay:
+def key(name: str = "key-1", fingerprint: str = "f", account: str = ACCOUNT) -> Replay[Instance]:
     return Replay(account, name, fingerprint, lambda instance: (201, {"id": instance.id, "status": instance.status}))
 
 

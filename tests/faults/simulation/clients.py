@@ -57,7 +57,7 @@ class Request:
     def __str__(self) -> str:
         return f"request {self.number} ({self.verb} {self.target!r})"
 
-    def replay(self) -> Replay | None:
+    def replay(self) -> Replay[Instance] | None:
         return Replay(self.account, self.key, str(self.number), _rendered) if self.key else None
 
 

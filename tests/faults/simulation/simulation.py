@@ -12,7 +12,7 @@ from functions.adapters.digitalocean import NoDroplets
 from functions.adapters.store_sqlite import SqliteStore
 from functions.domain.errors import ToolboxesError
 from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle import converge, sweep, watch
+from functions.lifecycle import converge, sweep, toolbox_converge
 from functions.lifecycle.documents import TOOLBOXES, dump, load, toolbox_ref
 from functions.lifecycle.ports import Create, Ports, Query, Task
 from shim.protocol import ContractError
@@ -107,7 +107,7 @@ class Simulation:
     def _push(self, task: Task, times: int = 1) -> None:
         name = f"{task.kind} {task.id[:4]}.{times}"
         if task.kind == "toolbox":
-            run = partial(watch.look, self.ports, task.id)
+            run = partial(toolbox_converge.run, self.ports, task.id)
         else:
             run = partial(converge.run, self.ports, task)
 

@@ -1,0 +1,201 @@
+"""Fold into a toolbox what was seen of its droplet. Pure; what to do about it is decided elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from functions.domain import droplet
+from functions.domain.droplet import Droplet
+from functions.domain.errors import DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown
+from functions.domain.instance import Failure, Reason
+from functions.domain.observe import Problem, reason
+from functions.domain.toolbox import Retired, Toolbox, ToolboxStatus, Wanted
+from functions.domain.toolbox_plan import (
+    AskShim,
+    AwaitUpgrade,
+    CreateDroplet,
+    ListContainers,
+    OpenFirewall,
+    PullShim,
+    StopContainer,
+    ToolboxStep,
+    UpgradeShim,
+)
+from shim import protocol
+from shim.protocol import messages
+
+BEGUN = {
+    ToolboxStatus.PENDING_PROVISION: ToolboxStatus.PROVISIONING,
+    ToolboxStatus.PENDING_DEPROVISION: ToolboxStatus.DEPROVISIONING,
+    ToolboxStatus.ERROR_DEPROVISIONING: ToolboxStatus.DEPROVISIONING,
+}
+# An order to destroy that has had no effect by then is given again.
+GOES_WITHIN = timedelta(minutes=2)
+# Proving, replacing and if need be going back take the shim's helper up to half a minute each.
+UPGRADED_WITHIN = timedelta(minutes=3)
+# An image that no registry has, or a shim that will not be replaced by it: asking again changes nothing.
+FINAL = (protocol.ImageUnavailable, protocol.NoSuchImage, protocol.UnknownRoute)
+
+
+def begun(toolbox: Toolbox) -> Toolbox:
+    """A worker takes it up."""
+    return replace(toolbox, status=BEGUN.get(toolbox.status, toolbox.status), trouble=None, not_before=None)
+
+
+def created(toolbox: Toolbox, made: Droplet) -> Toolbox:
+    assert toolbox.attempt
+    over = replace(toolbox.attempt, over=True)
+    return _shown(replace(toolbox, attempt=over, droplet_id=made.id, droplet_name=made.name), made)
+
+
+def looked_for(toolbox: Toolbox, found: Sequence[Droplet], now: datetime) -> Toolbox:
+    """What carries the attempt's name is what it has made. That there is none is believed only after a while."""
+    attempt = toolbox.attempt
+    assert attempt
+    ours = [one for one in found if one.name == droplet.name(toolbox.id, attempt.number)]
+    if ours:
+        return created(toolbox, min(ours, key=lambda one: (one.created_at, one.id)))
+    settled = now - attempt.sent_at >= droplet.SETTLES
+    return replace(toolbox, attempt=replace(attempt, over=True)) if settled else toolbox
+
+
+def awaited(toolbox: Toolbox, seen: Droplet | None, now: datetime) -> Toolbox:
+    """A droplet that is to enrol, as the API tells of it; given up where it is gone or its token has expired."""
+    attempt = toolbox.attempt
+    assert attempt
+    if seen is None:
+        gone = now - attempt.sent_at >= droplet.SETTLES
+        return failing(toolbox, Reason("droplet-gone", "the droplet was destroyed by another")) if gone else toolbox
+    if now >= attempt.expires_at:
+        minutes = droplet.TOKEN_LIFE.total_seconds() / 60
+        told = f"the droplet did not enrol within {minutes:.0f} minutes"
+        return failing(_shown(toolbox, seen), Reason("not-enrolled", told))
+    return _shown(toolbox, seen)
+
+
+def enrolled(toolbox: Toolbox, seen: Droplet, certificate: str, fingerprint: str) -> Toolbox:
+    """Whatever runs on the droplets before it is to be listed once more, since commands may have been on their way."""
+    retired = [replace(one, running=None) for one in toolbox.retired]
+    known = created(toolbox, seen) if toolbox.droplet_id is None else _shown(toolbox, seen)
+    return replace(known, certificate=certificate, fingerprint=fingerprint, retired=retired)
+
+
+def answered(toolbox: Toolbox, status: messages.Status, now: datetime) -> Toolbox:
+    return replace(
+        toolbox,
+        status=ToolboxStatus.ACTIVE,
+        served_at=toolbox.served_at or now,
+        engine_id=status.engine_id,
+        shim_version=status.version,
+        contract=status.contract,
+        metrics=status.metrics or toolbox.metrics,
+        last_heartbeat_at=now,
+    )
+
+
+def upgraded(toolbox: Toolbox, status: messages.Status, now: datetime) -> Toolbox:
+    """Whether the shim that was asked for answers by now."""
+    upgrade, seen = toolbox.upgrade, replace(answered(toolbox, status, now), shim_image=status.shim_image)
+    assert upgrade
+    if status.shim_image == upgrade.image:
+        return replace(seen, upgrade=None)
+    overdue = upgrade.sent_at and now - upgrade.sent_at > UPGRADED_WITHIN
+    told = f"the shim {status.shim_image or 'before'} serves on"
+    return failing(seen, Reason("upgrade-failed", told)) if overdue else seen
+
+
+def pulled(toolbox: Toolbox) -> Toolbox:
+    assert toolbox.upgrade
+    return replace(toolbox, upgrade=replace(toolbox.upgrade, pulled=True))
+
+
+def told_to_upgrade(toolbox: Toolbox, now: datetime) -> Toolbox:
+    assert toolbox.upgrade
+    return replace(toolbox, upgrade=replace(toolbox.upgrade, sent_at=now))
+
+
+def listed(toolbox: Toolbox, retired: Retired, running: list[str]) -> Toolbox:
+    return _retired(toolbox, retired.droplet_id, replace(retired, running=running))
+
+
+def stopped(toolbox: Toolbox, step: StopContainer) -> Toolbox:
+    left = [name for name in step.retired.running or () if name != step.target]
+    return _retired(toolbox, step.retired.droplet_id, replace(step.retired, running=left))
+
+
+def destroyed(toolbox: Toolbox, droplet_id: str, now: datetime) -> Toolbox:
+    """The API has taken the order; that the droplet is gone it has yet to say."""
+    if toolbox.droplet_id != droplet_id:
+        [known] = [one for one in toolbox.retired if one.droplet_id == droplet_id]
+        return _retired(toolbox, droplet_id, replace(known, destroyed_at=now))
+    before = Retired(droplet_id, toolbox.droplet_name, running=[], destroyed_at=now)
+    without = replace(toolbox, droplet_id=None, droplet_name=None, droplet_state=None, address=None, fingerprint=None)
+    return replace(without, retired=[*toolbox.retired, before])
+
+
+def going(toolbox: Toolbox, droplet_id: str, seen: Droplet | None, now: datetime) -> Toolbox:
+    [known] = [one for one in toolbox.retired if one.droplet_id == droplet_id]
+    if seen is None:
+        return replace(toolbox, retired=[one for one in toolbox.retired if one != known])
+    overdue = known.destroyed_at and now - known.destroyed_at > GOES_WITHIN
+    return _retired(toolbox, droplet_id, replace(known, destroyed_at=None)) if overdue else toolbox
+
+
+def erred(toolbox: Toolbox, step: ToolboxStep, error: Problem, now: datetime) -> Toolbox:
+    """An error is a sighting too: some tell that nothing was done, others tell nothing."""
+    if isinstance(step, ListContainers | StopContainer):
+        # It cannot be reached, or not well enough: what it runs goes with it.
+        return _retired(toolbox, step.retired.droplet_id, replace(step.retired, running=[]))
+    if isinstance(step, CreateDroplet) and not isinstance(error, DigitalOceanUnknown):
+        assert toolbox.attempt
+        toolbox = replace(toolbox, attempt=replace(toolbox.attempt, over=True))
+    match error:
+        case DigitalOceanUnknown() if isinstance(step, CreateDroplet):
+            return toolbox
+        case DigitalOceanRefused() if isinstance(step, CreateDroplet | OpenFirewall):
+            return failing(toolbox, reason(error))
+        case DigitalOceanRefused() if toolbox.wanted is Wanted.DEPROVISIONED:
+            return replace(toolbox, status=ToolboxStatus.ERROR_DEPROVISIONING, trouble=reason(error))
+        case DigitalOceanBusy():
+            later = now + timedelta(seconds=error.retry_after)
+            return replace(toolbox, trouble=reason(error), not_before=later)
+        case DigitalOceanUnknown() | DigitalOceanRefused():
+            return replace(toolbox, trouble=reason(error))
+    if isinstance(step, PullShim | UpgradeShim):
+        final = isinstance(error, FINAL) or type(error) is protocol.Refused
+        return failing(toolbox, reason(error)) if final else replace(toolbox, trouble=reason(error))
+    if isinstance(step, AwaitUpgrade):
+        overdue = toolbox.upgrade and toolbox.upgrade.sent_at and now - toolbox.upgrade.sent_at > UPGRADED_WITHIN
+        return (
+            failing(toolbox, Reason("upgrade-failed", f"no shim answers: {reason(error).message}"))
+            if overdue
+            else toolbox
+        )
+    # A shim that has just enrolled may need a moment more.
+    return toolbox if isinstance(step, AskShim) else replace(toolbox, trouble=reason(error))
+
+
+def failing(toolbox: Toolbox, why: Reason) -> Toolbox:
+    """This generation is given up. A toolbox that serves goes on serving."""
+    being_made = toolbox.status is ToolboxStatus.PROVISIONING
+    status = ToolboxStatus.ERROR_PROVISIONING if being_made else toolbox.status
+    failure = Failure(toolbox.generation, why)
+    return replace(toolbox, status=status, failure=failure, trouble=None, upgrade=None)
+
+
+def settled(toolbox: Toolbox, now: datetime) -> Toolbox:
+    """Nothing is left to do: the generation is reached, or was given up."""
+    final = replace(toolbox, observed_generation=toolbox.generation, due_at=None, attempts=0)
+    if final.wanted is Wanted.PROVISIONED:
+        return final
+    return replace(final, status=ToolboxStatus.DEPROVISIONED, deprovisioned_at=now)
+
+
+def _shown(toolbox: Toolbox, seen: Droplet) -> Toolbox:
+    return replace(toolbox, droplet_state=seen.state, address=seen.address or toolbox.address)
+
+
+def _retired(toolbox: Toolbox, droplet_id: str, by: Retired) -> Toolbox:
+    return replace(toolbox, retired=[by if one.droplet_id == droplet_id else one for one in toolbox.retired])

@@ -1,0 +1,132 @@
+"""The loop of converge.py for a toolbox and its droplet: decide, act, observe, save, until nothing is left to do.
+
+Every call of DigitalOcean's API is preceded by a commit that says what is about to be sent, under a lease of full
+length; what came of a call whose answer was lost is found by looking.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from functions.domain import event, lease, toolbox_observe
+from functions.domain.toolbox import Toolbox
+from functions.domain.toolbox_decide import decide
+from functions.domain.toolbox_plan import AwaitEnrolment, CreateDroplet
+from functions.lifecycle import watch
+from functions.lifecycle.converge import BACKOFF_FIRST, BACKOFF_LAST, START_BY_LEFT
+from functions.lifecycle.documents import load, recording_toolbox, toolbox_ref
+from functions.lifecycle.hold import Hold, LeaseLost, Superseded, stamped, write
+from functions.lifecycle.ports import Ports, Write
+from functions.lifecycle.toolbox_execute import attempted, execute
+
+log = logging.getLogger(__name__)
+
+MAX_STEPS = 400
+# How long one pass waits for what it waits for; then others may use the worker, and the sweep comes back to it.
+WAITS_FOR = timedelta(seconds=60)
+WAIT_FIRST, WAIT_LAST = timedelta(seconds=0.5), timedelta(seconds=5)
+# A shim that enrols says so itself: its droplet is looked at only to see that it is still there.
+ENROLMENT_EVERY = timedelta(seconds=60)
+
+
+def run(ports: Ports, toolbox_id: str) -> None:
+    """The queue's worker: what is due is taken up; then, where there is a shim to be asked, it is looked at."""
+    current = load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0])
+    if current is None:
+        return
+    if current.value.due_at is None or not lease.is_free(current.value.lease, ports.now()):
+        watch.look_at(ports, current)
+        return
+    held = write(ports, claimed(ports, current.value), current, ())
+    if held:
+        _Pass(ports, Hold(ports, held)).run()
+        watch.look(ports, toolbox_id)
+
+
+def claimed(ports: Ports, toolbox: Toolbox) -> Toolbox:
+    """`toolbox` under a new lease of ours, due again should we die."""
+    mine = lease.taken(ports.new_id(), ports.now())
+    return stamped(ports, replace(toolbox, lease=mine, due_at=mine.ends_at + lease.GRACE))
+
+
+@dataclass
+class _Pass:
+    """`waited`: how long, since it last saw something new."""
+
+    ports: Ports
+    hold: Hold[Toolbox]
+    waited: timedelta = timedelta(0)
+
+    def run(self) -> None:
+        toolbox: Toolbox | None = toolbox_observe.begun(self.hold.stored)
+        try:
+            for _ in range(MAX_STEPS):
+                if toolbox is None:
+                    return
+                try:
+                    toolbox = self._next(toolbox)
+                except Superseded:
+                    # What this worker has seen since can be seen again.
+                    toolbox = toolbox_observe.begun(self.hold.stored)
+            log.error("no end after %d steps", MAX_STEPS, extra={"toolbox": self.hold.stored.id})
+        except LeaseLost:
+            log.info("another worker took over", extra={"toolbox": self.hold.stored.id})
+
+    def _next(self, toolbox: Toolbox) -> Toolbox | None:
+        """The toolbox after the plan's first step; None where this pass is over."""
+        ports, plan = self.ports, decide(toolbox)
+        if not plan.steps:
+            self._release(toolbox_observe.settled(toolbox, ports.now()))
+            return None
+        if toolbox.trouble:
+            self._back_off(toolbox)
+            return None
+        step, token = plan.steps[0], ""
+        if isinstance(step, CreateDroplet):
+            token = ports.new_id() + ports.new_id()
+            toolbox = attempted(toolbox, step, token, ports.now())
+        toolbox = self._renew(toolbox)
+        log.info("%s", step.verb, extra={"toolbox": toolbox.id, "target": step.target, "cause": step.cause})
+        start_by = lease.start_by(self.hold.lease, ports.now())
+        seen = execute(step, ports, toolbox, start_by, token, lambda: self._stay(toolbox))
+        after = decide(seen)
+        if not step.waits or seen.trouble or after.steps[:1] != (step,):
+            self.waited = timedelta(0)
+            return seen
+        if isinstance(step, AwaitEnrolment):
+            self._release(replace(seen, due_at=ports.now() + ENROLMENT_EVERY))
+            return None
+        return self._waited(seen)
+
+    def _waited(self, toolbox: Toolbox) -> Toolbox | None:
+        if self.waited > WAITS_FOR:
+            self._back_off(toolbox)
+            return None
+        pause = min(WAIT_FIRST + self.waited / 4, WAIT_LAST)
+        self.ports.pause(pause.total_seconds())
+        self.waited += pause
+        return toolbox
+
+    def _back_off(self, toolbox: Toolbox) -> None:
+        """Only time may help: the next pass comes later and later, and not before the API said it may."""
+        delay = min(BACKOFF_FIRST * 2 ** min(toolbox.attempts, 10), BACKOFF_LAST) * (1 - self.ports.draw() / 2)
+        due = max(self.ports.now() + delay, toolbox.not_before or self.ports.now())
+        self._release(replace(toolbox, due_at=due, attempts=toolbox.attempts + 1))
+
+    def _stay(self, toolbox: Toolbox) -> None:
+        """What takes long goes on; the lease is to last as long."""
+        if lease.start_by(self.hold.lease, self.ports.now()) < self.ports.now() + START_BY_LEFT:
+            self._renew(toolbox)
+
+    def _renew(self, toolbox: Toolbox) -> Toolbox:
+        return self.hold.renew(toolbox, told(self.ports, self.hold.stored, toolbox))
+
+    def _release(self, toolbox: Toolbox) -> None:
+        self.hold.release(toolbox, told(self.ports, self.hold.stored, toolbox))
+
+
+def told(ports: Ports, before: Toolbox, after: Toolbox) -> Sequence[Write]:
+    return [recording_toolbox(after, one) for one in event.toolbox_seen(before, after, ports.now())]
