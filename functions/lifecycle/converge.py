@@ -18,7 +18,7 @@ from functions.domain.instance import DesiredState, Instance, Reason, doubted
 from functions.domain.plan import KeepPostMortem, PullImage, Step
 from functions.domain.toolbox import Toolbox
 from functions.domain.want import want_held
-from functions.lifecycle import room
+from functions.lifecycle import farewell, room
 from functions.lifecycle.documents import Loaded, instance_ref, load, recording, toolbox_ref
 from functions.lifecycle.execute import execute
 from functions.lifecycle.hold import Hold, LeaseLost, Superseded, stamped, write
@@ -102,6 +102,7 @@ class _Pass:
                 instance, done = self._step(instance, step), step
             except Superseded:
                 instance = _taken_up(self.hold.stored, instance)
+                self._reload()
         log.error("no end after %d steps", MAX_STEPS, extra={"instance": instance.id, "plan": str(decide(instance))})
         return self._back_off(_troubled(instance, Reason("no-end", "the plan did not come to an end")))
 
@@ -112,10 +113,16 @@ class _Pass:
         told = event.requested(instance, after, "suspend" if suspended else "resume", event.BACKEND, now)
         return self.hold.renew(after, [recording(after, told)])
 
+    def _reload(self) -> None:
+        """Its droplet may be another one by now, and what is begun on the one before would be lost with it."""
+        found = load(Toolbox, self.ports.store.get([toolbox_ref(self.toolbox.id)])[0])
+        self.toolbox = found.value if found else self.toolbox
+
     def _step(self, instance: Instance, step: Step) -> Instance:
         ports, hold = self.ports, self.hold
         if step.slow or lease.start_by(hold.lease, ports.now()) < ports.now() + START_BY_LEFT:
             instance = hold.renew(instance)
+            self._reload()
         log.info("%s", step.verb, extra={"instance": instance.id, "toolbox": self.toolbox.id, "cause": step.cause})
         if isinstance(step, PullImage) and room.disk_is_short(self.toolbox.metrics):
             room.prune(ports, self.toolbox)
@@ -201,7 +208,10 @@ def run(ports: Ports, task: Task, *, look: bool = False) -> None:
 def run_held(ports: Ports, held: Loaded[Instance]) -> None:
     """A worker's pass on an instance whose lease it has just taken."""
     toolbox = load(Toolbox, ports.store.get([toolbox_ref(held.value.toolbox_id)])[0])
-    if toolbox:
+    if toolbox and toolbox.value.deprovisioned_at:
+        # Its deploy was under way when the toolbox was given up: there is no droplet for it any more.
+        farewell.ended(ports, held)
+    elif toolbox:
         converge(ports, Hold(ports, held), toolbox.value, Errand(ports.now() + PUSH_BUDGET, slow=True))
 
 

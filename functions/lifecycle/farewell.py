@@ -52,7 +52,7 @@ def end(ports: Ports, toolbox: Toolbox, start_by: datetime) -> bool:
         writes: list[Write] = [recording(asked, told)]
         if found.value.observed.container:
             step = KeepPostMortem("its toolbox goes", asked.container_name, f"{toolbox.id} {toolbox.generation}")
-            kept = post_mortems.keep(step, ports.shims.of(source), found.value, start_by, ports.now)
+            kept = post_mortems.keep(step, ports.shims.of(source), found.value, start_by, ports)
             writes.append(kept)
             if kept.data["missing"]:
                 # Asking for each of the others would take as long again.
