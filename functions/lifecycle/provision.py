@@ -9,11 +9,12 @@ from typing import Any
 from functions.domain import event
 from functions.domain.caller import Caller
 from functions.domain.droplet import IMAGE
-from functions.domain.errors import Contended, NotFound, QuotaExceeded, Unavailable
+from functions.domain.errors import Contended, NotFound, Unavailable
 from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle.documents import TOOLBOXES, load, recording_toolbox, toolbox_ref
-from functions.lifecycle.hold import stamped, write
-from functions.lifecycle.ports import Ports, Query, Task, Write
+from functions.lifecycle import accounts
+from functions.lifecycle.documents import load, recording_toolbox, toolbox_ref
+from functions.lifecycle.hold import ATTEMPTS, backoff, stamped, write
+from functions.lifecycle.ports import Ports, Task, Write
 from functions.lifecycle.replay import Known, Replay, recall
 
 log = logging.getLogger(__name__)
@@ -34,13 +35,25 @@ class NewToolbox:
 
 
 def provision(ports: Ports, caller: Caller, new: NewToolbox, replay: Replay[Toolbox] | None = None) -> Answer:
-    """Raises QuotaExceeded."""
-    known, expired = recall(ports, replay)
-    if known:
-        return repeated(ports, known)
-    _require_room(ports, caller.account)
+    """Raises QuotaExceeded, AccountNotActive."""
+    for attempt in range(ATTEMPTS):
+        known, expired = recall(ports, replay)
+        if known:
+            return repeated(ports, known)
+        toolbox = _drafted(ports, caller, new)
+        asked = event.toolbox_requested(None, toolbox, "provision", caller.subject, ports.now())
+        writes: list[Write] = [recording_toolbox(toolbox, asked), accounts.admission(ports, caller.account)]
+        writes += [replay.asked_and_answered(toolbox, expired)] if replay else []
+        if write(ports, toolbox, None, writes):
+            hint(ports, toolbox.id)
+            return toolbox
+        backoff(ports, attempt)
+    raise Contended("the account's toolboxes are being changed by others; ask again")
+
+
+def _drafted(ports: Ports, caller: Caller, new: NewToolbox) -> Toolbox:
     now = ports.now()
-    toolbox = stamped(
+    return stamped(
         ports,
         Toolbox(
             id=ports.new_id(), account=caller.account, name=new.name, status=ToolboxStatus.PENDING_PROVISION,
@@ -48,16 +61,6 @@ def provision(ports: Ports, caller: Caller, new: NewToolbox, replay: Replay[Tool
             description=new.description, due_at=now,
         ),
     )  # fmt: skip
-    asked = event.toolbox_requested(None, toolbox, "provision", caller.subject, now)
-    writes: list[Write] = [recording_toolbox(toolbox, asked)]
-    writes += [replay.asked_and_answered(toolbox, expired)] if replay else []
-    if write(ports, toolbox, None, writes):
-        hint(ports, toolbox.id)
-        return toolbox
-    known, _ = recall(ports, replay)
-    if known:
-        return repeated(ports, known)
-    raise Contended("the toolbox could not be recorded; ask again")
 
 
 def repeated(ports: Ports, known: Known) -> Answer:
@@ -76,11 +79,3 @@ def hint(ports: Ports, toolbox_id: str) -> None:
         ports.queue.publish([Task("toolbox", toolbox_id)])
     except Unavailable:
         log.warning("handing on was not confirmed", extra={"toolbox": toolbox_id}, exc_info=True)
-
-
-def _require_room(ports: Ports, account: str) -> None:
-    """Of two requests at once one may come in over the quota, which is there against surprise and not against theft."""
-    most = ports.limits.toolboxes
-    where = (("account", "==", account), ("deprovisioned_at", "==", None))
-    if len(ports.store.query(Query(TOOLBOXES, where, "created_at", descending=True, limit=most))) >= most:
-        raise QuotaExceeded(f"an account may have {most} toolboxes")
