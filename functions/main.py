@@ -35,6 +35,7 @@ from functions.adapters.webhook_signatures import WebhookVerifier
 from functions.lifecycle.ports import Ports
 from functions.lifecycle.rates import AccountRates
 from functions.web import app, description, log_lines, workers
+from functions.web import toolbox_dtma_console as console
 from functions.web import toolbox_tools as tools
 from functions.web import toolboxes_user as user
 from functions.web import webhooks as backend
@@ -76,6 +77,7 @@ def _services() -> TokenVerifier:
 BUILDERS: dict[str, Callable[[], Flask]] = {
     "toolboxes-user": lambda: user.build(_ports(), _callers(), description.document),
     "toolbox-tools": lambda: tools.build(_ports(), _callers(), SETTINGS.fingerprint_key),
+    "toolbox-dtma-console": lambda: console.build(_ports(), _callers()),
     "webhooks": lambda: backend.build(_ports(), WebhookVerifier(SETTINGS.webhook_secrets)),
     "converge": lambda: workers.build_converge(_ports(), _services(), SETTINGS.service_email),
     "sweep": lambda: workers.build_sweep(_ports(), _services(), SETTINGS.service_email),
@@ -95,6 +97,11 @@ def toolboxes_user(request: Request) -> Response:
 @functions_framework.http
 def toolbox_tools(request: Request) -> Response:
     return app.answer(_app("toolbox-tools"), "toolbox-tools", request)
+
+
+@functions_framework.http
+def toolbox_dtma_console(request: Request) -> Response:
+    return app.answer(_app("toolbox-dtma-console"), "toolbox-dtma-console", request)
 
 
 @functions_framework.http

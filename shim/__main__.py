@@ -21,6 +21,7 @@ from shim.engine import Engine
 from shim.enrolment import Enrolment
 from shim.images import Images
 from shim.notify import Notifier
+from shim.process import Process
 from shim.server import ShimServer
 from shim.successor import Successor
 from shim.tools import Tools
@@ -51,9 +52,10 @@ def assemble(given: Configuration, pem: Path, engine_socket: str) -> Shim:
         return metrics.measure(info["ServerVersion"], info["DockerRootDir"], pem.parent)
 
     audience = signing.audience(toolbox_id, certificate.fingerprint(pem))
-    verifier = signing.Verifier(given.control_keys, audience, started_at=time.time(), clock=time.time)
+    process = Process(started_at=time.time())
+    verifier = signing.Verifier(given.control_keys, audience, process.started_at, clock=time.time)
     successor = Successor(engine, images, given.shim_repository)
-    app = create_app(verifier, handlers(tools, images, Volumes(engine, tools), successor, measure))
+    app = create_app(verifier, handlers(tools, images, Volumes(engine, tools), successor, measure, process))
     return Shim(app, engine, turns, verifier)
 
 

@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from shim import __version__, logs, messages, protocol
 from shim.images import Images
 from shim.messages import Metrics
+from shim.process import Process
 from shim.protocol import Route
 from shim.signing import Claims, Verifier
 from shim.successor import Successor
@@ -53,15 +54,23 @@ Handler = Callable[[Command], Any]
 
 
 def handlers(
-    tools: Tools, images: Images, volumes: Volumes, successor: Successor, measure: Callable[[], Metrics]
+    tools: Tools,
+    images: Images,
+    volumes: Volumes,
+    successor: Successor,
+    measure: Callable[[], Metrics],
+    process: Process,
 ) -> dict[Route, Handler]:
     """What each route but /health does: answers its message, or an iterator of messages for NDJSON."""
 
     def status(command: Command) -> messages.Status:
         engine_id, listed = tools.listing(limits=_flag(command, "limits"))
-        measured = _flag(command, "metrics")
-        metrics, image = (measure(), successor.image()) if measured else (None, None)
-        return messages.Status(__version__, protocol.CONTRACT, engine_id, True, listed, metrics, image)
+        if not _flag(command, "metrics"):
+            return messages.Status(__version__, protocol.CONTRACT, engine_id, True, listed)
+        measured, image = measure(), successor.image()
+        return messages.Status(
+            __version__, protocol.CONTRACT, engine_id, True, listed, measured, image, process.started_at
+        )
 
     def lines(command: Command) -> tuple[str, int, str]:
         tail, since = command.query.get("tail", ""), command.query.get("since", "")
@@ -86,6 +95,7 @@ def handlers(
         protocol.LOAD: lambda command: volumes.load(command.name, command.volume, command.body, command.claims),
         protocol.PRUNE: lambda command: images.prune(command.body),
         protocol.UPGRADE: lambda command: successor.begin(command.body),
+        protocol.RESTART_SHIM: lambda command: process.restart(),
         protocol.PULL: lambda command: images.pull(command.body),
     }
 
@@ -178,7 +188,7 @@ def _query(route: Route) -> dict[str, str]:
 
 
 def _answer(route: Route, message: Any) -> Response:
-    status = 202 if route == protocol.UPGRADE else 200
+    status = 202 if route in (protocol.UPGRADE, protocol.RESTART_SHIM) else 200
     response = Response(messages.dump(message), status, mimetype="application/json")
     if route == protocol.STATUS and message.metrics is None:
         response.add_etag()

@@ -265,7 +265,8 @@ class Metrics:
 class Status:
     """`complete` is False where the engine's list could not be read to its end; absence then means nothing.
 
-    `shim_image` comes with the metrics: what this shim's own container was made from, where it runs in one.
+    `shim_image` and `started_at` come with the metrics: what this shim's own container was made from, where it runs in
+    one, and when its process began, in seconds since 1970 by its clock.
     """
 
     version: str
@@ -275,6 +276,7 @@ class Status:
     containers: list[Listed]
     metrics: Metrics | None = None
     shim_image: str | None = None
+    started_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +429,13 @@ class Upgrading:
     """It was begun; /health tells by its version how it ended."""
 
     image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restarting:
+    """The process that began at `started_at` ends; what /status says later tells that another one answers."""
+
+    started_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,6 +277,7 @@ LOAD = Route(
 UPGRADE = Route(
     "POST", "/shim/upgrade", messages.Upgrade, messages.Upgrading, (*_ANY, NoSuchImage, WrongPlatform, DiskFull)
 )
+RESTART_SHIM = Route("POST", "/shim/restart", messages.Nothing, messages.Restarting, _ANY)
 PRUNE = Route("POST", "/images/prune", messages.Prune, messages.Pruned, _ANY)
 PULL = Route(
     "POST", "/images/pull", messages.Pull, messages.PullLine,
@@ -286,5 +287,5 @@ PULL = Route(
 
 ROUTES = (
     HEALTH, STATUS, CREATE, INSPECT, REMOVE, START, STOP, RESTART, LOGS, FOLLOW, STATS, EXECUTE, REQUEST, SAVE, LOAD,
-    PRUNE, PULL, UPGRADE,
+    PRUNE, PULL, UPGRADE, RESTART_SHIM,
 )  # fmt: skip

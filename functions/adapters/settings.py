@@ -26,6 +26,7 @@ _SECRETS = ("SECRET_KEYS",)
 REQUIRED = {
     "toolboxes_user": _BACKINGS + _CALLERS + _COMMANDS + _SECRETS,
     "toolbox_tools": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS + _SECRETS,
+    "toolbox_dtma_console": _BACKINGS + _CALLERS + _COMMANDS,
     "converge": _BACKINGS + _SERVICES + _COMMANDS + _SECRETS,
     "webhooks": (*_BACKINGS, "WEBHOOK_SECRETS"),
     "sweep": _BACKINGS + _SERVICES,

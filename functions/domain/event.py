@@ -42,6 +42,10 @@ def executed(instance: Instance, mark: str, actor: str, now: datetime) -> Event:
     return Event(f"{generation:08d}-3-{mark}", now, "exec_requested", actor, generation, None, None)
 
 
+def shim_restart_requested(toolbox: Toolbox, mark: str, actor: str, now: datetime) -> Event:
+    return Event(f"shim_restart_requested-{mark}", now, "shim_restart_requested", actor, toolbox.generation, None, None)
+
+
 def seen(before: Instance, after: Instance, now: datetime) -> list[Event]:
     """What a pass has found and done, told once: `before` is as stored, `after` as it is about to be."""
     return [

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from functions.web import openapi, toolbox_tools, toolboxes_user, webhooks, workers
+from functions.web import openapi, toolbox_dtma_console, toolbox_tools, toolboxes_user, webhooks, workers
 from functions.web.route import Route
 
 FUNCTIONS: dict[str, tuple[Route, ...]] = {
     toolboxes_user.NAME: toolboxes_user.ROUTES,
     toolbox_tools.NAME: toolbox_tools.ROUTES,
+    toolbox_dtma_console.NAME: toolbox_dtma_console.ROUTES,
     webhooks.NAME: webhooks.ROUTES,
     "converge": (workers.CONVERGE,),
     "sweep": (workers.SWEEP,),

@@ -136,12 +136,10 @@ def _kinds(answer: Answer) -> tuple[Any, ...]:
 
 
 def _answer(answer: Answer, route: Route, schemas: Schemas) -> dict[str, Any]:
-    content = {}
-    for kind in _kinds(answer):
-        if isinstance(kind, Media):
-            content[kind.type] = {"schema": {"type": "string"}}
-        else:
-            content["application/json"] = {"schema": schemas[kind]}
+    kinds = _kinds(answer)
+    content: dict[str, Any] = {kind.type: {"schema": {"type": "string"}} for kind in kinds if isinstance(kind, Media)}
+    if records := [schemas[kind] for kind in kinds if not isinstance(kind, Media)]:
+        content["application/json"] = {"schema": records[0] if len(records) == 1 else {"anyOf": records}}
     headers = {name: _HEADERS[name] for name in route.headers}
     return {
         "description": route.summary,

@@ -25,6 +25,7 @@ from functions.web.record_types import (
     Reason,
     SpecHealthCheck,
     SpecRecord,
+    SystemMetrics,
     ToolboxRecord,
 )
 from shim.protocol import messages
@@ -126,9 +127,16 @@ def post_mortem_record(document: Document) -> PostMortemRecord:
 
 
 def _health(toolbox: Toolbox) -> Health | None:
-    seen = toolbox.metrics
-    if seen is None:
+    if toolbox.metrics is None:
         return None
+    return {
+        "system_metrics": system_metrics(toolbox.metrics),
+        "engine_version": toolbox.metrics.engine_version,
+        "contract": toolbox.contract,
+    }
+
+
+def system_metrics(seen: messages.Metrics) -> SystemMetrics:
     memory: Memory = {
         "total_bytes": seen.memory.total_bytes,
         "active_bytes": seen.memory.active_bytes,
@@ -141,11 +149,7 @@ def _health(toolbox: Toolbox) -> Health | None:
         "used_bytes": seen.disk.used_bytes,
         "free_bytes": seen.disk.free_bytes,
     }
-    return {
-        "system_metrics": {"cpu_load_percent": seen.cpu_load_percent, "memory": memory, "disk": disk},
-        "engine_version": seen.engine_version,
-        "contract": toolbox.contract,
-    }
+    return {"cpu_load_percent": seen.cpu_load_percent, "memory": memory, "disk": disk}
 
 
 def _spec(spec: Spec) -> SpecRecord:

@@ -16,7 +16,7 @@ from functions.domain.status import Status
 from functions.lifecycle import change, deploy, instances, update
 from functions.lifecycle.change import Answer, Asked
 from functions.lifecycle.ports import Document, Ports
-from functions.web import bodies, inside, paging
+from functions.web import bodies, inside, paging, toolbox_actions
 from functions.web.app import create
 from functions.web.callers import Callers
 from functions.web.idempotency import replay
@@ -79,7 +79,19 @@ POST_MORTEMS = Route(
     "GET", f"{ONE}/post-mortems", "What its dead containers left", {200: list[PostMortemRecord]}, query=paging.Page,
     headers=("Link",),
 )  # fmt: skip
-ROUTES = (LIST, DEPLOY, GET, PATCH, DELETE, *VERBS.values(), WAIT, EVENTS, POST_MORTEMS, *inside.ROUTES)
+ROUTES = (
+    LIST,
+    DEPLOY,
+    GET,
+    PATCH,
+    DELETE,
+    *VERBS.values(),
+    WAIT,
+    EVENTS,
+    POST_MORTEMS,
+    *inside.ROUTES,
+    *toolbox_actions.ROUTES,
+)
 
 
 def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
@@ -151,6 +163,7 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
         return paging.answer([render(document) for document in found], limit, last)
 
     inside.add_to(app, ports, callers, fingerprint_key)
+    toolbox_actions.add_to(app, ports, callers, fingerprint_key)
     return app
 
 

@@ -16,7 +16,7 @@ from infra.local.issuer import Issuer
 from infra.local.processes import BIN, Program
 from infra.local.world import World
 
-FUNCTIONS = ("toolboxes-user", "toolbox-tools", "converge", "sweep", "webhooks")
+FUNCTIONS = ("toolboxes-user", "toolbox-tools", "toolbox-dtma-console", "converge", "sweep", "webhooks")
 
 
 def port(of: World, function: str) -> int:

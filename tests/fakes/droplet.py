@@ -84,6 +84,9 @@ class FakeDroplet:
     # What the next inspects say of a running container's health.
     health: list[str] = field(default_factory=list)
     mcp: Callable[[messages.Request], messages.Response] | None = None
+    # When the shim's process began, and whether it does as told where it is told to restart.
+    began: float = 1.0
+    restarts: bool = True
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
     # lifecycle.ports.Shims and Shim in one: every toolbox is this droplet.
@@ -254,6 +257,10 @@ class FakeDroplet:
             raise protocol.NotRunning("it does not run")
         return messages.Stats("2026-01-01T00:00:00Z", 1.5, 2.5, 3, 4, 5, 6, 7, 8, 9)
 
+    def _restart_shim(self, _: str, __: Any) -> messages.Restarting:
+        began, self.began = self.began, self.began + (1 if self.restarts else 0)
+        return messages.Restarting(began)
+
     def _prune(self, _: str, body: messages.Prune) -> messages.Pruned:
         used = {container.image for container in self.containers.values()} | set(body.keep)
         removed = sorted(self.images - used)
@@ -277,7 +284,14 @@ class FakeDroplet:
         ]
         metrics = messages.Metrics("20.10.24", 12.5, messages.Memory(self.memory_bytes, 1, 5, 3), self.disk)
         return messages.Status(
-            "1.0.0", protocol.CONTRACT, self.engine_id, not self.partial, [] if self.partial else listed, metrics
+            "1.0.0",
+            protocol.CONTRACT,
+            self.engine_id,
+            not self.partial,
+            [] if self.partial else listed,
+            metrics,
+            None,
+            self.began,
         )
 
 
@@ -285,5 +299,6 @@ VERBS = {
     "create": protocol.CREATE, "inspect": protocol.INSPECT, "start": protocol.START, "stop": protocol.STOP,
     "restart": protocol.RESTART, "request": protocol.REQUEST,
     "execute": protocol.EXECUTE, "stats": protocol.STATS,
+    "restart_shim": protocol.RESTART_SHIM,
     "prune": protocol.PRUNE, "remove": protocol.REMOVE, "logs": protocol.LOGS, "status": protocol.STATUS,
 }  # fmt: skip

@@ -150,5 +150,5 @@ def test_no_log_line_holds_a_token_or_a_value(
 
 
 def test_every_route_of_the_contract_has_a_handler(caller: Caller) -> None:
-    acts = app.handlers(None, None, None, None, None)  # type: ignore[arg-type]
+    acts = app.handlers(None, None, None, None, None, None)  # type: ignore[arg-type]
     assert set(acts) | {protocol.HEALTH} == set(protocol.ROUTES)

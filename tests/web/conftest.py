@@ -11,7 +11,7 @@ from functions.adapters.tokens import TokenVerifier
 from functions.adapters.webhook_signatures import WebhookVerifier
 from functions.domain.caller import AdminClaim
 from functions.lifecycle.rates import AccountRates
-from functions.web import description, toolbox_tools, toolboxes_user, webhooks, workers
+from functions.web import description, toolbox_dtma_console, toolbox_tools, toolboxes_user, webhooks, workers
 from functions.web.callers import Callers
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, World
@@ -68,6 +68,7 @@ def built(world: World, issuer: Issuer) -> dict[str, Flask]:
     return {
         "toolboxes-user": toolboxes_user.build(world.ports, callers, description.document),
         "toolbox-tools": toolbox_tools.build(world.ports, callers, b"secret"),
+        "toolbox-dtma-console": toolbox_dtma_console.build(world.ports, callers),
         "webhooks": webhooks.build(world.ports, WebhookVerifier([*WEBHOOK_SECRETS])),
         "converge": workers.build_converge(world.ports, services, SERVICE),
         "sweep": workers.build_sweep(world.ports, services, SERVICE),

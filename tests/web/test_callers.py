@@ -36,6 +36,8 @@ ACCOUNT_ROUTES = [
     ("POST", "toolbox-tools", f"{TOOLS}/server/exec"),
 ]
 OWN_ROUTES = [
+    ("POST", "toolbox-tools", "/"),
+    ("POST", "toolbox-dtma-console", "/"),
     ("GET", "toolboxes-user", "/registries"),
     ("GET", "toolboxes-user", "/registries/registry.example"),
     ("PUT", "toolboxes-user", "/registries/registry.example"),

@@ -1,0 +1,51 @@
+"""A toolbox's shim started anew, proven by when it says that it began. Containers do not notice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from functions.domain import event, lease
+from functions.domain.caller import Caller
+from functions.domain.errors import NotAllowedNow, OutcomeUnknown, ToolboxUnavailable
+from functions.domain.toolbox import Toolbox
+from functions.lifecycle.documents import recording_toolbox
+from functions.lifecycle.ports import Ports
+from functions.lifecycle.toolboxes import get
+from shim import protocol
+from shim.protocol import messages
+
+PROVEN_WITHIN = timedelta(seconds=25)
+LOOK_EVERY_SECONDS, LOOK_SECONDS = 0.5, 5.0
+
+
+def restart(ports: Ports, caller: Caller, toolbox_id: str) -> messages.Status:
+    """What the new process says. Raises OutcomeUnknown where none is heard in time."""
+    toolbox = get(ports, caller, toolbox_id)
+    before = look(ports, toolbox)
+    told = event.shim_restart_requested(toolbox, ports.new_id(), caller.subject, ports.now())
+    ports.store.commit([recording_toolbox(toolbox, told)])
+    until = ports.now() + PROVEN_WITHIN
+    try:
+        start_by = ports.now() + lease.START_BY_MARGIN
+        ports.shims.of(toolbox).command(protocol.RESTART_SHIM, start_by=start_by, within=LOOK_SECONDS)
+    except protocol.UnknownRoute:
+        raise NotAllowedNow("this shim is of a version that cannot restart itself; upgrade it") from None
+    except protocol.OutcomeUnknown:
+        pass  # It may have ended before its answer was out; what it says of itself will tell.
+    while ports.now() < until:
+        ports.pause(LOOK_EVERY_SECONDS)
+        try:
+            after = look(ports, toolbox)
+        except (ToolboxUnavailable, protocol.OutcomeUnknown):
+            continue
+        if after.started_at != before.started_at:
+            return after
+    raise OutcomeUnknown(f"the shim was asked to restart and was not heard anew within {PROVEN_WITHIN.seconds} seconds")
+
+
+def look(ports: Ports, toolbox: Toolbox) -> messages.Status:
+    """What the shim says of itself, its containers and its system, now."""
+    start_by = ports.now() + lease.START_BY_MARGIN
+    answer = ports.shims.of(toolbox).command(protocol.STATUS, start_by=start_by, query="metrics=1", within=LOOK_SECONDS)
+    assert isinstance(answer, messages.Status)
+    return answer

@@ -1,0 +1,140 @@
+"""`POST /toolbox-tools`: the existing frontend's calls that name toolbox, instance and action in their body.
+
+`success` is true where it was proven. What was tried and given up is a problem; what is still on its way is a 202.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, cast
+
+from flask import Flask, Response, jsonify
+from pydantic import Field, model_validator
+from typing_extensions import TypedDict
+
+from functions.domain import errors
+from functions.domain.caller import Caller
+from functions.domain.errors import InstanceFailed
+from functions.domain.instance import Instance
+from functions.domain.toolbox import ToolboxStatus
+from functions.lifecycle import change, instances, logs, toolboxes
+from functions.lifecycle.change import Answer, Asked
+from functions.lifecycle.ports import Ports
+from functions.web import problems
+from functions.web.callers import Callers
+from functions.web.idempotency import replay
+from functions.web.inside import log_line
+from functions.web.paging import DEFAULT_LIMIT
+from functions.web.problems import ProblemDocument
+from functions.web.record_types import InstanceRecord, Time, exact
+from functions.web.records import instance_record
+from functions.web.requests import InstanceKey, ToolboxId, body, instance_key, toolbox_id
+from functions.web.route import ASKS_SHIM, Empty, Route
+
+Change = Callable[[Ports, Asked], Answer]
+CHANGES: dict[str, Change] = {
+    "start": change.start, "stop": change.stop, "restart": change.restart, "delete": change.delete
+}  # fmt: skip
+DONE = {"start": "runs", "stop": "is stopped", "restart": "was restarted", "delete": "is deleted"}
+LOG_LINES = 100
+
+
+class Action(Empty):
+    """Without `action`: how the toolbox and its instances are."""
+
+    toolboxId: ToolboxId
+    action: Literal["start", "stop", "restart", "logs", "delete"] | None = None
+    instanceId: Annotated[InstanceKey, Field(description="an instance's id or name")] | None = None
+
+    @model_validator(mode="after")
+    def _instance(self) -> Action:
+        if self.action and self.instanceId is None:
+            raise ValueError("instanceId is required")
+        return self
+
+
+@exact
+class ActionRecord(TypedDict):
+    success: bool
+    message: str
+    instanceId: str
+    action: str
+    timestamp: Time
+
+
+@exact
+class ActionLogs(TypedDict):
+    success: bool
+    logs: list[str]
+    instanceId: str
+    timestamp: Time
+
+
+@exact
+class Overview(TypedDict):
+    """`dtma_connected`: the toolbox's shim has answered just now."""
+
+    success: bool
+    tool_instances: list[InstanceRecord]
+    dtma_connected: bool
+    last_checked: Time
+
+
+ACT = Route(
+    "POST", "/", "Start, stop, restart or delete an instance, read its logs, or see them all",
+    {200: (ActionRecord, ActionLogs, Overview), 202: ActionRecord}, Action, replayed=True,
+    problems=(*ASKS_SHIM, errors.NotFound, errors.NotAllowedNow, errors.SecretsUnreadable, InstanceFailed),
+)  # fmt: skip
+ROUTES = (ACT,)
+
+
+def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes) -> None:
+    @ACT.on(app)
+    def act() -> tuple[Response, int] | Response:
+        caller, asked = callers(), body(Action)
+        if asked.action is None or asked.instanceId is None:
+            return jsonify(_overview(ports, caller, toolbox_id(asked.toolboxId)))
+        if asked.action == "logs":
+            return jsonify(_logs(ports, caller, asked.toolboxId, asked.instanceId))
+        action, key = asked.action, asked.instanceId
+
+        def render(instance: Instance) -> tuple[int, Mapping[str, Any]]:
+            return _outcome(instance, action, key, ports.now().isoformat())
+
+        again = replay(caller.account, fingerprint_key, render)
+        answer = CHANGES[action](ports, Asked(caller, toolbox_id(asked.toolboxId), instance_key(key), again))
+        status, told = render(answer) if isinstance(answer, Instance) else answer
+        return problems.answer(cast(ProblemDocument, told)) if status >= 400 else (jsonify(told), status)
+
+
+def _outcome(instance: Instance, action: str, key: str, now: str) -> tuple[int, Mapping[str, Any]]:
+    if instance.settled and instance.failure:
+        failed = problems.document(InstanceFailed(f"{action} of {instance.name!r}: {instance.failure.message}"))
+        return failed["status"], failed
+    done = instance.settled
+    message = f"{instance.name} {DONE[action]}" if done else f"{action} of {instance.name} is under way"
+    record: ActionRecord = {
+        "success": done, "message": message, "instanceId": key, "action": action, "timestamp": now,
+    }  # fmt: skip
+    return (200 if done else 202), record
+
+
+def _logs(ports: Ports, caller: Caller, box: str, key: str) -> ActionLogs:
+    read = logs.read(ports, caller, toolbox_id(box), instance_key(key), tail=LOG_LINES, since=None)
+    return {
+        "success": True,
+        "logs": [log_line(line) for line in read.lines],
+        "instanceId": key,
+        "timestamp": ports.now().isoformat(),
+    }
+
+
+def _overview(ports: Ports, caller: Caller, box: str) -> Overview:
+    toolbox = toolboxes.refresh(ports, caller, box)
+    found = instances.page(ports, caller, box, min(DEFAULT_LIMIT, ports.limits.page), None)
+    return {
+        "success": True,
+        "tool_instances": [instance_record(instance) for instance in found],
+        "dtma_connected": toolbox.status is ToolboxStatus.ACTIVE,
+        "last_checked": ports.now().isoformat(),
+    }

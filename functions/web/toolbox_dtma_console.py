@@ -1,0 +1,161 @@
+"""`toolbox-dtma-console`: the existing frontend's look at a toolbox's agent, which is the shim now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from flask import Flask, Response, jsonify
+from typing_extensions import TypedDict
+
+from functions.domain import errors
+from functions.domain.instance import Instance
+from functions.domain.toolbox import Toolbox
+from functions.lifecycle import instances, shim_restart, toolboxes
+from functions.lifecycle.ports import Ports
+from functions.web.app import create
+from functions.web.callers import Callers
+from functions.web.record_types import SystemMetrics, Time, exact
+from functions.web.records import system_metrics
+from functions.web.requests import ToolboxId, body, toolbox_id
+from functions.web.route import ASKS_SHIM, Empty, Route
+from shim import protocol
+from shim.protocol import messages
+
+NAME = "toolbox-dtma-console"
+SERVICE = "toolboxes-shim"
+
+
+class Console(Empty):
+    toolboxId: ToolboxId
+    action: Literal["status", "restart"] = "status"
+
+
+@exact
+class AgentEnvironment(TypedDict):
+    """What the agent needs to serve, by the frontend's names: it has proven its identity, and where to ask for keys."""
+
+    hasAuthToken: bool
+    hasApiKey: bool
+    hasApiBaseUrl: bool
+    port: int
+
+
+@exact
+class AgentPort(TypedDict):
+    ip: str
+    private_port: int
+    public_port: int
+    type: str
+
+
+@exact
+class AgentInstance(TypedDict):
+    """A managed container as the engine lists it now; what a list does not hold is from the instance's record.
+
+    `instance_name_on_toolbox`, `image` and `created` are null for a container that no instance's record knows.
+    """
+
+    account_tool_instance_id: str
+    instance_name_on_toolbox: str | None
+    container_id: str
+    status: str
+    image: str | None
+    ports: list[AgentPort]
+    created: Time | None
+
+
+@exact
+class AgentStatus(TypedDict):
+    status: str
+    timestamp: Time
+    version: str
+    service: str
+    environment: AgentEnvironment
+    tool_instances: list[AgentInstance]
+
+
+@exact
+class ConsoleStatus(TypedDict):
+    success: bool
+    dtma_status: AgentStatus
+    system_metrics: SystemMetrics
+
+
+@exact
+class ConsoleAct(TypedDict):
+    success: bool
+    message: str
+    action: str
+    timestamp: Time
+
+
+ACT = Route(
+    "POST", "/", "How the toolbox's shim is; or have it restart",
+    {200: (ConsoleStatus, ConsoleAct)}, Console,
+    problems=(*ASKS_SHIM, protocol.Busy, errors.NotFound, errors.NotAllowedNow, errors.OutcomeUnknown),
+)  # fmt: skip
+ROUTES = (ACT,)
+
+
+def build(ports: Ports, callers: Callers) -> Flask:
+    app = create(NAME, ports.limits)
+
+    @ACT.on(app)
+    def act() -> Response:
+        caller, asked = callers(), body(Console)
+        box = toolbox_id(asked.toolboxId)
+        if asked.action == "restart":
+            version = shim_restart.restart(ports, caller, box).version
+            return jsonify(_done(f"the shim was restarted, version {version}", asked.action, ports))
+        toolbox = toolboxes.get(ports, caller, box)
+        status = shim_restart.look(ports, toolbox)
+        listed = {instance.id: instance for instance in instances.page(ports, caller, box, ports.limits.page, None)}
+        return jsonify(console_status(toolbox, status, listed, ports.now().isoformat()))
+
+    return app
+
+
+def _done(message: str, action: str, ports: Ports) -> ConsoleAct:
+    return {"success": True, "message": message, "action": action, "timestamp": ports.now().isoformat()}
+
+
+def console_status(toolbox: Toolbox, status: messages.Status, known: Mapping[str, Instance], now: str) -> ConsoleStatus:
+    enrolled = toolbox.fingerprint is not None
+    assert status.metrics is not None
+    return {
+        "success": True,
+        "dtma_status": {
+            "status": "healthy" if status.complete else "degraded",
+            "timestamp": now,
+            "version": status.version,
+            "service": SERVICE,
+            # It has accepted a command of ours: it knows our keys, and learned them where it enrolled.
+            "environment": {
+                "hasAuthToken": enrolled, "hasApiKey": enrolled, "hasApiBaseUrl": enrolled, "port": protocol.PORT
+            },
+            "tool_instances": [_listed(one, known.get(one.instance_id)) for one in status.containers],
+        },
+        "system_metrics": system_metrics(status.metrics),
+    }  # fmt: skip
+
+
+def _listed(one: messages.Listed, instance: Instance | None) -> AgentInstance:
+    return {
+        "account_tool_instance_id": one.instance_id,
+        "instance_name_on_toolbox": instance.name if instance else None,
+        "container_id": one.id,
+        "status": one.state,
+        "image": instance.spec.image if instance else None,
+        "ports": [_port(port) for port in instance.spec.ports] if instance else [],
+        "created": instance.created_at.isoformat() if instance else None,
+    }
+
+
+def _port(port: messages.Port) -> AgentPort:
+    return {
+        "ip": port.host_ip,
+        "private_port": port.container_port,
+        "public_port": port.host_port,
+        "type": port.protocol,
+    }
