@@ -8,24 +8,23 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import requests
 from docker import APIClient
 from docker.errors import APIError, DockerException
 
-from shim import faults, protocol
+from shim import daemon, faults, protocol
 from shim.messages import Execute
 
-ANSWER_SECONDS = 30
 PULL_SILENCE_SECONDS = 60
 HEARTBEAT_SECONDS = 10
-MAX_HEAD = 65_536
 CONNECTIONS = 32
 
 Said = dict[str, Any]
+Query = dict[str, str | int]
 Judge = Callable[[int, str], protocol.ContractError]
 
 
@@ -37,7 +36,7 @@ class Engine:
 
     def __init__(self, socket: str, silence_seconds: float = PULL_SILENCE_SECONDS) -> None:
         """`socket` is a URL, e.g. unix:///var/run/docker.sock; the engine need not be up yet."""
-        self._socket, self._silence_seconds = socket, silence_seconds
+        self._path, self._silence_seconds = socket.removeprefix("unix://"), silence_seconds
         self._client: APIClient | None = None
         self._connecting = threading.Lock()
 
@@ -46,32 +45,29 @@ class Engine:
 
         The engine's own `ID` outlives a wipe of its data in releases before 24, and costs eight times as much.
         """
-        with self._docker() as docker:
-            return str(docker.inspect_network("none")["Id"])
+        return str(self._read("/networks/none")["Id"])
 
     def info(self) -> Said:
-        with self._docker() as docker:
-            return docker.info()
+        return cast(Said, self._read("/info"))
 
     def containers(self, labels: dict[str, str]) -> list[Said]:
-        with self._docker() as docker:
-            return cast(
-                list[Said],
-                docker.containers(all=True, filters={"label": [f"{key}={value}" for key, value in labels.items()]}),
-            )
+        filters = json.dumps({"label": [f"{key}={value}" for key, value in labels.items()]})
+        return cast(list[Said], self._read("/containers/json", all=1, filters=filters))
 
     def updated(self) -> set[str]:
         """Ids of the containers that were edited (`docker update`), as far as the engine still remembers: a hint."""
-        filters = {"type": "container", "event": "update"}
-        with self._docker() as docker:
-            said = docker.events(since=0, until=int(time.time()), filters=filters, decode=True)
-            return {event["Actor"]["ID"] for event in said}
+        query: Query = {
+            "since": 0,
+            "until": int(time.time()),
+            "filters": '{"type": ["container"], "event": ["update"]}',
+        }
+        with self._docker() as docker, self._opened(docker, "GET", "/events", query) as stream:
+            return {json.loads(line)["Actor"]["ID"] for line in stream.makefile("rb")}
 
     def inspect(self, reference: str) -> Said | None:
         """By name or id; None where there is none."""
         try:
-            with self._docker() as docker:
-                return cast(Said, docker.inspect_container(reference))
+            return cast(Said, self._read(f"/containers/{reference}/json"))
         except protocol.NoSuchContainer:
             return None
 
@@ -110,32 +106,32 @@ class Engine:
 
     def log_stream(self, container_id: str, tail: int, since: str) -> Iterator[bytes]:
         """By hand, since docker-py merges the two streams and rounds `since` to a float."""
-        query: dict[str, str | int] = {"stdout": 1, "stderr": 1, "timestamps": 1, "tail": tail, "since": since}
+        query: Query = {"stdout": 1, "stderr": 1, "timestamps": 1, "tail": tail, "since": since}
         with self._docker() as docker:
             url = f"{docker.base_url}/v{docker.api_version}/containers/{container_id}/logs"
-            with docker.get(url, params=query, stream=True, timeout=ANSWER_SECONDS) as response:
+            with docker.get(url, params=query, stream=True, timeout=daemon.ANSWER_SECONDS) as response:
                 if response.status_code != requests.codes.ok:
                     raise faults.of_engine(response.status_code, response.text)
                 yield from response.iter_content(1 << 16)
 
     def follow(self, container_id: str, tail: int, since: str) -> Iterator[bytes]:
         """Its log and what is added to it, until it stops; b"" after each silence of HEARTBEAT_SECONDS."""
-        query = urlencode({"stdout": 1, "stderr": 1, "timestamps": 1, "follow": 1, "tail": tail, "since": since})
-        with self._docker(), closing(self._raw("GET", f"/containers/{container_id}/logs?{query}")) as stream:
-            stream.settimeout(HEARTBEAT_SECONDS)
-            # At once, since a log that stays empty is open all the same.
-            yield b""
-            while (chunk := _received(stream)) is not None:
-                yield chunk
+        query: Query = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": 1, "tail": tail, "since": since}
+        with self._docker() as docker:
+            with self._opened(docker, "GET", f"/containers/{container_id}/logs", query) as stream:
+                stream.settimeout(HEARTBEAT_SECONDS)
+                # At once, since a log that stays empty is open all the same.
+                yield b""
+                while (chunk := _received(stream)) is not None:
+                    yield chunk
 
     def events(self, labels: dict[str, str], kinds: Sequence[str]) -> Iterator[Said | None]:
         """What happens from now on to containers with these labels, until the engine ends; first None: it listens."""
         labelled = [f"{key}={value}" for key, value in labels.items()]
         filters = json.dumps({"type": ["container"], "label": labelled, "event": list(kinds)})
-        with self._docker(), closing(self._raw("GET", f"/events?{urlencode({'filters': filters})}")) as stream:
+        with self._docker() as docker, self._opened(docker, "GET", "/events", {"filters": filters}) as stream:
             yield None
-            with stream.makefile("rb") as lines:
-                yield from map(json.loads, lines)
+            yield from map(json.loads, stream.makefile("rb"))
 
     def execute(self, container_id: str, asked: Execute) -> tuple[str, socket.socket]:
         """Begins a command: the exec's id, and its stream, without a timeout, to be closed. Raises NotRunning."""
@@ -144,16 +140,15 @@ class Engine:
                 container_id, asked.command, stdin=True, environment=asked.environment,
                 workdir=asked.working_directory or None,
             )["Id"]  # fmt: skip
-            return exec_id, self._raw("POST", f"/exec/{exec_id}/start", b'{"Detach": false, "Tty": false}')
+            begin = b'{"Detach": false, "Tty": false}'
+            return exec_id, self._opened(docker, "POST", f"/exec/{exec_id}/start", {}, begin)
 
     def exit_code(self, exec_id: str) -> int | None:
         """None while it runs."""
-        with self._docker() as docker:
-            return cast(int | None, docker.exec_inspect(exec_id)["ExitCode"])
+        return cast(int | None, self._read(f"/exec/{exec_id}/json")["ExitCode"])
 
     def stats(self, container_id: str) -> Said:
-        with self._docker() as docker:
-            return cast(Said, docker.stats(container_id, stream=False))
+        return cast(Said, self._read(f"/containers/{container_id}/stats", stream="false"))
 
     def archive(self, container_id: str, path: str) -> Iterator[bytes]:
         """What a directory of the container holds, as a tar."""
@@ -167,13 +162,11 @@ class Engine:
 
     def image(self, reference: str) -> Said:
         """Raises NoSuchImage."""
-        with self._docker(faults.of_create) as docker:
-            return cast(Said, docker.inspect_image(reference))  # type: ignore[no-untyped-call]
+        return cast(Said, self._read(f"/images/{reference}/json", faults.of_create))
 
     def images(self) -> list[Said]:
         """Every image that has a name or was pulled; not the steps of a build."""
-        with self._docker() as docker:
-            return cast(list[Said], docker.images())
+        return cast(list[Said], self._read("/images/json"))
 
     def remove_image(self, reference: str) -> bool:
         """False where it is gone already, or stays since a container uses it."""
@@ -185,8 +178,7 @@ class Engine:
         return True
 
     def platform(self) -> str:
-        with self._docker() as docker:
-            said = docker.version()
+        said = self._read("/version")
         return f"{said['Os']}/{said['Arch']}"
 
     def pull(self, repository: str, tag: str, credentials: dict[str, str]) -> Iterator[Said]:
@@ -215,6 +207,13 @@ class Engine:
             for line in response.iter_lines():
                 yield json.loads(line)
 
+    def _read(self, path: str, judge: Judge = faults.of_engine, **query: str | int) -> Any:
+        with self._docker(judge) as docker:
+            return daemon.read(self._path, _target(docker, path, query))
+
+    def _opened(self, docker: APIClient, method: str, path: str, query: Query, body: bytes = b"") -> socket.socket:
+        return daemon.opened(self._path, method, _target(docker, path, query), body)
+
     @contextmanager
     def _docker(
         self, judge: Judge = faults.of_engine, silence: type[protocol.ContractError] = protocol.OutcomeUnknown
@@ -222,60 +221,43 @@ class Engine:
         """The engine's client. `judge` names its refusals, `silence` what a timeout means."""
         try:
             yield self._connected()
-        except APIError as error:
-            raise self._forgotten(judge(error.status_code or 500, error.explanation or str(error))) from error
-        except OSError as error:
-            # Those of requests, too.
-            causes = list(_causes(error))
-            if any(isinstance(cause, (FileNotFoundError, ConnectionRefusedError, PermissionError)) for cause in causes):
-                raise self._forgotten(protocol.EngineUnavailable("the engine's socket does not answer")) from error
-            if any(isinstance(cause, TimeoutError) for cause in causes):
-                raise silence("nothing was heard in time") from error
-            raise protocol.OutcomeUnknown("the engine broke off") from error
-
-    def _raw(self, method: str, path: str, body: bytes = b"") -> socket.socket:
-        """A request whose answer's body is a bare stream, read from the socket itself; to be called in _docker().
-
-        By hand, since a client that buffers would take the stream's beginning for itself, and could not read on after
-        a silence. Over HTTP/1.0, whose body has no framing.
-        """
-        stream = socket.socket(socket.AF_UNIX)
-        try:
-            stream.settimeout(ANSWER_SECONDS)
-            stream.connect(self._socket.removeprefix("unix://"))
-            lines = (
-                f"{method} /v{self._connected().api_version}{path} HTTP/1.0", "Host: engine",
-                "Content-Type: application/json", f"Content-Length: {len(body)}", "", "",
-            )  # fmt: skip
-            stream.sendall("\r\n".join(lines).encode() + body)
-            with stream.makefile("rb", 0) as head:
-                status = int(head.readline(MAX_HEAD).split(b" ", 2)[1])
-                while head.readline(MAX_HEAD).strip():
-                    pass
-                if status != requests.codes.ok:
-                    raise faults.of_engine(status, head.read(MAX_HEAD).decode("utf-8", "replace"))
-        except BaseException:
-            stream.close()
-            raise
-        stream.settimeout(None)
-        return stream
+        except (APIError, daemon.Refusal, OSError, json.JSONDecodeError) as error:
+            told = _told(error, judge, silence)
+            if isinstance(told, protocol.EngineUnavailable):
+                # It may come back as another release: its API version is negotiated anew.
+                self._client = None
+            raise told from error
 
     def _connected(self) -> APIClient:
         with self._connecting:
             if self._client is None:
                 try:
                     self._client = APIClient(
-                        self._socket, version="auto", timeout=ANSWER_SECONDS, max_pool_size=CONNECTIONS
+                        f"unix://{self._path}", version="auto", timeout=daemon.ANSWER_SECONDS, max_pool_size=CONNECTIONS
                     )
+                    # Neither a proxy nor a .netrc has a say in this.
+                    self._client.trust_env = False
                 except DockerException as error:
                     raise protocol.EngineUnavailable(f"the engine does not answer: {error}") from error
             return self._client
 
-    def _forgotten(self, error: protocol.ContractError) -> protocol.ContractError:
-        """An engine that was away may come back as another release: its API version is negotiated anew."""
-        if isinstance(error, protocol.EngineUnavailable):
-            self._client = None
-        return error
+
+def _target(docker: APIClient, path: str, query: Query) -> str:
+    return f"/v{docker.api_version}{quote(path, safe='/:@')}" + (f"?{urlencode(query)}" if query else "")
+
+
+def _told(error: Exception, judge: Judge, silence: type[protocol.ContractError]) -> protocol.ContractError:
+    if isinstance(error, daemon.Refusal):
+        return judge(error.status, error.words)
+    if isinstance(error, APIError):
+        return judge(error.status_code or 500, error.explanation or str(error))
+    # Errors of requests are OSErrors, too, around the socket's own.
+    causes = list(_causes(error))
+    if any(isinstance(cause, FileNotFoundError | ConnectionRefusedError | PermissionError) for cause in causes):
+        return protocol.EngineUnavailable("the engine's socket does not answer")
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return silence("nothing was heard in time")
+    return protocol.OutcomeUnknown("the engine broke off")
 
 
 def _received(stream: socket.socket) -> bytes | None:

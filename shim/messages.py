@@ -12,7 +12,8 @@ import re
 import types
 import typing
 from collections import Counter
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 M = TypeVar("M")
@@ -36,13 +37,16 @@ def read(kind: type[M], text: bytes) -> M:
 
 def dump(message: Any) -> bytes:
     """A message as JSON; one without fields is an empty body."""
-    fields_of_it = asdict(message)
-    return json.dumps(fields_of_it, separators=(",", ":")).encode() if fields_of_it else b""
+    return json.dumps(message, default=_fields, separators=(",", ":")).encode() if fields(message) else b""
 
 
 def text(raw: bytes) -> str:
     """What a container said, as a string that `read` lets through: NUL and what is not UTF-8 become U+FFFD."""
     return raw.decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+def _fields(message: Any) -> dict[str, Any]:
+    return {name: getattr(message, name) for name in message.__slots__}
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -79,13 +83,19 @@ def _read(kind: Any, value: Any, path: str) -> Any:
 
 def _read_message(kind: Any, value: Any, path: str) -> Any:
     _expect(isinstance(value, dict), path, "an object")
-    hints = typing.get_type_hints(kind)
-    if unknown := sorted(set(value) - set(hints)):
+    hints, required = _shape(kind)
+    if unknown := sorted(value.keys() - hints.keys()):
         raise Malformed(f"{path} has no field {unknown[0]!r}")
-    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    if missing := sorted(required - set(value)):
+    if missing := sorted(required - value.keys()):
         raise Malformed(f"{path} lacks the field {missing[0]!r}")
     return kind(**{key: _read(hints[key], item, f"{path}.{key}") for key, item in value.items()})
+
+
+@cache
+def _shape(kind: Any) -> tuple[dict[str, Any], set[str]]:
+    """Its fields with their types, and which of them must be there."""
+    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    return typing.get_type_hints(kind), required
 
 
 def _expect(held: bool, path: str, what: str) -> None:

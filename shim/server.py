@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import ssl
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 from cheroot.server import HTTPConnection
 from cheroot.ssl.builtin import BuiltinSSLAdapter
+from cheroot.workers.threadpool import ThreadPool
 from cheroot.wsgi import Server
 
 from shim import deadline, protocol
@@ -45,13 +47,11 @@ class ShimServer(Server):
         super().__init__(
             address,
             self._handing_on(app),
-            numthreads=THREADS + sum(AT_ONCE.values()),
             timeout=IDLE_SECONDS,
             shutdown_timeout=STOP_SECONDS,
             server_name="shim",
-            accepted_queue_size=QUEUED_CONNECTIONS,
-            accepted_queue_timeout=0,
         )
+        self.requests = _Threads(self, 1, THREADS + sum(AT_ONCE.values()), QUEUED_CONNECTIONS, accepted_queue_timeout=0)
         self.ConnectionClass = _Connection
         self.ssl_adapter = _Tls(str(pem), str(pem))
         self.ssl_adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -65,6 +65,8 @@ class ShimServer(Server):
         # Connections inherit it: one that is dead shows when nothing that was sent is acknowledged for so long.
         self.socket.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, IDLE_SECONDS * 1000)
         threading.Thread(target=self._end_the_slow, daemon=True).start()
+        # What is loaded by now stays: not to be searched for garbage again and again.
+        gc.freeze()
 
     def reads(self, connected: socket) -> None:
         """The calling thread begins to read a request."""
@@ -99,6 +101,15 @@ class _Connection(HTTPConnection):
             return bool(super().communicate())  # type: ignore[no-untyped-call]
         finally:
             self.server.has_read()
+
+
+class _Threads(ThreadPool):
+    """Made as they are needed and kept: each that has served once holds on to 0.1 MiB."""
+
+    def put(self, obj: HTTPConnection) -> None:
+        if self.idle <= self._queue.qsize():  # type: ignore[attr-defined]
+            self.grow(1)
+        super().put(obj)
 
 
 class _Tls(BuiltinSSLAdapter):
