@@ -117,13 +117,13 @@ class Engine:
     def follow(self, container_id: str, tail: int, since: str) -> Iterator[bytes]:
         """Its log and what is added to it, until it stops; b"" after each silence of HEARTBEAT_SECONDS."""
         query: Query = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": 1, "tail": tail, "since": since}
-        with self._docker() as docker:
-            with self._opened(docker, "GET", f"/containers/{container_id}/logs", query) as stream:
-                stream.settimeout(HEARTBEAT_SECONDS)
-                # At once, since a log that stays empty is open all the same.
-                yield b""
-                while (chunk := _received(stream)) is not None:
-                    yield chunk
+        path = f"/containers/{container_id}/logs"
+        with self._docker() as docker, self._opened(docker, "GET", path, query) as stream:
+            stream.settimeout(HEARTBEAT_SECONDS)
+            # At once, since a log that stays empty is open all the same.
+            yield b""
+            while (chunk := _received(stream)) is not None:
+                yield chunk
 
     def events(self, labels: dict[str, str], kinds: Sequence[str]) -> Iterator[Said | None]:
         """What happens from now on to containers with these labels, until the engine ends; first None: it listens."""

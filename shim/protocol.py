@@ -12,7 +12,6 @@ carries the shim's in the header `Toolboxes-Contract`. Where the two differ the 
 from __future__ import annotations
 
 import re
-import typing
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import quote
@@ -59,161 +58,115 @@ class ContractError(Exception):
     code: ClassVar[str] = "internal-error"
     status: ClassVar[int] = 500
 
+    def __init_subclass__(cls, code: str, status: int | None = None) -> None:
+        """`status` is the parent's where it is left out."""
+        cls.code, cls.status = code, status or cls.status
+        ERRORS[code] = cls
+
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
 
 
-class Refused(ContractError):
+ERRORS: dict[str, type[ContractError]] = {ContractError.code: ContractError}
+
+
+class Refused(ContractError, code="bad-request", status=400):
     """The command itself is at fault: nothing was done, and repeating it changes nothing."""
 
-    code, status = "bad-request", 400
+
+class BodyTooLarge(Refused, code="body-too-large", status=413): ...
 
 
-class BodyTooLarge(Refused):
-    code, status = "body-too-large", 413
+class Unauthenticated(Refused, code="unauthenticated", status=401): ...
 
 
-class Unauthenticated(Refused):
-    code, status = "unauthenticated", 401
+class ClockSkew(Unauthenticated, code="clock-skew"): ...
 
 
-class ClockSkew(Unauthenticated):
-    code = "clock-skew"
-
-
-class TokenStale(Unauthenticated):
+class TokenStale(Unauthenticated, code="token-stale"):
     """Expired, used before, or issued before this process started: sign anew and ask again."""
 
-    code = "token-stale"
+
+class Incompatible(Refused, code="shim-incompatible", status=409): ...
 
 
-class Incompatible(Refused):
-    code, status = "shim-incompatible", 409
+class UnknownRoute(Refused, code="unknown-route", status=404): ...
 
 
-class UnknownRoute(Refused):
-    code, status = "unknown-route", 404
+class NoSuchContainer(Refused, code="no-such-container", status=404): ...
 
 
-class NoSuchContainer(Refused):
-    code, status = "no-such-container", 404
-
-
-class NoSuchImage(Refused):
+class NoSuchImage(Refused, code="no-such-image", status=404):
     """The image is not on this droplet; a pull may bring it."""
 
-    code, status = "no-such-image", 404
 
-
-class OlderSpec(Refused):
+class OlderSpec(Refused, code="older-spec", status=409):
     """A container of a newer spec generation exists."""
 
-    code, status = "older-spec", 409
 
-
-class NameTaken(Refused):
+class NameTaken(Refused, code="name-taken", status=409):
     """The container's name is held by one that this toolbox does not manage."""
 
-    code, status = "name-taken", 409
 
-
-class NotRunning(Refused):
+class NotRunning(Refused, code="not-running", status=409):
     """Only a running container can be asked this."""
 
-    code, status = "not-running", 409
 
-
-class StillRunning(Refused):
+class StillRunning(Refused, code="still-running", status=409):
     """Only a container that does not run can be asked this."""
 
-    code, status = "still-running", 409
+
+class NoSuchVolume(Refused, code="no-such-volume", status=404): ...
 
 
-class NoSuchVolume(Refused):
-    code, status = "no-such-volume", 404
-
-
-class StorageRefused(ContractError):
+class StorageRefused(ContractError, code="storage-refused", status=422):
     """The storage refused a presigned URL for good, or holds something else than was said."""
 
-    code, status = "storage-refused", 422
 
-
-class ImageUnavailable(ContractError):
+class ImageUnavailable(ContractError, code="image-unavailable", status=422):
     """The registry refused, for good: no such image or tag, denied, or made for another platform."""
 
-    code, status = "image-unavailable", 422
+
+class ImageDenied(ImageUnavailable, code="image-denied"): ...
 
 
-class ImageDenied(ImageUnavailable):
-    code = "image-denied"
+class WrongPlatform(ImageUnavailable, code="wrong-platform"): ...
 
 
-class WrongPlatform(ImageUnavailable):
-    code = "wrong-platform"
-
-
-class StartFailed(ContractError):
+class StartFailed(ContractError, code="start-failed", status=422):
     """The engine cannot start this container, e.g. its command does not exist; the container stays `created`."""
 
-    code, status = "start-failed", 422
+
+class PortTaken(StartFailed, code="port-taken"): ...
 
 
-class PortTaken(StartFailed):
-    code = "port-taken"
-
-
-class Transient(ContractError):
+class Transient(ContractError, code="try-again", status=503):
     """Nothing was done or all is as before, and the same command may succeed later."""
 
-    code, status = "try-again", 503
 
-
-class Busy(Transient):
+class Busy(Transient, code="too-many-at-once"):
     """As many of these as the shim serves at once are under way."""
 
-    code = "too-many-at-once"
+
+class RegistryUnreachable(Transient, code="registry-unreachable"): ...
 
 
-class RegistryUnreachable(Transient):
-    code = "registry-unreachable"
+class StorageUnreachable(Transient, code="storage-unreachable"): ...
 
 
-class StorageUnreachable(Transient):
-    code = "storage-unreachable"
-
-
-class NotAnswering(Transient):
+class NotAnswering(Transient, code="not-answering"):
     """Nothing in the container answers at that port yet, or it broke off."""
 
-    code = "not-answering"
+
+class EngineUnavailable(Transient, code="engine-unavailable"): ...
 
 
-class EngineUnavailable(Transient):
-    code = "engine-unavailable"
+class DiskFull(Transient, code="disk-full", status=507): ...
 
 
-class DiskFull(Transient):
-    code, status = "disk-full", 507
-
-
-class OutcomeUnknown(ContractError):
+class OutcomeUnknown(ContractError, code="outcome-unknown", status=504):
     """The engine did not answer in time, or broke off: it may have happened. Inspect before saying anything."""
-
-    code, status = "outcome-unknown", 504
-
-
-def _tree(root: type[ContractError]) -> typing.Iterator[type[ContractError]]:
-    yield root
-    for child in root.__subclasses__():
-        yield from _tree(child)
-
-
-ERRORS: dict[str, type[ContractError]] = {error.code: error for error in _tree(ContractError)}
-
-
-# --- Routes ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +180,6 @@ class Route:
     path: str
     body: type
     answer: type
-    errors: tuple[type[ContractError], ...] = ()
     query: tuple[str, ...] = ()
 
     def target(self, name: str = "", query: str = "", volume: str = "") -> str:
@@ -236,54 +188,25 @@ class Route:
         return path + (f"?{query}" if query else "")
 
 
-_ANY = (
-    Refused, Unauthenticated, ClockSkew, TokenStale, Incompatible, BodyTooLarge, Transient, EngineUnavailable,
-    OutcomeUnknown,
-)  # fmt: skip
-_ON_ONE = (*_ANY, NoSuchContainer)
-
 HEALTH = Route("GET", "/health", messages.Nothing, messages.Health)
-STATUS = Route("GET", "/status", messages.Nothing, messages.Status, _ANY, ("metrics", "limits"))
-CREATE = Route(
-    "POST",
-    "/tools",
-    messages.Create,
-    messages.Acted,
-    (*_ANY, NoSuchImage, OlderSpec, NameTaken, WrongPlatform, DiskFull),
-)
-INSPECT = Route("GET", "/tools/{name}", messages.Nothing, messages.Acted, _ON_ONE)
-REMOVE = Route("DELETE", "/tools/{name}", messages.Nothing, messages.Acted, _ON_ONE)
-START = Route(
-    "POST", "/tools/{name}/start", messages.Nothing, messages.Acted, (*_ON_ONE, StartFailed, PortTaken, DiskFull)
-)
-STOP = Route("POST", "/tools/{name}/stop", messages.Stop, messages.Acted, _ON_ONE)
-RESTART = Route(
-    "POST", "/tools/{name}/restart", messages.Restart, messages.Acted, (*_ON_ONE, StartFailed, PortTaken, DiskFull)
-)
-LOGS = Route("GET", "/tools/{name}/logs", messages.Nothing, messages.Logs, _ON_ONE, ("tail", "since"))
-FOLLOW = Route(
-    "GET", "/tools/{name}/logs/follow", messages.Nothing, messages.FollowLine, (*_ON_ONE, Busy), ("tail", "since")
-)
-STATS = Route("GET", "/tools/{name}/stats", messages.Nothing, messages.Stats, (*_ON_ONE, NotRunning, Busy))
-EXECUTE = Route(
-    "POST", "/tools/{name}/execute", messages.Execute, messages.Executed, (*_ON_ONE, NotRunning, StartFailed, Busy)
-)
-REQUEST = Route("POST", "/tools/{name}/request", messages.Request, messages.Response, (*_ON_ONE, NotAnswering, Busy))
-_COPY = (*_ON_ONE, NoSuchVolume, StorageUnreachable, StorageRefused, Busy)
-SAVE = Route("POST", "/tools/{name}/volumes/{volume}/save", messages.Save, messages.CopyLine, _COPY)
-LOAD = Route(
-    "POST", "/tools/{name}/volumes/{volume}/load", messages.Load, messages.CopyLine, (*_COPY, StillRunning, DiskFull)
-)
-UPGRADE = Route(
-    "POST", "/shim/upgrade", messages.Upgrade, messages.Upgrading, (*_ANY, NoSuchImage, WrongPlatform, DiskFull)
-)
-RESTART_SHIM = Route("POST", "/shim/restart", messages.Nothing, messages.Restarting, _ANY)
-PRUNE = Route("POST", "/images/prune", messages.Prune, messages.Pruned, _ANY)
-PULL = Route(
-    "POST", "/images/pull", messages.Pull, messages.PullLine,
-    (*_ANY, NoSuchImage, ImageUnavailable, ImageDenied, WrongPlatform, RegistryUnreachable, DiskFull,
-     Busy),
-)  # fmt: skip
+STATUS = Route("GET", "/status", messages.Nothing, messages.Status, ("metrics", "limits"))
+CREATE = Route("POST", "/tools", messages.Create, messages.Acted)
+INSPECT = Route("GET", "/tools/{name}", messages.Nothing, messages.Acted)
+REMOVE = Route("DELETE", "/tools/{name}", messages.Nothing, messages.Acted)
+START = Route("POST", "/tools/{name}/start", messages.Nothing, messages.Acted)
+STOP = Route("POST", "/tools/{name}/stop", messages.Stop, messages.Acted)
+RESTART = Route("POST", "/tools/{name}/restart", messages.Restart, messages.Acted)
+LOGS = Route("GET", "/tools/{name}/logs", messages.Nothing, messages.Logs, ("tail", "since"))
+FOLLOW = Route("GET", "/tools/{name}/logs/follow", messages.Nothing, messages.FollowLine, ("tail", "since"))
+STATS = Route("GET", "/tools/{name}/stats", messages.Nothing, messages.Stats)
+EXECUTE = Route("POST", "/tools/{name}/execute", messages.Execute, messages.Executed)
+REQUEST = Route("POST", "/tools/{name}/request", messages.Request, messages.Response)
+SAVE = Route("POST", "/tools/{name}/volumes/{volume}/save", messages.Save, messages.CopyLine)
+LOAD = Route("POST", "/tools/{name}/volumes/{volume}/load", messages.Load, messages.CopyLine)
+PRUNE = Route("POST", "/images/prune", messages.Prune, messages.Pruned)
+PULL = Route("POST", "/images/pull", messages.Pull, messages.PullLine)
+UPGRADE = Route("POST", "/shim/upgrade", messages.Upgrade, messages.Upgrading)
+RESTART_SHIM = Route("POST", "/shim/restart", messages.Nothing, messages.Restarting)
 
 ROUTES = (
     HEALTH, STATUS, CREATE, INSPECT, REMOVE, START, STOP, RESTART, LOGS, FOLLOW, STATS, EXECUTE, REQUEST, SAVE, LOAD,

@@ -107,8 +107,9 @@ class _Threads(ThreadPool):
     """Made as they are needed and kept: each that has served once holds on to 0.1 MiB."""
 
     def put(self, obj: HTTPConnection) -> None:
-        if self.idle <= self._queue.qsize():  # type: ignore[attr-defined]
-            self.grow(1)
+        # Not by grow(), which sleeps until the thread is ready.
+        if self.idle <= self._queue.qsize() and len(self._threads) < self.max:  # type: ignore[attr-defined]
+            self._threads.append(self._spawn_worker())  # type: ignore[attr-defined]
         super().put(obj)
 
 

@@ -74,7 +74,7 @@ class ShimClient:
         *,
         start_by: datetime,
         name: str = "",
-        body: object = NOTHING,
+        body: messages.Message = NOTHING,
         query: str = "",
         within: float | None = None,
     ) -> Any:

@@ -129,7 +129,7 @@ class Shim(Protocol):
         *,
         start_by: datetime,
         name: str = "",
-        body: object = NOTHING,
+        body: messages.Message = NOTHING,
         query: str = "",
         within: float | None = None,
     ) -> Any:
