@@ -12,12 +12,12 @@ from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.ports import NOTHING, Ports
 from shim import protocol
-from shim.protocol import Route
+from shim.protocol import Route, messages
 
 
 def ask(
-    ports: Ports, toolbox: Toolbox, instance: Instance, route: Route, *, body: object = NOTHING, query: str = "",
-    within: float | None = None,
+    ports: Ports, toolbox: Toolbox, instance: Instance, route: Route, *, body: messages.Message = NOTHING,
+    query: str = "", within: float | None = None,
 ) -> Any:  # fmt: skip
     """The route's answer. Raises NotAllowedNow where no container is, or none that runs, and whatever Shim does."""
     start_by = ports.now() + lease.START_BY_MARGIN
