@@ -17,6 +17,8 @@ from infra.local.processes import BIN, Program
 from infra.local.world import World
 
 FUNCTIONS = ("toolboxes-user", "toolbox-tools", "toolbox-dtma-console", "converge", "sweep", "webhooks")
+# Those that a droplet's shim calls.
+FOR_DROPLETS = tuple(function for function in FUNCTIONS if function in ("enrol", "notify"))
 
 
 def port(of: World, function: str) -> int:

@@ -43,7 +43,7 @@ def main() -> None:
 
 def _is_up(other: World) -> bool:
     """Also while it is only coming up: its droplet is the first of it that runs."""
-    return services.of_world(other).running() or (engine.answers() and any(map(Droplet.running, droplet.of(other))))
+    return services.of_world(other).running() or (engine.answers() and any(droplet.of(other).values()))
 
 
 def _each(of: World, act: Callable[[Droplet], None]) -> None:

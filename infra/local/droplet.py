@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -19,27 +17,21 @@ CAPABILITIES = (
     " MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ"
 ).split()
 WORLD_LABEL = "toolboxes.world"
+ADDRESS_LABEL = "toolboxes.address"
 STOP_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Droplet:
-    """Droplet 1, 2, … of a world. Its disk lasts until `destroy`, its address is always the same."""
+    """One machine. Its disk lasts until `destroy`, its address is always the same."""
 
     world: World
     id: int
+    address: IPv4Address
 
     @property
     def name(self) -> str:
-        return f"{self.world.droplet_prefix}{self.id}"
-
-    @property
-    def address(self) -> IPv4Address:
-        return self.world.droplet_address(self.id)
-
-    @property
-    def _seed(self) -> Path:
-        return self.world.directory / "droplets" / self.name
+        return f"droplet-{self.id}"
 
     def running(self) -> bool:
         container = engine.inspect("container", self.name)
@@ -48,30 +40,16 @@ class Droplet:
     def exists(self) -> bool:
         return engine.inspect("container", self.name) is not None
 
-    def create(self, user_data: str) -> None:
-        """Makes it and starts its first boot, at which cloud-init runs `user_data`."""
-        self._write(user_data)
+    def create(self) -> None:
+        """Makes it and starts its first boot, at which cloud-init asks the metadata service who it is."""
         engine.docker(
             "run", "--detach", "--name", self.name, "--hostname", self.name,
-            "--label", f"{WORLD_LABEL}={self.world.name}",
+            "--label", f"{WORLD_LABEL}={self.world.name}", "--label", f"{ADDRESS_LABEL}={self.address}",
             "--network", world.NETWORK_NAME, "--ip", str(self.address),
             *_rights(),
             "--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/var/lib/docker",
-            "--volume", f"{self._seed}:/var/lib/cloud/seed/nocloud:ro",
             images.DROPLET.reference,
         )  # fmt: skip
-
-    def knows(self, user_data: str) -> bool:
-        """Whether it was booted with exactly this."""
-        file = self._seed / "meta-data"
-        return file.exists() and file.read_text() == self._meta_data(user_data)
-
-    def boot_with(self, user_data: str) -> None:
-        """Boots it with other user-data: cloud-init runs anew, on the disk as it is."""
-        # In this order a crash at any point is made good by doing it again, or by `start`.
-        self.stop()
-        self._write(user_data)
-        self.start()
 
     def start(self) -> None:
         """Boots it again, after `stop` or after the engine ended."""
@@ -80,8 +58,8 @@ class Droplet:
     def stop(self) -> None:
         engine.docker("stop", "--time", str(STOP_SECONDS), self.name)
 
-    def reboot(self) -> None:
-        engine.docker("restart", "--time", str(STOP_SECONDS), self.name)
+    def cut_power(self) -> None:
+        engine.docker("kill", self.name)
 
     def destroy(self) -> None:
         """Removes it with its disk; nothing where there is none."""
@@ -92,22 +70,23 @@ class Droplet:
         """Runs a command on it as root and returns its output. Raises command.Failed."""
         return engine.docker("exec", self.name, *command, seconds=seconds)
 
-    def _write(self, user_data: str) -> None:
-        self._seed.mkdir(parents=True, exist_ok=True)
-        (self._seed / "user-data").write_text(user_data)
-        (self._seed / "meta-data").write_text(self._meta_data(user_data))
-
-    def _meta_data(self, user_data: str) -> str:
-        """cloud-init takes another instance-id for another machine, on which it has not run yet."""
-        identity = hashlib.sha256(user_data.encode()).hexdigest()[:16]
-        return json.dumps({"instance-id": f"{self.name}-{identity}", "local-hostname": self.name})
+    def process(self) -> int:
+        """Its first process, as this machine numbers it. Raises LookupError where it does not run."""
+        container = engine.inspect("container", self.name)
+        if not container or not container["State"]["Pid"]:
+            raise LookupError(f"{self.name} does not run")
+        return int(container["State"]["Pid"])
 
 
-def of(world: World) -> list[Droplet]:
-    """All droplets that a world has, running or not."""
-    label = f"label={WORLD_LABEL}={world.name}"
-    names = engine.docker("ps", "--all", "--format", "{{.Names}}", "--filter", label).split()
-    return [Droplet(world, int(name.removeprefix(world.droplet_prefix))) for name in names]
+def of(world: World) -> dict[Droplet, bool]:
+    """All droplets that a world has, and whether each runs."""
+    form = f'{{{{.Names}}}} {{{{.Label "{ADDRESS_LABEL}"}}}} {{{{.State}}}}'
+    wanted = ["--filter", f"label={WORLD_LABEL}={world.name}", "--filter", f"label={ADDRESS_LABEL}"]
+    lines = [line.split() for line in engine.docker("ps", "--all", "--format", form, *wanted).splitlines()]
+    return {
+        Droplet(world, int(name.removeprefix("droplet-")), IPv4Address(address)): state == "running"
+        for name, address, state in lines
+    }
 
 
 def _rights() -> list[str]:

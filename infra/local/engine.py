@@ -50,7 +50,7 @@ def ensure_bridge() -> None:
 
 
 def remove_bridges() -> None:
-    """The engine leaves them behind when it ends."""
+    """The engine leaves them behind when it ends; rules that name them then match nothing."""
     for bridge in (OWN_BRIDGE, DROPLETS_BRIDGE):
         if _exists(bridge):
             command.run([IP, "link", "delete", bridge])

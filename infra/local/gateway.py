@@ -1,4 +1,4 @@
-"""The one address of a world: nginx before its functions, with the issuer's keys beside them."""
+"""The one address of a world: nginx before its functions, with the issuer's keys beside them; and one for droplets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from infra.local import deployed, world
+from infra.local import authority, deployed, world
 from infra.local.issuer import Issuer
 from infra.local.processes import Program
 from infra.local.world import World
@@ -29,8 +29,13 @@ def _config(of: World) -> str:
     # Not HTML: nothing is to be escaped.
     environment = Environment(loader=folder, undefined=StrictUndefined, autoescape=False)  # noqa: S701
     template = environment.get_template("gateway.conf.j2")
+    certificate, key = authority.server(world.NETWORK_GATEWAY)
     return template.render(
         world=of,
+        droplets_address=f"{world.NETWORK_GATEWAY}:{of.droplets_port}",
+        certificate=certificate,
+        key=key,
+        for_droplets=deployed.FOR_DROPLETS,
         directory=of.directory / "gateway",
         # Published from a container, its own loopback would be out of reach.
         host=os.environ.get("TOOLBOXES_GATEWAY_HOST", "127.0.0.1"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import platform
 import shlex
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
 
-from infra.local import command, engine, world
+from infra.local import authority, command, engine, world
 from infra.local.image import Image
 from infra.local.processes import BIN
 
@@ -33,12 +34,16 @@ def _node_modules(context: Path) -> None:
     command.run([BIN / "npm", "install", "--omit=dev", "--no-package-lock", "--prefix", context])
 
 
+def _authority(context: Path) -> None:
+    shutil.copy2(authority.ensure(), context / "authority.crt")
+
+
 def _mcp_version() -> str:
     package = json.loads((world.CHECKOUT / "infra/local" / MCP_SERVER / "package.json").read_text())
     return str(package["dependencies"][MCP_PACKAGE])
 
 
-DROPLET = Image("toolboxes-droplet", "bookworm", "infra/local/images/droplet", ("Dockerfile", "cloud.cfg"))
+DROPLET = Image("toolboxes-droplet", "bookworm", "infra/local/images/droplet", ("Dockerfile", "cloud.cfg"), _authority)
 SHIM = Image("toolboxes-shim", "local", ".", ("shim", "shim/Dockerfile", "shim/requirements.txt"), _shim_packages)
 MCP = Image(
     "mcp-server-everything", _mcp_version(), f"infra/local/{MCP_SERVER}", ("Dockerfile", "package.json"), _node_modules

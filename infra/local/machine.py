@@ -1,4 +1,4 @@
-"""The layer that all worlds on this machine share: engine, registry, images."""
+"""The layer that all worlds on this machine share: engine, registry, metadata service, images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from infra.local import engine, images, registry, world
+from infra.local import engine, images, metadata, registry, world
 from infra.local.processes import Processes
 from infra.local.steps import step, wait_until
 
@@ -15,12 +15,14 @@ PROCESSES = Processes("machine", world.STATE / "machine")
 
 
 def up() -> None:
-    """Engine, network, registry and images, each only where it is not as it should be."""
+    """Engine, network, registry, metadata and images, each only where it is not as it should be."""
     with _alone():
         _engine_up()
-        with step("starting the registry"):
+        with step("starting the registry and the metadata service"):
             engine.ensure_network()
-            PROCESSES.start("registry")
+            metadata.ensure_route()
+            for name in ("registry", "metadata"):
+                PROCESSES.start(name)
             wait_until(registry.answers, 20, "the registry")
         with step("Debian's image"):
             images.ensure_base()
@@ -50,7 +52,7 @@ def wipe() -> None:
 def _engine_up() -> None:
     with step("starting the Docker Engine"):
         engine.ensure_bridge()
-        PROCESSES.apply([engine.program(), registry.program()])
+        PROCESSES.apply([engine.program(), registry.program(), metadata.program()])
         try:
             wait_until(engine.answers, 60, "the Docker Engine")
         except TimeoutError:

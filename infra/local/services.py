@@ -21,7 +21,7 @@ def of_world(of: World) -> Processes:
 
 def up(of: World, backing: Backing) -> None:
     """Makes all of them run as the checkout has them, and waits until each answers. Raises TimeoutError."""
-    platform = [_platform(of, "relay"), _platform(of, "scheduler")]
+    platform = [_platform(of, name) for name in ("relay", "scheduler", "digitalocean")]
     programs = [*backing.programs(of), gateway.program(of), *deployed.programs(of, backing), *platform]
     processes = of_world(of)
     processes.apply(programs)
@@ -40,7 +40,7 @@ def _wait(of: World, backing: Backing) -> None:
     if backing.firestore_jar:
         wait_until(Firestore(of).answers, START_SECONDS, "the Firestore emulator")
     ports = {function: deployed.port(of, function) for function in deployed.FUNCTIONS}
-    ports["the gateway"] = of.base_port
+    ports |= {"the gateway": of.base_port, "the local DigitalOcean": of.digitalocean_port}
     if backing.pubsub_jar:
         ports |= {"the Pub/Sub emulator": of.pubsub_port, "the relay": of.relay_port}
         wait_until(partial(relay.subscribed, of), START_SECONDS, "the relay's subscription")

@@ -14,8 +14,8 @@ def main() -> None:
     states = {f"machine: {name}": state for name, state in machine.PROCESSES.states().items()}
     states |= {f"{of.name}: {name}": state for name, state in own.items()}
     if engine.answers():
-        for each in droplet.of(of):
-            states[f"{of.name}: {each.name} ({each.address})"] = _state(each)
+        for each, runs in droplet.of(of).items():
+            states[f"{of.name}: {each.name} ({each.address})"] = _state(each) if runs else "STOPPED"
     if not states:
         sys.exit("Nothing runs.")
     width = max(map(len, states))
@@ -26,8 +26,6 @@ def main() -> None:
 
 
 def _state(each: droplet.Droplet) -> str:
-    if not each.running():
-        return "STOPPED"
     return RUNNING if toolbox.shim_answers(each) else "running, but its shim does not answer"
 
 

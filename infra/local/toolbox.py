@@ -15,14 +15,17 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from http import HTTPStatus
 from http.client import HTTPException, HTTPSConnection
+from ipaddress import IPv4Address
 
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.domain.toolbox import Toolbox, ToolboxStatus
 from functions.lifecycle.documents import dump, load, toolbox_ref
 from functions.lifecycle.ports import Create, Replace, Store
-from infra.local import cloud_init, command, deployed, images, secret, world
+from infra.local import cloud_init, deployed, images, secret, world
 from infra.local.backing import Backing
+from infra.local.digitalocean.account import Account
+from infra.local.digitalocean.records import Records
 from infra.local.droplet import Droplet
 from infra.local.steps import wait_until
 from infra.local.world import World
@@ -37,25 +40,24 @@ def toolbox_id(of: World) -> str:
     return secret.text(of.directory / "toolbox-id", lambda: str(uuid.uuid4()))
 
 
-def boot(of: World) -> None:
-    """Droplet 1 with the shim of this checkout: created, started, or booted again with what is new. Does not wait."""
-    droplet = Droplet(of, 1)
+def boot(of: World) -> Droplet:
+    """The world's droplet with the shim of this checkout, made anew where it has another. Does not wait."""
+    account = Account(of)
     public = deployed.command_key(of).public_key()
     key = base64.urlsafe_b64encode(public.public_bytes_raw()).decode().rstrip("=")
     user_data = cloud_init.render(toolbox_id(of), {signing.kid(public): key}, images.SHIM.by_digest())
-    if not droplet.exists():
-        droplet.create(user_data)
-    elif not droplet.knows(user_data):
-        droplet.boot_with(user_data)
-    elif not droplet.running():
-        droplet.start()
+    for found in account.droplets():
+        if (known := Records(of, "droplets").get(found["id"])) and known["user_data"] == user_data:
+            return Droplet(of, found["id"], IPv4Address(known["address"]))
+        account("DELETE", f"/v2/droplets/{found['id']}")
+    asked = {"name": "local", "region": "fra1", "size": "s-2vcpu-4gb", "image": "debian-12-x64", "user_data": user_data}
+    made = account("POST", "/v2/droplets", json=asked).json()["droplet"]["id"]
+    return Droplet(of, made, IPv4Address(Records(of, "droplets").get(made)["address"]))
 
 
-def fingerprint(of: World) -> str:
-    """That of the certificate of droplet 1's shim, once it answers. Raises TimeoutError, after the boot's log."""
-    droplet = Droplet(of, 1)
+def fingerprint(droplet: Droplet) -> str:
+    """That of the certificate of the droplet's shim, once it answers. Raises TimeoutError, after the boot's log."""
     try:
-        wait_until(lambda: _runs_this_shim(droplet), BOOT_SECONDS, f"the shim on {droplet.name}")
         wait_until(lambda: shim_answers(droplet), BOOT_SECONDS, f"an answer of the shim on {droplet.name}")
     except TimeoutError:
         print(droplet.run("tail", "-n", "40", "/var/log/cloud-init-output.log"))
@@ -77,19 +79,9 @@ def shim_answers(droplet: Droplet) -> bool:
             return False
 
 
-def _runs_this_shim(droplet: Droplet) -> bool:
-    """At a boot with a new image the old container runs first, until cloud-init has replaced it."""
-    try:
-        running = droplet.run("docker", "container", "inspect", "--format", "{{.Config.Image}}", "toolboxes-shim")
-    except command.Failed:
-        return False
-    return running == images.SHIM.by_digest()
-
-
-def record(of: World, backing: Backing, certificate: str) -> str:
+def record(of: World, backing: Backing, droplet: Droplet, certificate: str) -> str:
     """Writes the toolbox's document, or brings it up to date; returns its id."""
     store, ref = _store(of, backing), toolbox_ref(toolbox_id(of))
-    droplet = Droplet(of, 1)
     now = datetime.now(UTC)
     found = load(Toolbox, store.get([ref])[0])
     known = found.value if found else Toolbox(

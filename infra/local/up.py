@@ -11,7 +11,6 @@ import requests
 from infra.local import backing, command, machine, services, toolbox, world
 from infra.local import demo as demonstration
 from infra.local.demo import Demo, NotRunning
-from infra.local.droplet import Droplet
 from infra.local.steps import step
 
 
@@ -19,19 +18,18 @@ def main() -> None:
     began = time.monotonic()
     of, found = world.current(), backing.found()
     machine.up()
-    with step("booting the droplet"):
-        toolbox.boot(of)
     with step(f"starting the functions and what they need ({found})"):
         services.up(of, found)
     with step("waiting for the droplet's shim"):
-        certificate = toolbox.fingerprint(of)
+        droplet = toolbox.boot(of)
+        certificate = toolbox.fingerprint(droplet)
     with step("recording the toolbox"):
-        demo = Demo(of, toolbox.record(of, found, certificate))
+        demo = Demo(of, toolbox.record(of, found, droplet, certificate))
     with step(f"deploying {demonstration.INSTANCE}"):
         demo.deploy()
     with step("waiting until it runs"):
         record = demo.running()
-    address, port = str(Droplet(of, 1).address), record["ports"][0]["host_port"]
+    address, port = str(droplet.address), record["ports"][0]["host_port"]
     with step(f"speaking MCP with {address}:{port}"):
         server, tools = demonstration.speak(address, port)
     print(f"\n{json.dumps(record, indent=2)}\n\n{server} has {len(tools)} tools: {', '.join(tools)}")

@@ -19,18 +19,23 @@ NETWORK = IPv4Network("172.30.0.0/24")
 NETWORK_NAME = "toolboxes"
 NETWORK_GATEWAY = NETWORK[1]
 """The machine's own address on the droplets' network: what listens here is reached under one name by both."""
+ADDRESSES = 100
+"""So many addresses each world has for its droplets."""
 
 PROJECT = "toolboxes-local"
 
 
 @dataclass(frozen=True)
 class World:
-    """One world. Its ports are counted from `base_port`, its droplets' addresses from `first_address`."""
+    """One world. Its ports are counted from `base_port`, its droplets' addresses from `first_address`.
+
+    Droplets are numbered from `first_droplet` on, so that no two worlds have one of the same name.
+    """
 
     name: str
     base_port: int
     first_address: IPv4Address
-    droplet_prefix: str
+    first_droplet: int
 
     @property
     def directory(self) -> Path:
@@ -44,9 +49,6 @@ class World:
     def gateway(self) -> str:
         return f"http://127.0.0.1:{self.base_port}"
 
-    def function_port(self, index: int) -> int:
-        return self.base_port + 1 + index
-
     @property
     def firestore_port(self) -> int:
         return self.base_port + 20
@@ -59,16 +61,25 @@ class World:
     def relay_port(self) -> int:
         return self.base_port + 22
 
-    def droplet_address(self, droplet: int) -> IPv4Address:
-        """The address of droplet 1, 2, …: fixed, so that what was recorded stays true over restarts."""
-        return self.first_address + droplet - 1
+    @property
+    def digitalocean_port(self) -> int:
+        return self.base_port + 23
+
+    @property
+    def droplets_port(self) -> int:
+        """At NETWORK_GATEWAY: what droplets may call, by TLS."""
+        return self.base_port + 24
+
+    @property
+    def droplets_gateway(self) -> str:
+        return f"https://{NETWORK_GATEWAY}:{self.droplets_port}"
 
 
 WORLDS = {
     world.name: world
     for world in (
-        World("main", 8080, NETWORK[10], "droplet-"),
-        World("tests", 18080, NETWORK[100], "tests-droplet-"),
+        World("main", 8080, NETWORK[10], 400_000_000),
+        World("tests", 18080, NETWORK[120], 500_000_000),
     )
 }
 

@@ -15,7 +15,7 @@ from infra.local import images, world
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
 from infra.local.toolbox import ACCOUNT
-from tests.e2e.conftest import Api, Tools
+from tests.e2e.conftest import Api, Tools, droplet_of, the_toolbox
 
 ROUNDS = 20
 # The limits and the init that the shim sets, so that both make the same container.
@@ -25,8 +25,8 @@ LIKE_OURS = "--init --memory 512m --memory-swap 512m --cpus 0.5 --pids-limit 256
 def main() -> None:
     of = world.current()
     api = Api(of.gateway, Issuer(of).token(ACCOUNT))
-    [toolbox] = api("GET", "/toolboxes-user").json()
-    tools, droplet = Tools(api, toolbox["id"]), Droplet(of, 1)
+    toolbox = the_toolbox(api)
+    tools, droplet = Tools(api, toolbox["id"]), droplet_of(of, toolbox)
     image = images.MCP.reference
     tools.deploy(image, "warm-up")
     tools.until("warm-up", "running")

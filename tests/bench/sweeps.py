@@ -26,7 +26,7 @@ from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
 from infra.local.toolbox import ACCOUNT
 from infra.local.world import World
-from tests.e2e.conftest import Api, Tools
+from tests.e2e.conftest import Api, Tools, droplet_of, the_toolbox
 from tests.fakes.world import VAULT
 
 CONTAINERS = 100
@@ -51,8 +51,8 @@ print(statistics.median(once() for _ in range({ROUNDS})))
 def main() -> None:
     of = world.current()
     api = Api(of.gateway, Issuer(of).token(ACCOUNT))
-    [toolbox] = api("GET", "/toolboxes-user").json()
-    tools, droplet = Tools(api, toolbox["id"]), Droplet(of, 1)
+    toolbox = the_toolbox(api)
+    tools, droplet = Tools(api, toolbox["id"]), droplet_of(of, toolbox)
     _look(of, tools, droplet, toolbox["id"])
     _repair(tools, droplet)
     heartbeats = MINUTES_A_DAY * 60 / watch.HEARTBEAT_EVERY.total_seconds()

@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ import pytest
 import requests
 
 from infra.local import images, world
+from infra.local.digitalocean.account import Account
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
 from infra.local.toolbox import ACCOUNT
@@ -31,11 +33,6 @@ def image() -> str:
     return images.MCP.reference
 
 
-@pytest.fixture(scope="session")
-def droplet(of: World) -> Droplet:
-    return Droplet(of, 1)
-
-
 class Api:
     """One account's calls, by HTTP alone."""
 
@@ -48,6 +45,17 @@ class Api:
 
     def __call__(self, method: str, path: str, **options: Any) -> requests.Response:
         return self._session.request(method, self.gateway + path, timeout=90, **options)
+
+
+def the_toolbox(api: Api) -> dict[str, Any]:
+    """The oldest of the account's: what a test makes beside it comes later."""
+    record: dict[str, Any] = api("GET", "/toolboxes-user").json()[-1]
+    return record
+
+
+def droplet_of(of: World, toolbox: dict[str, Any]) -> Droplet:
+    """The machine behind a toolbox's record."""
+    return Droplet(of, int(toolbox["do_droplet_id"]), IPv4Address(toolbox["public_ip_address"]))
 
 
 class Tools:
@@ -80,9 +88,25 @@ def api(of: World) -> Api:
 
 
 @pytest.fixture(scope="session")
-def tools(api: Api) -> Tools:
-    [toolbox] = api("GET", "/toolboxes-user").json()
+def toolbox(api: Api) -> dict[str, Any]:
+    """The record of the one that infra/local/up made."""
+    return the_toolbox(api)
+
+
+@pytest.fixture(scope="session")
+def tools(api: Api, toolbox: dict[str, Any]) -> Tools:
     return Tools(api, toolbox["id"])
+
+
+@pytest.fixture(scope="session")
+def droplet(of: World, toolbox: dict[str, Any]) -> Droplet:
+    return droplet_of(of, toolbox)
+
+
+@pytest.fixture(scope="session")
+def cloud(of: World) -> Account:
+    """Where droplets are rebooted, and where one is lost."""
+    return Account(of)
 
 
 @pytest.fixture

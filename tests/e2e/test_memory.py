@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from infra.local import deployed, services
+from infra.local.digitalocean.account import Account
 from infra.local.droplet import Droplet
 from infra.local.toolbox import shim_answers
 from infra.local.world import World
@@ -26,18 +27,18 @@ def until(held: Callable[[], bool], what: str, seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def kill_the_shim(of: World, droplet: Droplet) -> None:
+def kill_the_shim(of: World, cloud: Account, droplet: Droplet) -> None:
     inspect = ("docker", "inspect", "--format", "{{.State.Pid}}", "toolboxes-shim")
     process = droplet.run(*inspect).strip()
     droplet.run("kill", "-9", process)
     until(lambda: droplet.run(*inspect).strip() not in ("0", process), "restarted by the engine")
 
 
-def reboot_the_droplet(of: World, droplet: Droplet) -> None:
-    droplet.reboot()
+def reboot_the_droplet(of: World, cloud: Account, droplet: Droplet) -> None:
+    cloud.act(droplet.id, "reboot")
 
 
-def restart_every_function(of: World, droplet: Droplet) -> None:
+def restart_every_function(of: World, cloud: Account, droplet: Droplet) -> None:
     processes = services.of_world(of)
     for function in deployed.FUNCTIONS:
         processes.restart(function)
@@ -45,11 +46,12 @@ def restart_every_function(of: World, droplet: Droplet) -> None:
 
 @pytest.mark.parametrize("blow", [kill_the_shim, reboot_the_droplet, restart_every_function])
 def test_a_container_is_known_listed_startable_and_stoppable_after(
-    of: World, api: Api, tools: Tools, image: str, name: str, droplet: Droplet, blow: Callable[[World, Droplet], None]
-) -> None:
+    of: World, api: Api, cloud: Account, tools: Tools, image: str, name: str, droplet: Droplet,
+    blow: Callable[[World, Account, Droplet], None],
+) -> None:  # fmt: skip
     assert tools.deploy(image, name).status_code in (201, 202)
     before = tools.until(name, "running")
-    blow(of, droplet)
+    blow(of, cloud, droplet)
     until(lambda: shim_answers(droplet), "answering")
     until(lambda: api("GET", "/toolboxes-user").status_code == 200, "serving")
     listed = api("GET", tools.path).json()

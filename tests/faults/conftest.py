@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.conftest import api, droplet, image, name, of, tools
+from tests.e2e.conftest import api, droplet, image, name, of, toolbox, tools
 from tests.faults import place
 from tests.faults.operations import OPERATIONS
 from tests.faults.place import Place
 
-__all__ = ["api", "droplet", "image", "name", "of", "tools"]
+__all__ = ["api", "droplet", "image", "name", "of", "toolbox", "tools"]
 
 
 @pytest.fixture(scope="session")
