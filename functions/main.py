@@ -31,8 +31,10 @@ from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.tokens import TokenVerifier
 from functions.adapters.vault import KeyVault, NoVault
+from functions.adapters.webhook_sender import WebhookSender
 from functions.adapters.webhook_signatures import WebhookVerifier
-from functions.lifecycle.ports import Ports
+from functions.lifecycle.outbox import OutboxStore
+from functions.lifecycle.ports import Ports, Store
 from functions.lifecycle.rates import AccountRates
 from functions.web import app, description, log_lines, workers
 from functions.web import toolbox_dtma_console as console
@@ -49,9 +51,10 @@ SETTINGS = settings.read(os.environ)
 @cache
 def _ports() -> Ports:
     """Made on first use, after the server has forked: a gRPC client does not survive a fork."""
-    store, queue = SETTINGS.store, SETTINGS.queue
+    place, queue, announces = SETTINGS.store, SETTINGS.queue, SETTINGS.webhook_target is not None
+    store: Store = SqliteStore(place.place) if place.kind == "sqlite" else FirestoreStore(SETTINGS.project)
     return Ports(
-        store=SqliteStore(store.place) if store.kind == "sqlite" else FirestoreStore(SETTINGS.project),
+        store=OutboxStore(store) if announces else store,
         queue=SqliteQueue(queue.place) if queue.kind == "sqlite" else PubsubQueue(SETTINGS.project, queue.place),
         shims=ShimClients(SETTINGS.command_key) if SETTINGS.command_key else NoShims(),
         droplets=NoDroplets(),
@@ -61,6 +64,7 @@ def _ports() -> Ports:
         draw=random.random,
         vault=KeyVault(SETTINGS.secret_keys) if SETTINGS.secret_keys else NoVault(),
         limits=SETTINGS.limits,
+        announces=announces,
     )
 
 
@@ -74,12 +78,17 @@ def _services() -> TokenVerifier:
     return TokenVerifier(SETTINGS.services)
 
 
+def _sender() -> WebhookSender | None:
+    target = SETTINGS.webhook_target
+    return WebhookSender(target.url, target.secrets) if target else None
+
+
 BUILDERS: dict[str, Callable[[], Flask]] = {
     "toolboxes-user": lambda: user.build(_ports(), _callers(), description.document),
     "toolbox-tools": lambda: tools.build(_ports(), _callers(), SETTINGS.fingerprint_key),
     "toolbox-dtma-console": lambda: console.build(_ports(), _callers()),
     "webhooks": lambda: backend.build(_ports(), WebhookVerifier(SETTINGS.webhook_secrets)),
-    "converge": lambda: workers.build_converge(_ports(), _services(), SETTINGS.service_email),
+    "converge": lambda: workers.build_converge(_ports(), _services(), SETTINGS.service_email, _sender()),
     "sweep": lambda: workers.build_sweep(_ports(), _services(), SETTINGS.service_email),
 }
 

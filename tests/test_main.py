@@ -85,6 +85,28 @@ def test_with_a_shared_secret_that_is_what_is_required(tmp_path: Path) -> None:
     assert "x" * 32 not in repr(read)
 
 
+def test_only_who_tells_events_outside_requires_what_signs_them(tmp_path: Path) -> None:
+    target = {"WEBHOOK_TARGET": "https://backend.example/hooks?from=toolboxes"}
+    for name in REQUIRED:
+        given = environment(name, tmp_path) | target | {"FUNCTION_TARGET": name}
+        if name == "converge":
+            with pytest.raises(Misconfigured, match="converge requires WEBHOOK_TARGET_SECRETS"):
+                settings.read(given)
+            given["WEBHOOK_TARGET_SECRETS"] = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        told = settings.read(given).webhook_target
+        assert told and len(told.secrets) == (name == "converge")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://backend.example", "https://", "https://user@backend.example", "https://a.example/#x", "https://[::1]/"],
+)
+def test_a_webhook_target_is_https_and_named(url: str, tmp_path: Path) -> None:
+    given = environment("sweep", tmp_path) | {"FUNCTION_TARGET": "sweep", "WEBHOOK_TARGET": url}
+    with pytest.raises(Misconfigured, match="WEBHOOK_TARGET must be an https URL"):
+        settings.read(given)
+
+
 @pytest.mark.parametrize(
     "secrets", ["x", "whsec_x", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_AAAA", "whsec_" + "A" * 96]
 )

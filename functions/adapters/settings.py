@@ -53,6 +53,14 @@ class Backing:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookTarget:
+    """Where events are told. No secrets where the function only records them."""
+
+    url: str
+    secrets: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What one function needs, and nothing that it does not: `sweep` never sees the key that signs commands."""
 
@@ -68,6 +76,7 @@ class Settings:
     secret_keys: Mapping[str, bytes] = field(repr=False)
     limits: Limits
     webhook_secrets: tuple[str, ...] = field(repr=False)
+    webhook_target: WebhookTarget | None
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -92,13 +101,17 @@ def read(environment: Mapping[str, str]) -> Settings:
         fingerprint_key=environment["FINGERPRINT_KEY"].encode() if "FINGERPRINT_KEY" in required else b"",
         secret_keys=_secret_keys(environment["SECRET_KEYS"]) if "SECRET_KEYS" in required else {},
         limits=_limits(environment),
-        webhook_secrets=_webhook_secrets(environment) if "WEBHOOK_SECRETS" in required else (),
+        webhook_secrets=_webhook_secrets(environment, "WEBHOOK_SECRETS") if "WEBHOOK_SECRETS" in required else (),
+        webhook_target=_webhook_target(environment, required),
     )
 
 
 def _required(target: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     shared = environment.get("CALLER_ALGORITHM") == SHARED
-    return tuple("CALLER_SECRET" if shared and name == "CALLER_JWKS_URL" else name for name in REQUIRED[target])
+    names = ["CALLER_SECRET" if shared and name == "CALLER_JWKS_URL" else name for name in REQUIRED[target]]
+    # Whoever records events has to know that they are told outside; only one tells them, and signs.
+    sends = target == "converge" and environment.get("WEBHOOK_TARGET")
+    return (*names, "WEBHOOK_TARGET_SECRETS") if sends else tuple(names)
 
 
 def _tokens(environment: Mapping[str, str], prefix: str, algorithm: str) -> TokenSettings:
@@ -145,16 +158,26 @@ def _secret_keys(text: str) -> dict[str, bytes]:
     return keys
 
 
-def _webhook_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
+def _webhook_target(environment: Mapping[str, str], required: tuple[str, ...]) -> WebhookTarget | None:
+    url = environment.get("WEBHOOK_TARGET")
+    if not url:
+        return None
+    if not re.fullmatch(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[\x21-\x22\x24-\x7e]*)?", url):
+        raise Misconfigured("WEBHOOK_TARGET must be an https URL with a host's name, without user and fragment")
+    name = "WEBHOOK_TARGET_SECRETS"
+    return WebhookTarget(url, _webhook_secrets(environment, name) if name in required else ())
+
+
+def _webhook_secrets(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
     """Several, with white space between, while one is exchanged for another. 24 to 64 bytes is the standard's word."""
-    secrets = tuple(environment["WEBHOOK_SECRETS"].split())
+    secrets = tuple(environment[name].split())
     for secret in secrets:
         try:
             size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
         except ValueError:
             size = 0
         if not secret.startswith("whsec_") or size not in range(24, 65):
-            raise Misconfigured("WEBHOOK_SECRETS must be whsec_ and 24 to 64 bytes in base64, with spaces between")
+            raise Misconfigured(f"{name} must be whsec_ and 24 to 64 bytes in base64, with spaces between")
     return secrets
 
 

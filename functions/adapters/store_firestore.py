@@ -82,7 +82,9 @@ class FirestoreStore:
         from google.cloud.firestore import FieldFilter
         from google.cloud.firestore import Query as FirestoreQuery
 
-        found = self._connected().collection(query.collection).limit(query.limit)
+        client = self._connected()
+        named = client.collection_group if query.group else client.collection
+        found = named(query.collection).limit(query.limit)
         direction = FirestoreQuery.DESCENDING if query.descending else FirestoreQuery.ASCENDING
         for field, operator, value in query.where:
             found = found.where(filter=FieldFilter(field, operator, value))
@@ -94,7 +96,7 @@ class FirestoreStore:
         documents = answer_within(
             QUERY_SECONDS, "Firestore", lambda left: list(found.stream(retry=never(), timeout=left))
         )
-        return [_snapshot(Ref(query.collection, document.id), document) for document in documents]
+        return [_snapshot(_ref(document.reference), document) for document in documents]
 
     def _connected(self) -> Client:
         with self._connecting:
@@ -121,6 +123,11 @@ def _connect(project: str) -> Client:
         channel = FirestoreGrpcTransport.create_channel(options=(*CHANNEL_OPTIONS, KEEPALIVE))
     client._firestore_api_internal = FirestoreClient(transport=FirestoreGrpcTransport(channel=channel))
     return client
+
+
+def _ref(reference: DocumentReference) -> Ref:
+    collection, _, id = reference.path.rpartition("/")
+    return Ref(collection, id)
 
 
 def _reference(client: Client, ref: Ref) -> DocumentReference:

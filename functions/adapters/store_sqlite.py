@@ -90,9 +90,11 @@ class SqliteStore:
                 raise ValueError(f"{field} {operator} {value!r} cannot be asked in the order of {query.order_by}")
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT id, data, version FROM documents WHERE collection = ?", (query.collection,)
+                """SELECT collection, id, data, version FROM documents
+                WHERE collection = :name OR (:group AND collection LIKE '%/' || :name)""",
+                {"name": query.collection, "group": query.group},
             ).fetchall()
-        snapshots = [Snapshot(Ref(query.collection, id), _decoded(data), version) for id, data, version in rows]
+        snapshots = [Snapshot(Ref(collection, id), _decoded(data), version) for collection, id, data, version in rows]
         places = [(place, found) for found in snapshots if (place := _place(query, found)) is not None]
         places.sort(key=lambda pair: pair[0], reverse=query.descending)
         if query.after is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
@@ -34,6 +35,19 @@ class WebhookVerifier:
         if not any(_signed(secret, given, body) for secret in self._secrets):
             raise Unauthorized("the webhook's signature or its time does not hold")
         return given["webhook-id"]
+
+
+class WebhookSigner:
+    """Signs with every secret, so that the receiver may exchange one for another."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = [Webhook(secret) for secret in secrets]
+
+    def __call__(self, message_id: str, body: bytes) -> dict[str, str]:
+        """The headers that go with the body."""
+        now = datetime.now(UTC)
+        signatures = " ".join(secret.sign(message_id, now, body.decode()) for secret in self._secrets)
+        return dict(zip(HEADERS, (message_id, str(int(now.timestamp())), signatures), strict=True))
 
 
 def _signed(secret: Webhook, headers: dict[str, str], body: bytes) -> bool:

@@ -163,6 +163,15 @@ class EnrolmentRefused(ToolboxesError):
     code, status = "enrolment-refused", 403
 
 
+# The receiver of webhooks.
+
+
+class NotDelivered(ToolboxesError):
+    """A webhook was not taken, as far as was heard: it is sent again."""
+
+    code, status = "not-delivered", 502
+
+
 # The store, the queue and the vault.
 
 

@@ -81,6 +81,7 @@ class Query:
 
     Ordered by `order_by` (None: by id), then by id in the same direction. `after` is the place to go on from, as
     (value of order_by, id), or (id,) without order_by. A document without the ordered field is not found.
+    `group`: of all collections whose last name is `collection`, wherever they are; without `after`.
     """
 
     collection: str
@@ -89,6 +90,7 @@ class Query:
     descending: bool = False
     limit: int = 100
     after: tuple[Any, ...] | None = None
+    group: bool = False
 
 
 class Store(Protocol):
@@ -187,7 +189,7 @@ class Droplets(Protocol):
 class Ports:
     """`now` gives aware UTC time, `new_id` a random UUID, `pause` sleeps that many seconds, `draw` is random.random.
 
-    `limits`: what each account may have and ask for.
+    `limits`: what each account may have and ask for. `announces`: whether events are told outside.
     """
 
     store: Store
@@ -200,3 +202,4 @@ class Ports:
     draw: Callable[[], float]
     vault: Vault
     limits: Limits = field(default_factory=Limits)
+    announces: bool = False

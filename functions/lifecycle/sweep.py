@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functions.domain.toolbox import CONTACTED
+from functions.lifecycle import outbox
 from functions.lifecycle.accounts import ACCOUNTS
 from functions.lifecycle.documents import INSTANCES, TOOLBOXES
 from functions.lifecycle.ports import Ports, Query, Task
@@ -19,6 +20,9 @@ def sweep(ports: Ports) -> int:
     published += _publish(ports, "account", Query(ACCOUNTS, due, "due_at"))
     for status in sorted(CONTACTED):
         published += _publish(ports, "toolbox", Query(TOOLBOXES, (("status", "==", status),), limit=PAGE))
+    if ports.announces and outbox.waiting(ports):
+        ports.queue.publish([Task("outbox", "due")])
+        published += 1
     return published
 
 

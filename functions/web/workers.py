@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import TypedDict
 
 from functions.domain.errors import BadRequest
-from functions.lifecycle import accounts, converge, sweep, toolbox_converge
+from functions.lifecycle import accounts, converge, outbox, sweep, toolbox_converge
+from functions.lifecycle.outbox import Sender
 from functions.lifecycle.ports import Ports, Task
+from functions.web.announcements import announcement
 from functions.web.app import create
 from functions.web.callers import Verify, service
 from functions.web.record_types import exact
@@ -32,7 +34,7 @@ class Push(BaseModel):
 class TaskData(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    kind: Literal["instance", "toolbox", "account"]
+    kind: Literal["instance", "toolbox", "account", "outbox"]
     id: str
 
 
@@ -45,7 +47,8 @@ CONVERGE = Route("POST", "/", "Take up a task (Pub/Sub's push)", {204: None}, Pu
 SWEEP = Route("POST", "/", "Publish whatever is due", {200: Swept}, proof=Proof.PLATFORM)
 
 
-def build_converge(ports: Ports, verify: Verify, email: str) -> Flask:
+def build_converge(ports: Ports, verify: Verify, email: str, sender: Sender | None) -> Flask:
+    """`sender`: where webhooks go, None where nowhere is configured."""
     app = create("converge", ports.limits)
 
     @CONVERGE.on(app)
@@ -57,6 +60,9 @@ def build_converge(ports: Ports, verify: Verify, email: str) -> Flask:
                 toolbox_converge.run(ports, task.id)
             case "account":
                 accounts.run(ports, task.id)
+            case "outbox":
+                if sender:
+                    outbox.deliver(ports, sender, announcement)
             case _:
                 converge.run(ports, task)
         return "", 204

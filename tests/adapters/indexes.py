@@ -51,22 +51,23 @@ def _serves(index: Index, equal: set[str], order: Index) -> bool:
 
 
 def _indexes(query: Query, declared: dict[str, Any]) -> Iterator[Index]:
-    group = _group(query)
+    group, scope = _group(query), "COLLECTION_GROUP" if query.group else "COLLECTION"
     for index in declared["indexes"]:
-        if index["collectionGroup"] == group and index["queryScope"] == "COLLECTION":
+        if index["collectionGroup"] == group and index["queryScope"] == scope:
             yield tuple((field["fieldPath"], field["order"]) for field in index["fields"])
     for field in {field for field, _, _ in query.where} | {query.order_by}:
         if field is not None:
-            yield from (((field, direction),) for direction in _directions(group, field, declared))
+            yield from (((field, direction),) for direction in _directions(group, scope, field, declared))
 
 
-def _directions(group: str, field: str, declared: dict[str, Any]) -> Sequence[str]:
+def _directions(group: str, scope: str, field: str, declared: dict[str, Any]) -> Sequence[str]:
     overrides = {(one["collectionGroup"], one["fieldPath"]): one["indexes"] for one in declared["fieldOverrides"]}
     while field:
         if (group, field) in overrides:
-            return [one["order"] for one in overrides[group, field] if one["queryScope"] == "COLLECTION"]
+            return [one["order"] for one in overrides[group, field] if one["queryScope"] == scope]
         field = field.rpartition(".")[0]
-    return BOTH
+    # Only what is asked of one collection has its indexes without being declared.
+    return BOTH if scope == "COLLECTION" else ()
 
 
 def _group(query: Query) -> str:

@@ -99,6 +99,15 @@ def test_an_index_of_another_collection_or_scope_does_not_do() -> None:
         assert missing(asked, content) is not None
 
 
+def test_a_collection_group_has_no_index_that_is_not_declared_for_it() -> None:
+    asked = Query("things", (("c", "<=", 1),), "c", group=True)
+    assert missing(asked, declared()) == "things: c ASCENDING"
+    content = declared(c=["ASCENDING"])
+    assert missing(asked, content) is not None
+    content["fieldOverrides"][0]["indexes"][0]["queryScope"] = "COLLECTION_GROUP"
+    assert missing(asked, content) is None
+
+
 def test_an_exempted_field_has_no_index_of_its_own() -> None:
     assert missing(query("a"), declared(a=[])) == "things: a ASCENDING"
     assert missing(query("a", "b"), declared(a=[])) is not None
@@ -126,6 +135,7 @@ CONTENT = json.loads(FILE.read_text())
         Query(INSTANCES, (("due_at", "<=", NOW),), "due_at"),
         Query(f"{INSTANCES}/x/events", order_by="time", descending=True),
         Query(f"{TOOLBOXES}/x/events", order_by="time", descending=True),
+        Query("events", (("deliver_at", "<=", NOW),), "deliver_at", group=True),
     ],
     ids=lambda asked: f"{asked.collection} {asked.where} {asked.order_by}",
 )

@@ -36,6 +36,19 @@ def test_a_collection_does_not_hold_its_subcollections(store: Store) -> None:
     assert [found.ref for found in events] == [Ref("things/a/events", "2"), Ref("things/a/events", "1")]
 
 
+def test_a_group_is_of_all_collections_with_its_name_and_of_no_other(store: Store) -> None:
+    keep(store, {"1": {"n": 3}, "2": {"n": 1}}, "things/a/events")
+    keep(store, {"1": {"n": 2}, "3": {"n": None}}, "others/b/events")
+    keep(store, {"4": {"n": 1}}, "things/a/moreevents")
+    keep(store, {"5": {"n": 1}}, "things/a/events/1/notes")
+    found = store.query(Query("events", (("n", "<=", 3),), "n", group=True))
+    assert [(one.ref.collection, one.ref.id) for one in found] == [
+        ("things/a/events", "2"), ("others/b/events", "1"), ("things/a/events", "1"),
+    ]  # fmt: skip
+    assert store.get([found[0].ref]) == [found[0]]
+    assert len(store.query(Query("events", (("n", "<=", 3),), "n", limit=2, group=True))) == 2
+
+
 def test_every_operator(store: Store) -> None:
     keep(store, {id: {"n": n} for id, n in (("a", 1), ("b", 2), ("c", 2.0), ("d", 3.5), ("e", "2"), ("f", None))})
     assert ids(store, ("n", "==", 2)) == "bc"

@@ -70,7 +70,7 @@ def built(world: World, issuer: Issuer) -> dict[str, Flask]:
         "toolbox-tools": toolbox_tools.build(world.ports, callers, b"secret"),
         "toolbox-dtma-console": toolbox_dtma_console.build(world.ports, callers),
         "webhooks": webhooks.build(world.ports, WebhookVerifier([*WEBHOOK_SECRETS])),
-        "converge": workers.build_converge(world.ports, services, SERVICE),
+        "converge": workers.build_converge(world.ports, services, SERVICE, None),
         "sweep": workers.build_sweep(world.ports, services, SERVICE),
     }
 

@@ -1,0 +1,80 @@
+"""A worker that is killed between a webhook's delivery and its record: the next one delivers it again, with its id."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from functions.adapters.digitalocean import NoDroplets
+from functions.adapters.queue_sqlite import SqliteQueue
+from functions.adapters.shim import NoShims
+from functions.adapters.store_sqlite import SqliteStore
+from functions.lifecycle import outbox, watch
+from functions.lifecycle.documents import toolbox_ref
+from functions.lifecycle.outbox import OutboxStore
+from functions.lifecycle.ports import Create
+from functions.web.announcements import announcement
+from tests.fakes.receiver import CERTIFICATE, Receiver, sender_to
+from tests.fakes.world import TOOLBOX, World
+from tests.faults.place import LIFETIME_SECONDS, PROCESSES
+from tests.faults.worker import Cut, CutStore, Effects, seeded
+
+# Of what a worker does: it queries, claims, reads the toolbox as it is now, delivers, and records that.
+CLAIM, RECORD = 2, 4
+
+
+def worker(folder: Path, port: int, ahead: timedelta, cut: Cut | None) -> None:
+    """The process's whole life, at a time that is so far ahead."""
+
+    def now() -> datetime:
+        return datetime.now(UTC) + ahead
+
+    effects = Effects(cut)
+    store = CutStore(SqliteStore(str(folder / "store.db")), effects)
+    queue = SqliteQueue(str(folder / "queue.db"))
+    sender = sender_to(folder / CERTIFICATE, port)
+    outbox.deliver(seeded(1, store, queue, NoShims(), NoDroplets(), now, time.sleep), sender, announcement)
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    made = Receiver(tmp_path)
+    yield made
+    made.close()
+
+
+def run(folder: Path, receiver: Receiver, ahead: timedelta = timedelta(0), cut: Cut | None = None) -> int | None:
+    process = PROCESSES.Process(target=worker, args=(folder, receiver.port, ahead, cut))
+    process.start()
+    process.join(LIFETIME_SECONDS)
+    return process.exitcode
+
+
+@pytest.mark.parametrize(
+    ("effect", "variant", "sent"), [(CLAIM, "heard", 0), (RECORD, "before", 1), (RECORD, "heard", 1)]
+)
+def test_killed_around_a_delivery(tmp_path: Path, receiver: Receiver, effect: int, variant: str, sent: int) -> None:
+    world = World()
+    world.add_toolbox()
+    world.droplet.reachable = False
+    world.time = datetime.now(UTC)
+    toolbox, store = world.store.get([toolbox_ref(TOOLBOX)])[0], OutboxStore(SqliteStore(str(tmp_path / "store.db")))
+    assert toolbox
+    store.commit([Create(toolbox.ref, toolbox.data)])
+    watch.look(replace(world.ports, store=store), TOOLBOX)
+
+    assert run(tmp_path, receiver, cut=Cut(effect, variant)) == -signal.SIGKILL
+    assert len(receiver.ids) == sent
+    assert run(tmp_path, receiver) == 0
+    assert len(receiver.ids) == sent, "its time to be tried again has not come"
+    recorded = (effect, variant) == (RECORD, "heard")
+    for _ in range(2):
+        assert run(tmp_path, receiver, ahead=timedelta(minutes=2)) == 0
+        assert len(receiver.ids) == sent + (not recorded)
+    assert len(set(receiver.ids)) == 1
