@@ -99,6 +99,7 @@ class Toolbox:
     farewell       leaving: each instance is asked to end, and what could be learned of it is kept
     ended          leaving: the instances are tombstones, their claims are free
     suspended      its account is: nothing on it is to run, whatever is desired
+    standing_since when the fact happened by which it is suspended or not; an older one is not told to it any more
     firewalled     whether the firewall is there, None where that is not known
     redeploy       a new droplet serves, or is about to: its instances are to be deployed on it
     """
@@ -143,6 +144,7 @@ class Toolbox:
     not_before: datetime | None = None
     deprovisioned_at: datetime | None = None
     suspended: bool = False
+    standing_since: datetime | None = None
     generation: int = 1
     observed_generation: int = 0
     lease: Lease | None = None

@@ -13,15 +13,18 @@ from datetime import datetime, timedelta
 
 from functions.domain import event
 from functions.domain.account import Account, Standing
-from functions.domain.errors import AccountNotActive, Conflict, Contended, QuotaExceeded, Unavailable
+from functions.domain.caller import Caller
+from functions.domain.errors import Conflict, Contended, Unavailable
 from functions.domain.toolbox import Toolbox
-from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, recording_toolbox, toolbox_ref
+from functions.lifecycle import registries
+from functions.lifecycle.documents import Loaded, dump, load, recording_toolbox, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, backoff
-from functions.lifecycle.ports import Create, Ports, Query, Ref, Replace, Task, Write
+from functions.lifecycle.ports import Create, Ports, Ref, Replace, Task, Write
+from functions.lifecycle.standing import ACCOUNTS, account_ref, in_use, written
+from functions.lifecycle.toolbox_change import AskedOfToolbox, deprovision
 
 log = logging.getLogger(__name__)
 
-ACCOUNTS = "accounts"
 HEARD = "webhooks_heard"
 # Longer than any sender goes on: an id that comes again within it is not taken for another.
 HEARD_FOR = timedelta(days=30)
@@ -36,10 +39,6 @@ class Word:
     account: str
     standing: Standing
     at: datetime
-
-
-def account_ref(account: str) -> Ref:
-    return Ref(ACCOUNTS, hashlib.sha256(account.encode()).hexdigest())
 
 
 def heard_ref(message_id: str) -> Ref:
@@ -58,7 +57,7 @@ def hear(ports: Ports, word: Word) -> None:
         writes: list[Write] = [Create(heard, {"account": word.account, "time": now, "expire_at": now + HEARD_FOR})]
         if known is None or not known.value.overtakes(word.standing, word.at):
             told = Account(word.account, word.standing, word.at, now, ports.new_id())
-            writes.append(_written(ports, known, told))
+            writes.append(written(ports, known, told))
         try:
             ports.store.commit(writes)
         except Conflict:
@@ -76,42 +75,26 @@ def run(ports: Ports, account_id: str) -> None:
         return
     account = found.value
     untold = [toolbox for toolbox in _toolboxes(ports, account.account) if not _tell(ports, toolbox, account)]
+    if account.standing is Standing.DELETED:
+        _forget(ports, Caller(account.account, event.BACKEND))
     if untold:
         return
     try:
-        ports.store.commit([_written(ports, found, replace(account, due_at=None))])
+        ports.store.commit([written(ports, found, replace(account, due_at=None))])
     except Conflict:
         log.info("there was further word of the account meanwhile", extra={"account": account.account})
 
 
-def admission(ports: Ports, account: str) -> Write:
-    """To be committed together with a new toolbox: refused where another one, or word of the backend, came first.
-
-    Raises AccountNotActive, QuotaExceeded.
-    """
-    known = load(Account, ports.store.get([account_ref(account)])[0])
-    if known and known.value.standing is not Standing.ACTIVE:
-        raise AccountNotActive(f"the account is {known.value.standing}")
-    most = ports.limits.toolboxes
-    if len(ports.store.query(_in_use(account, most))) >= most:
-        raise QuotaExceeded(f"the account has {most} toolboxes, and may have no more")
-    return _written(ports, known, known.value if known else Account(account))
-
-
-def refuse_unless_active(toolbox: Toolbox) -> None:
-    """Raises AccountNotActive. Stopping and deleting stay possible, and whatever only looks."""
-    if toolbox.suspended:
-        raise AccountNotActive("the account is suspended: nothing of it runs until it is resumed")
-
-
 def _tell(ports: Ports, found: Loaded[Toolbox], account: Account) -> bool:
     """Whether the toolbox knows now; where it is just being written by others, it is told the next time."""
-    toolbox, suspended = found.value, account.standing is not Standing.ACTIVE
-    if toolbox.suspended is suspended:
+    toolbox, since = found.value, account.since
+    assert since is not None
+    # Also by a worker that was at it before this one, and knew of something newer.
+    if toolbox.standing_since is not None and toolbox.standing_since >= since:
         return True
     # Without an ETag its next look is at everything.
-    after = replace(toolbox, suspended=suspended, etag="", revision=ports.new_id(), updated_at=ports.now())
-    assert account.since is not None
+    stands = replace(toolbox, suspended=account.standing is not Standing.ACTIVE, standing_since=since, etag="")
+    after = replace(stands, revision=ports.new_id(), updated_at=ports.now())
     told = event.account_told(after, account, event.BACKEND, ports.now())
     try:
         ports.store.commit([Replace(toolbox_ref(after.id), dump(after), found.version), recording_toolbox(after, told)])
@@ -122,24 +105,22 @@ def _tell(ports: Ports, found: Loaded[Toolbox], account: Account) -> bool:
     return True
 
 
+def _forget(ports: Ports, backend: Caller) -> None:
+    """Nothing of it stays: each toolbox goes, and what opens its registries. Asked again, it is the same wish."""
+    for toolbox in _toolboxes(ports, backend.account):
+        deprovision(ports, AskedOfToolbox(backend, toolbox.value.id))
+    for registry in registries.page(ports, backend):
+        registries.delete(ports, backend, registry.host)
+
+
 def _toolboxes(ports: Ports, account: str) -> Iterator[Loaded[Toolbox]]:
-    query = _in_use(account, PAGE)
+    query = in_use(account, PAGE)
     while True:
         page = [loaded for snapshot in ports.store.query(query) if (loaded := load(Toolbox, snapshot))]
         yield from page
         if len(page) < PAGE:
             return
         query = replace(query, after=(page[-1].value.created_at, page[-1].value.id))
-
-
-def _in_use(account: str, limit: int) -> Query:
-    where = (("account", "==", account), ("deprovisioned_at", "==", None))
-    return Query(TOOLBOXES, where, "created_at", descending=True, limit=limit)
-
-
-def _written(ports: Ports, known: Loaded[Account] | None, account: Account) -> Write:
-    ref, document = account_ref(account.account), dump(replace(account, revision=ports.new_id()))
-    return Replace(ref, document, known.version) if known else Create(ref, document)
 
 
 def _hand_on(ports: Ports, task: Task) -> None:

@@ -13,13 +13,13 @@ from functions.domain.errors import Contended, NotAllowedNow, NotFound
 from functions.domain.instance import DesiredState, Instance
 from functions.domain.toolbox import Toolbox
 from functions.domain.want import want
-from functions.lifecycle.accounts import refuse_unless_active
 from functions.lifecycle.converge import Errand, claimed, converge
 from functions.lifecycle.documents import Loaded, instance_ref, load, recording, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, Hold, backoff, stamped, write
 from functions.lifecycle.instances import WAIT_SECONDS, find
 from functions.lifecycle.ports import Ports, Write
 from functions.lifecycle.replay import Known, Replay, recall
+from functions.lifecycle.standing import refuse_unless_active
 
 REQUEST_BUDGET = timedelta(seconds=25)
 

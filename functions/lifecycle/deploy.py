@@ -12,7 +12,6 @@ from functions.domain.instance import Catalogue, Desired, DesiredState, Instance
 from functions.domain.spec import Spec
 from functions.domain.toolbox import LEAVING, Toolbox
 from functions.lifecycle import host_ports, secrets
-from functions.lifecycle.accounts import refuse_unless_active
 from functions.lifecycle.change import REQUEST_BUDGET, Answer, repeated
 from functions.lifecycle.converge import Errand, claimed, converge
 from functions.lifecycle.documents import claiming, load, name_ref, recording, toolbox_ref
@@ -21,6 +20,7 @@ from functions.lifecycle.instances import owned
 from functions.lifecycle.ports import Ports
 from functions.lifecycle.replay import Replay, recall
 from functions.lifecycle.room import require_room
+from functions.lifecycle.standing import refuse_unless_active
 
 
 @dataclass(frozen=True, slots=True)

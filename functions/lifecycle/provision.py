@@ -11,11 +11,11 @@ from functions.domain.caller import Caller
 from functions.domain.droplet import IMAGE
 from functions.domain.errors import Contended, NotFound, Unavailable
 from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle import accounts
 from functions.lifecycle.documents import load, recording_toolbox, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, backoff, stamped, write
 from functions.lifecycle.ports import Ports, Task, Write
 from functions.lifecycle.replay import Known, Replay, recall
+from functions.lifecycle.standing import admission
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def provision(ports: Ports, caller: Caller, new: NewToolbox, replay: Replay[Tool
             return repeated(ports, known)
         toolbox = _drafted(ports, caller, new)
         asked = event.toolbox_requested(None, toolbox, "provision", caller.subject, ports.now())
-        writes: list[Write] = [recording_toolbox(toolbox, asked), accounts.admission(ports, caller.account)]
+        writes: list[Write] = [recording_toolbox(toolbox, asked), admission(ports, caller.account)]
         writes += [replay.asked_and_answered(toolbox, expired)] if replay else []
         if write(ports, toolbox, None, writes):
             hint(ports, toolbox.id)

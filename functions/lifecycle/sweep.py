@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functions.domain.toolbox import CONTACTED
 from functions.lifecycle import outbox
-from functions.lifecycle.accounts import ACCOUNTS
 from functions.lifecycle.documents import INSTANCES, TOOLBOXES
 from functions.lifecycle.ports import Ports, Query, Task
+from functions.lifecycle.standing import ACCOUNTS
 
 PAGE = 300
 MAX_PAGES = 100

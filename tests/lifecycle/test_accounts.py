@@ -10,11 +10,12 @@ from functions.domain.account import Account, Standing
 from functions.domain.errors import AccountNotActive, Conflict, QuotaExceeded, Unavailable
 from functions.domain.instance import Instance
 from functions.domain.limits import Limits
-from functions.lifecycle import accounts, change, instances
-from functions.lifecycle.accounts import ACCOUNTS, HEARD, Word, admission
+from functions.lifecycle import accounts, change, instances, registries
+from functions.lifecycle.accounts import HEARD, Word
 from functions.lifecycle.change import Asked
 from functions.lifecycle.documents import TOOLBOXES, dump, toolbox_ref
-from functions.lifecycle.ports import Create, Query, Write
+from functions.lifecycle.ports import Create, Query, Snapshot, Write
+from functions.lifecycle.standing import ACCOUNTS, account_ref, admission
 from functions.lifecycle.update import Changes, update
 from functions.web.records import instance_record
 from tests.fakes.world import ACCOUNT, CALLER, STRANGER, TOOLBOX, World, new
@@ -158,6 +159,22 @@ def test_an_id_is_handled_once_even_with_another_word_in_it(world: World) -> Non
     assert len(world.documents(HEARD)) == 1
 
 
+def test_a_deleted_accounts_toolboxes_are_deprovisioned_and_its_registries_forgotten(world: World) -> None:
+    world.add_toolbox(OTHER, account=STRANGER.account)
+    world.deploy()
+    for caller in (CALLER, STRANGER):
+        registries.put(world.ports, caller, "registry.test", "user", "password")
+    accounts.hear(world.ports, word(Standing.DELETED))
+    world.deliver()
+    world.deliver()
+    wanted = {box["id"]: box["wanted"] for box in world.documents(TOOLBOXES)}
+    assert wanted == {TOOLBOX: "deprovisioned", OTHER: "provisioned"}
+    assert [one["account"] for one in world.documents("registries")] == [STRANGER.account]
+    told = world.store.query(Query(f"{TOOLBOXES}/{TOOLBOX}/events", order_by="time"))
+    actors = {event.data["type"]: event.data["actor"] for event in told}
+    assert actors["account_deleted"] == actors["deprovision_requested"] == "backend"
+
+
 def test_a_deleted_account_stays_deleted(world: World) -> None:
     accounts.hear(world.ports, word(Standing.DELETED))
     accounts.hear(world.ports, word(Standing.ACTIVE, 5))
@@ -214,6 +231,26 @@ def test_further_word_while_toolboxes_are_told_leaves_it_due(world: World) -> No
     for _ in range(4):
         world.sweep()
     assert standing(world) == "active"
+    assert len(world.droplet.running()) == 1
+
+
+def test_a_worker_that_knew_less_undoes_nothing(world: World) -> None:
+    """It has read that the account is suspended; before it tells anybody, another worker has told of the resumption."""
+    world.deploy()
+    accounts.hear(world.ports, word(Standing.SUSPENDED))
+    queries = world.store.query
+
+    def overtaken(query: Query) -> list[Snapshot]:
+        world.store.query = queries
+        accounts.hear(world.ports, word(Standing.ACTIVE, 1))
+        accounts.run(world.ports, account_ref(ACCOUNT).id)
+        return queries(query)
+
+    world.store.query = overtaken
+    accounts.run(world.ports, account_ref(ACCOUNT).id)
+    for _ in range(3):
+        world.sweep()
+    assert [box["suspended"] for box in world.documents(TOOLBOXES)] == [False]
     assert len(world.droplet.running()) == 1
 
 

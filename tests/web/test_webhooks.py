@@ -11,7 +11,8 @@ from flask import Flask
 from standardwebhooks.webhooks import Webhook
 from werkzeug.test import TestResponse
 
-from functions.lifecycle.accounts import ACCOUNTS, HEARD
+from functions.lifecycle.accounts import HEARD
+from functions.lifecycle.standing import ACCOUNTS
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
 from tests.web.conftest import WEBHOOK_SECRETS, Caller
 
