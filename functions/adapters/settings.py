@@ -28,7 +28,7 @@ REQUIRED = {
     "toolbox_tools": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS + _SECRETS,
     "toolbox_dtma_console": _BACKINGS + _CALLERS + _COMMANDS,
     "converge": _BACKINGS + _SERVICES + _COMMANDS + _SECRETS,
-    "webhooks": (*_BACKINGS, "WEBHOOK_SECRETS"),
+    "webhooks": (*_BACKINGS, *_SECRETS, "WEBHOOK_SECRETS"),
     "sweep": _BACKINGS + _SERVICES,
 }
 

@@ -45,18 +45,23 @@ def heard_ref(message_id: str) -> Ref:
     return Ref(HEARD, hashlib.sha256(message_id.encode()).hexdigest())
 
 
+def heard(ports: Ports, message_id: str, account: str) -> Write:
+    """To be committed with what the message says: refused where it was heard before."""
+    now = ports.now()
+    return Create(heard_ref(message_id), {"account": account, "time": now, "expire_at": now + HEARD_FOR})
+
+
 def hear(ports: Ports, word: Word) -> None:
     """Put it on record, once, however often and in whatever order it comes; then it is nobody's to lose."""
-    heard, ref = heard_ref(word.id), account_ref(word.account)
+    ref = account_ref(word.account)
     for attempt in range(ATTEMPTS):
-        now = ports.now()
-        already, found = ports.store.get([heard, ref])
+        already, found = ports.store.get([heard_ref(word.id), ref])
         if already:
             return
         known = load(Account, found)
-        writes: list[Write] = [Create(heard, {"account": word.account, "time": now, "expire_at": now + HEARD_FOR})]
+        writes = [heard(ports, word.id, word.account)]
         if known is None or not known.value.overtakes(word.standing, word.at):
-            told = Account(word.account, word.standing, word.at, now, ports.new_id())
+            told = Account(word.account, word.standing, word.at, ports.now(), ports.new_id())
             writes.append(written(ports, known, told))
         try:
             ports.store.commit(writes)

@@ -21,6 +21,8 @@ from functions.lifecycle.ports import Ports, Write
 from functions.lifecycle.replay import Known, Replay, recall
 from functions.lifecycle.standing import refuse_unless_active
 
+# What may be asked of an instance whose account is suspended: nothing of it comes to run by that.
+ASLEEP = ("stop", "delete", "rotate")
 REQUEST_BUDGET = timedelta(seconds=25)
 
 # An instance as it stands now, or the (status, body) that the same request was answered with before.
@@ -71,7 +73,7 @@ def change(
             return repeated(ports, known, until)
         try:
             toolbox, found = find(ports, asked.caller, asked.toolbox_id, asked.key)
-            if verb not in ("stop", "delete"):
+            if verb not in ASLEEP:
                 refuse_unless_active(toolbox)
             wanted = _wanted(found.value, verb, ask)
         except (NotFound, NotAllowedNow):

@@ -21,6 +21,7 @@ from functions.domain.account import Account
 from functions.domain.event import Event
 from functions.domain.instance import Instance
 from functions.domain.registry import Registry
+from functions.domain.rotation import Rotation
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.ports import Create, Document, Put, Ref, Snapshot, Version, Write
 from shim.protocol import messages
@@ -43,7 +44,7 @@ class Loaded(Generic[T]):
 
 # Built once: it compiles the whole tree of fields.
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Instance, Toolbox, Event, Registry, Account)
+    kind: TypeAdapter(kind) for kind in (Instance, Toolbox, Event, Registry, Account, Rotation)
 }
 
 
@@ -51,7 +52,7 @@ def load(kind: type[T], snapshot: Snapshot | None) -> Loaded[T] | None:
     return Loaded(_ADAPTERS[kind].validate_python(snapshot.data), snapshot.version) if snapshot else None
 
 
-def dump(value: Instance | Toolbox | Event | Registry | Account) -> Document:
+def dump(value: Instance | Toolbox | Event | Registry | Account | Rotation) -> Document:
     return cast(Document, _ADAPTERS[type(value)].dump_python(value))
 
 

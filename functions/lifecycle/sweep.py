@@ -6,6 +6,7 @@ from functions.domain.toolbox import CONTACTED
 from functions.lifecycle import outbox
 from functions.lifecycle.documents import INSTANCES, TOOLBOXES
 from functions.lifecycle.ports import Ports, Query, Task
+from functions.lifecycle.rotations import ROTATIONS
 from functions.lifecycle.standing import ACCOUNTS
 
 PAGE = 300
@@ -18,6 +19,7 @@ def sweep(ports: Ports) -> int:
     published = _publish(ports, "instance", Query(INSTANCES, due, "due_at"))
     published += _publish(ports, "toolbox", Query(TOOLBOXES, due, "due_at"))
     published += _publish(ports, "account", Query(ACCOUNTS, due, "due_at"))
+    published += _publish(ports, "rotation", Query(ROTATIONS, due, "due_at"))
     for status in sorted(CONTACTED):
         published += _publish(ports, "toolbox", Query(TOOLBOXES, (("status", "==", status),), limit=PAGE))
     if ports.announces and outbox.waiting(ports):

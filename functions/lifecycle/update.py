@@ -28,7 +28,7 @@ class Changes:
     secrets: Mapping[str, str | None] | None = field(default=None, repr=False)
 
 
-def update(ports: Ports, asked: Asked, changes: Changes) -> Answer:
+def update(ports: Ports, asked: Asked, changes: Changes, verb: str = "update") -> Answer:
     """Raises PortTaken where a host port that was asked for is another instance's, NotAllowedNow during an update."""
 
     def ask(instance: Instance) -> Instance:
@@ -43,7 +43,7 @@ def update(ports: Ports, asked: Asked, changes: Changes) -> Answer:
         return want_spec(instance, spec)
 
     try:
-        return change(ports, asked, "update", ask, host_ports.newly_claimed)
+        return change(ports, asked, verb, ask, host_ports.newly_claimed)
     except Contended:
         _, found = find(ports, asked.caller, asked.toolbox_id, asked.key)
         host_ports.refuse_taken(ports, found.value.toolbox_id, changes.ports or [], but=found.value.id)
@@ -58,4 +58,4 @@ def replace_secrets(ports: Ports, asked: Asked, values: Mapping[str, str]) -> An
         return {**dict.fromkeys(kept), **values}
 
     _, found = find(ports, asked.caller, asked.toolbox_id, asked.key)
-    return update(ports, asked, Changes(lambda spec: spec, secrets=merged(found.value)))
+    return update(ports, asked, Changes(lambda spec: spec, secrets=merged(found.value)), "rotate")

@@ -7,17 +7,21 @@ from datetime import timedelta
 from typing import Annotated, Literal
 
 from flask import Flask, request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, RootModel
 
+from functions.domain import errors
 from functions.domain.account import Standing
 from functions.domain.caller import valid_account
 from functions.domain.errors import BadRequest
-from functions.lifecycle import accounts
+from functions.lifecycle import accounts, rotations
 from functions.lifecycle.accounts import Word
 from functions.lifecycle.ports import Ports
+from functions.lifecycle.rotations import Rotated
 from functions.web.app import create
+from functions.web.bodies import Secret, VariableName
 from functions.web.requests import body, raw_body
 from functions.web.route import Proof, Route
+from shim.protocol import UUID
 
 NAME = "webhooks"
 # A fact from further ahead would stand in the way of every later one.
@@ -32,27 +36,44 @@ STANDINGS = {
 VerifyWebhook = Callable[[Mapping[str, str], bytes], str]
 
 
-class Subject(BaseModel):
+class Said(BaseModel):
     """A sender may say more of it than is read here."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
+
+class Subject(Said):
     account: Annotated[str, AfterValidator(valid_account)]
 
 
-class Webhook(BaseModel):
-    """`timestamp`: when it happened, which is what orders facts, and not when they arrive."""
+class Exchanged(Subject):
+    instanceId: Annotated[str, Field(pattern=f"^{UUID.pattern}$")]
+    secretVariables: Annotated[dict[VariableName, Secret], Field(min_length=1, max_length=512)]
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+
+class StandingChanged(Said):
+    """`timestamp`: when it happened, which is what orders facts, and not when they arrive."""
 
     type: Literal["account.suspended", "account.resumed", "account.deleted"]
     timestamp: AwareDatetime
     data: Subject
 
 
+class CredentialsRotated(Said):
+    """`timestamp` as above, for each variable by itself."""
+
+    type: Literal["credentials.rotated"]
+    timestamp: AwareDatetime
+    data: Exchanged
+
+
+class Webhook(RootModel[Annotated[StandingChanged | CredentialsRotated, Field(discriminator="type")]]):
+    pass
+
+
 BACKEND = Route(
     "POST", "/backend", "Take word of an account: on record when this is answered, and then made so", {204: None},
-    Webhook, proof=Proof.BACKEND,
+    Webhook, problems=(errors.NotFound, errors.SecretsUnreadable), proof=Proof.BACKEND,
 )  # fmt: skip
 ROUTES = (BACKEND,)
 
@@ -63,10 +84,15 @@ def build(ports: Ports, verify: VerifyWebhook) -> Flask:
     @BACKEND.on(app)
     def backend() -> tuple[str, int]:
         message_id = verify(dict(request.headers), raw_body())
-        said = body(Webhook)
+        said = body(Webhook).root
         if said.timestamp > ports.now() + AHEAD:
             raise BadRequest(f"timestamp {said.timestamp.isoformat()} is yet to come")
-        accounts.hear(ports, Word(message_id, said.data.account, STANDINGS[said.type], said.timestamp))
+        if isinstance(said, StandingChanged):
+            accounts.hear(ports, Word(message_id, said.data.account, STANDINGS[said.type], said.timestamp))
+        else:
+            values = {name: value.get_secret_value() for name, value in said.data.secretVariables.items()}
+            rotated = Rotated(message_id, said.data.account, said.data.instanceId, said.timestamp, values)
+            rotations.hear(ports, rotated)
         return "", 204
 
     return app

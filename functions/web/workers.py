@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import TypedDict
 
 from functions.domain.errors import BadRequest
-from functions.lifecycle import accounts, converge, outbox, sweep, toolbox_converge
+from functions.lifecycle import accounts, converge, outbox, rotations, sweep, toolbox_converge
 from functions.lifecycle.outbox import Sender
 from functions.lifecycle.ports import Ports, Task
 from functions.web.announcements import announcement
@@ -34,7 +34,7 @@ class Push(BaseModel):
 class TaskData(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    kind: Literal["instance", "toolbox", "account", "outbox"]
+    kind: Literal["instance", "toolbox", "account", "rotation", "outbox"]
     id: str
 
 
@@ -60,6 +60,8 @@ def build_converge(ports: Ports, verify: Verify, email: str, sender: Sender | No
                 toolbox_converge.run(ports, task.id)
             case "account":
                 accounts.run(ports, task.id)
+            case "rotation":
+                rotations.run(ports, task.id)
             case "outbox":
                 if sender:
                     outbox.deliver(ports, sender, announcement)

@@ -16,7 +16,7 @@ from functions.domain.errors import Unavailable
 from functions.domain.instance import Catalogue, Instance
 from functions.domain.spec import Spec
 from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle import accounts, change, converge, sweep, toolbox_converge
+from functions.lifecycle import accounts, change, converge, rotations, sweep, toolbox_converge
 from functions.lifecycle.deploy import NewInstance, deploy
 from functions.lifecycle.documents import INSTANCES, dump, instance_ref, load, toolbox_ref
 from functions.lifecycle.ports import Create, Ports, Query, Task, Version, Write
@@ -98,6 +98,8 @@ class World:
                     toolbox_converge.run(self.ports, task.id)
                 case "account":
                     accounts.run(self.ports, task.id)
+                case "rotation":
+                    rotations.run(self.ports, task.id)
                 case _:
                     converge.run(self.ports, task)
 

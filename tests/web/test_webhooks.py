@@ -132,5 +132,38 @@ def test_what_is_signed_and_makes_no_sense_is_a_400(world: World, backend: Calle
     assert world.documents(ACCOUNTS) == world.documents(HEARD) == []
 
 
+def test_credentials_that_were_rotated_are_put_into_the_instance(world: World, backend: Caller) -> None:
+    instance = world.deploy()
+    data = {"account": ACCOUNT, "instanceId": instance.id, "secretVariables": {"API_KEY": "planted-value"}}
+    said = {"type": "credentials.rotated", "timestamp": "2026-01-01T00:00:00Z", "data": data}
+    assert send(backend, said).status_code == 204
+    world.deliver()
+    [name] = world.droplet.running()
+    assert world.droplet.environments[name] == {"API_KEY": "planted-value"}
+    nobodys = {**said, "data": {**data, "account": "account-b"}}
+    assert send(backend, nobodys, id="msg_2").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"instanceId": "server"},
+        {"secretVariables": {}},
+        {"secretVariables": {"A": None}},
+        {"secretVariables": {"A=B": "x"}},
+        {"secretVariables": {"__A__": "x"}},
+        {"secretVariables": {"A": "nul\0"}},
+        {"secretVariables": {"A": 7}},
+    ],
+)
+def test_credentials_that_make_no_sense_are_a_400_that_does_not_show_them(
+    backend: Caller, changed: dict[str, Any]
+) -> None:
+    data = {"account": ACCOUNT, "instanceId": TOOLBOX, "secretVariables": {"A": "x"}, **changed}
+    answer = send(backend, {"type": "credentials.rotated", "timestamp": "2026-01-01T00:00:00Z", "data": data})
+    assert answer.status_code == 400
+    assert "nul" not in answer.text.replace("null", "")
+
+
 def test_a_huge_body_is_a_413(backend: Caller) -> None:
     assert send(backend, {**SUSPENDED, "more": "x" * 1_000_000}).status_code == 413
