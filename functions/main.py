@@ -23,7 +23,8 @@ from flask import Flask, Request
 from werkzeug.wrappers import Response
 
 from functions.adapters import settings
-from functions.adapters.digitalocean import NoDroplets
+from functions.adapters.certificates import ShimCertificates
+from functions.adapters.digitalocean import DigitalOcean, NoDroplets
 from functions.adapters.queue_pubsub import PubsubQueue
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.shim import NoShims, ShimClients
@@ -36,7 +37,8 @@ from functions.adapters.webhook_signatures import WebhookVerifier
 from functions.lifecycle.outbox import OutboxStore
 from functions.lifecycle.ports import Ports, Store
 from functions.lifecycle.rates import AccountRates
-from functions.web import app, description, log_lines, workers
+from functions.web import app, description, log_lines, shims, workers
+from functions.web import digitalocean_options as options
 from functions.web import toolbox_dtma_console as console
 from functions.web import toolbox_tools as tools
 from functions.web import toolboxes_user as user
@@ -49,6 +51,12 @@ SETTINGS = settings.read(os.environ)
 
 
 @cache
+def _digitalocean() -> DigitalOcean:
+    assert SETTINGS.digitalocean is not None
+    return DigitalOcean(SETTINGS.digitalocean, SETTINGS.birth)
+
+
+@cache
 def _ports() -> Ports:
     """Made on first use, after the server has forked: a gRPC client does not survive a fork."""
     place, queue, announces = SETTINGS.store, SETTINGS.queue, SETTINGS.webhook_target is not None
@@ -57,7 +65,7 @@ def _ports() -> Ports:
         store=OutboxStore(store) if announces else store,
         queue=SqliteQueue(queue.place) if queue.kind == "sqlite" else PubsubQueue(SETTINGS.project, queue.place),
         shims=ShimClients(SETTINGS.command_key) if SETTINGS.command_key else NoShims(),
-        droplets=NoDroplets(),
+        droplets=_digitalocean() if SETTINGS.digitalocean else NoDroplets(),
         now=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid.uuid4()),
         pause=time.sleep,
@@ -84,12 +92,17 @@ def _sender() -> WebhookSender | None:
 
 
 BUILDERS: dict[str, Callable[[], Flask]] = {
-    "toolboxes-user": lambda: user.build(_ports(), _callers(), description.document),
+    "toolboxes-user": lambda: user.build(
+        _ports(), _callers(), description.document, SETTINGS.fingerprint_key, SETTINGS.shim_image
+    ),
     "toolbox-tools": lambda: tools.build(_ports(), _callers(), SETTINGS.fingerprint_key),
     "toolbox-dtma-console": lambda: console.build(_ports(), _callers()),
     "webhooks": lambda: backend.build(_ports(), WebhookVerifier(SETTINGS.webhook_secrets)),
     "converge": lambda: workers.build_converge(_ports(), _services(), SETTINGS.service_email, _sender()),
     "sweep": lambda: workers.build_sweep(_ports(), _services(), SETTINGS.service_email),
+    "enrol": lambda: shims.build_enrol(_ports(), ShimCertificates(), SETTINGS.control_keys),
+    "notify": lambda: shims.build_notify(_ports(), ShimCertificates()),
+    "digitalocean-options": lambda: options.build(_ports(), _digitalocean()),
 }
 
 
@@ -126,3 +139,18 @@ def converge(request: Request) -> Response:
 @functions_framework.http
 def sweep(request: Request) -> Response:
     return app.answer(_app("sweep"), "sweep", request)
+
+
+@functions_framework.http
+def enrol(request: Request) -> Response:
+    return app.answer(_app("enrol"), "enrol", request)
+
+
+@functions_framework.http
+def notify(request: Request) -> Response:
+    return app.answer(_app("notify"), "notify", request)
+
+
+@functions_framework.http
+def digitalocean_options(request: Request) -> Response:
+    return app.answer(_app("digitalocean-options"), "digitalocean-options", request)

@@ -32,6 +32,8 @@ ONLY_IN = {
     # docker-py's errors are those of requests where the engine's socket fails.
     "requests": ("functions/adapters/shim.py", "functions/adapters/pinned.py", "shim/engine.py"),
     "sqlite3": "functions/adapters/sqlite.py",
+    "pydo": "functions/adapters/digitalocean.py",
+    "azure": "functions/adapters/digitalocean.py",
     "cryptography.hazmat.primitives.ciphers": "functions/adapters/vault.py",
 }
 IMPURE = ("os", "time", "random", "logging", "uuid", "socket", "subprocess")

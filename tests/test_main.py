@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import subprocess
 import sys
@@ -14,9 +16,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from functions.adapters import settings
 from functions.adapters.settings import REQUIRED
 from functions.domain.errors import Misconfigured
+from shim import signing
 
 ROOT = Path(__file__).resolve().parent.parent
-PEM = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+KEY = Ed25519PrivateKey.generate()
+PUBLIC = base64.urlsafe_b64encode(KEY.public_key().public_bytes_raw()).decode().rstrip("=")
+PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 SECRET_KEYS = f"a:{'A' * 43}= b:{'B' * 42}A="
 PATHS = {
     "toolbox_tools": "/toolbox-tools/11111111-1111-4111-8111-111111111111/tools",
@@ -39,6 +44,13 @@ def environment(target: str, tmp_path: Path) -> dict[str, str]:
         "SERVICE_JWKS_URL": "https://issuer.test/jwks.json",
         "COMMAND_KEY": PEM,
         "SECRET_KEYS": SECRET_KEYS,
+        "DIGITALOCEAN_URL": "https://api.digitalocean.com",
+        "SHIM_IMAGE": f"registry.test/toolboxes-shim@sha256:{'0' * 64}",
+        "CONTROL_KEYS": json.dumps({signing.kid(KEY.public_key()): PUBLIC}),
+        "ENROL_URL": "https://functions.test/enrol",
+        "NOTIFY_URL": "https://functions.test/notify",
+        "SSH_KEYS": "289794, 3b:16:e4:bf:8b:00:8b:b8:59:8c:a9:d3:f0:19:fa:45",
+        "FIREWALL_SOURCES": "192.0.2.0/24,2001:db8::/32",
         "WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_TGFMYXN3TWZLUTlyOEdLWXFyVHdqVVBEOElMUFpJbzI=",
     }
     given = {name: value for name, value in values.items() if name in REQUIRED[target]}
@@ -53,9 +65,11 @@ def call(target: str, given: dict[str, str], method: str = "POST", path: str = "
 
 @pytest.mark.parametrize("target", REQUIRED)
 def test_every_function_starts_with_its_own_settings_alone_and_asks_who_is_calling(target: str, tmp_path: Path) -> None:
-    method = "GET" if target == "toolboxes_user" else "POST"
+    method = "GET" if target in ("toolboxes_user", "digitalocean_options") else "POST"
     answered = call(target, environment(target, tmp_path), method, PATHS.get(target, "/"))
-    assert answered.stdout.splitlines()[-1:] == ["401 application/problem+json"], answered.stderr
+    # Anybody may ask for options, but there are none there; who enrols proves it by what is in the body.
+    expected = {"digitalocean_options": "404", "enrol": "400"}.get(target, "401")
+    assert answered.stdout.splitlines()[-1:] == [f"{expected} application/problem+json"], answered.stderr
 
 
 @pytest.mark.parametrize("target", REQUIRED)

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
+from functions.adapters import droplet_settings
+from functions.adapters.droplet_settings import Birth, DigitalOceanApi
 from functions.domain.caller import AdminClaim
 from functions.domain.errors import Misconfigured
 from functions.domain.limits import Limits
@@ -24,12 +26,15 @@ _COMMANDS = ("COMMAND_KEY",)
 _REPLAYS = ("FINGERPRINT_KEY",)
 _SECRETS = ("SECRET_KEYS",)
 REQUIRED = {
-    "toolboxes_user": _BACKINGS + _CALLERS + _COMMANDS + _SECRETS,
+    "toolboxes_user": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS + _SECRETS + droplet_settings.SHIM,
     "toolbox_tools": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS + _SECRETS,
     "toolbox_dtma_console": _BACKINGS + _CALLERS + _COMMANDS,
-    "converge": _BACKINGS + _SERVICES + _COMMANDS + _SECRETS,
+    "converge": _BACKINGS + _SERVICES + _COMMANDS + _SECRETS + droplet_settings.API + droplet_settings.BIRTH,
     "webhooks": (*_BACKINGS, *_SECRETS, "WEBHOOK_SECRETS"),
     "sweep": _BACKINGS + _SERVICES,
+    "enrol": _BACKINGS + droplet_settings.API + droplet_settings.KEYS,
+    "notify": _BACKINGS,
+    "digitalocean_options": _BACKINGS + droplet_settings.API,
 }
 
 
@@ -77,6 +82,10 @@ class Settings:
     limits: Limits
     webhook_secrets: tuple[str, ...] = field(repr=False)
     webhook_target: WebhookTarget | None
+    digitalocean: DigitalOceanApi | None
+    birth: Birth | None
+    control_keys: Mapping[str, str]
+    shim_image: str
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -103,6 +112,10 @@ def read(environment: Mapping[str, str]) -> Settings:
         limits=_limits(environment),
         webhook_secrets=_webhook_secrets(environment, "WEBHOOK_SECRETS") if "WEBHOOK_SECRETS" in required else (),
         webhook_target=_webhook_target(environment, required),
+        digitalocean=droplet_settings.api(environment) if "DIGITALOCEAN_TOKEN" in required else None,
+        birth=droplet_settings.birth(environment) if "ENROL_URL" in required else None,
+        control_keys=droplet_settings.control_keys(environment) if "CONTROL_KEYS" in required else {},
+        shim_image=droplet_settings.shim_image(environment) if "SHIM_IMAGE" in required else "",
     )
 
 

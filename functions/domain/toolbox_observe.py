@@ -89,6 +89,7 @@ def answered(toolbox: Toolbox, status: messages.Status, now: datetime) -> Toolbo
         served_at=toolbox.served_at or now,
         engine_id=status.engine_id,
         shim_version=status.version,
+        shim_image=status.shim_image or toolbox.shim_image,
         contract=status.contract,
         metrics=status.metrics or toolbox.metrics,
         last_heartbeat_at=now,
@@ -97,7 +98,7 @@ def answered(toolbox: Toolbox, status: messages.Status, now: datetime) -> Toolbo
 
 def upgraded(toolbox: Toolbox, status: messages.Status, now: datetime) -> Toolbox:
     """Whether the shim that was asked for answers by now."""
-    upgrade, seen = toolbox.upgrade, replace(answered(toolbox, status, now), shim_image=status.shim_image)
+    upgrade, seen = toolbox.upgrade, answered(toolbox, status, now)
     assert upgrade
     if status.shim_image == upgrade.image:
         return replace(seen, upgrade=None)

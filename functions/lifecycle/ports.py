@@ -164,6 +164,22 @@ class Shims(Protocol):
     def of(self, toolbox: Toolbox) -> Shim: ...
 
 
+class Certificates(Protocol):
+    """Shims' certificates, in PEM, and the tokens that their keys sign."""
+
+    def fingerprint(self, pem: str) -> str:
+        """SHA-256 of the certificate in DER, lower-case hex. Raises BadRequest."""
+
+    def verify(self, pem: str, token: str, audience: str, toolbox_id: str) -> None:
+        """The certificate's key has signed the token, for `audience`, as the toolbox's. Raises Unauthorized."""
+
+    def claimed(self, token: str) -> str:
+        """The id of the toolbox whose a token says it is, before anything of it is verified. Raises Unauthorized."""
+
+    def shown_at(self, address: str) -> str:
+        """The fingerprint of what answers at the shim's port there. Raises ToolboxUnreachable."""
+
+
 class Droplets(Protocol):
     """DigitalOcean's API. Raises errors.DigitalOceanRefused, DigitalOceanBusy, DigitalOceanUnknown."""
 

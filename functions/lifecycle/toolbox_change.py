@@ -10,6 +10,7 @@ from functions.domain.caller import Caller
 from functions.domain.errors import Contended, NotAllowedNow, NotFound
 from functions.domain.toolbox import Toolbox
 from functions.domain.toolbox_want import want_gone, want_rebuilt, want_shim
+from functions.lifecycle.accounts import refuse_unless_active
 from functions.lifecycle.documents import load, recording_toolbox, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, backoff, stamped, write
 from functions.lifecycle.instances import owned
@@ -28,7 +29,13 @@ class AskedOfToolbox:
 
 
 def rebuild(ports: Ports, asked: AskedOfToolbox) -> Answer:
-    return change(ports, asked, "rebuild", want_rebuilt)
+    """Raises AccountNotActive, NotAllowedNow."""
+
+    def ask(toolbox: Toolbox) -> Toolbox:
+        refuse_unless_active(toolbox)
+        return want_rebuilt(toolbox)
+
+    return change(ports, asked, "rebuild", ask)
 
 
 def deprovision(ports: Ports, asked: AskedOfToolbox) -> Answer:

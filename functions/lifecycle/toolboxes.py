@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from functions.domain import lease
+from functions.domain import lease, toolbox_observe
 from functions.domain.caller import Caller
 from functions.domain.errors import Conflict, Contended, ToolboxUnavailable
 from functions.domain.toolbox import CONTACTED, Toolbox, ToolboxStatus
 from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, backoff
 from functions.lifecycle.instances import owned
-from functions.lifecycle.ports import Ports, Query, Replace
+from functions.lifecycle.ports import Document, Ports, Query, Replace
 from shim import protocol
 from shim.protocol import messages
 
@@ -31,6 +31,20 @@ def page(ports: Ports, caller: Caller, limit: int, after: tuple[object, str] | N
     where = (*theirs, ("deprovisioned_at", "==", None))
     found = ports.store.query(Query(TOOLBOXES, where, "created_at", descending=True, limit=limit, after=after))
     return [loaded.value for snapshot in found if (loaded := load(Toolbox, snapshot))]
+
+
+def history(
+    ports: Ports, caller: Caller, toolbox_id: str, limit: int, after: tuple[object, str] | None
+) -> list[Document]:
+    """Its events, newest first, each with its `id`; also those of one that is gone."""
+    owned(caller, toolbox_id, _load(ports, toolbox_id))
+    query = Query(f"{TOOLBOXES}/{toolbox_id}/events", order_by="time", descending=True, limit=limit, after=after)
+    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in ports.store.query(query)]
+
+
+def stats(ports: Ports, caller: Caller, toolbox_id: str) -> Toolbox:
+    """The toolbox as its shim says just now that it is; not recorded. Raises ToolboxUnavailable, ContractError."""
+    return _asked(ports, owned(caller, toolbox_id, _load(ports, toolbox_id)))
 
 
 def refresh(ports: Ports, caller: Caller, toolbox_id: str) -> Toolbox:
@@ -55,20 +69,14 @@ def _load(ports: Ports, toolbox_id: str) -> Loaded[Toolbox] | None:
 
 
 def _looked_at(ports: Ports, toolbox: Toolbox) -> Toolbox:
-    start_by = ports.now() + lease.START_BY_MARGIN
     try:
-        answer = ports.shims.of(toolbox).command(
-            protocol.STATUS, start_by=start_by, query="metrics=1", within=LOOK_SECONDS
-        )
+        return _asked(ports, toolbox)
     except (ToolboxUnavailable, protocol.OutcomeUnknown):
         return replace(toolbox, status=ToolboxStatus.UNRESPONSIVE)
+
+
+def _asked(ports: Ports, toolbox: Toolbox) -> Toolbox:
+    start_by = ports.now() + lease.START_BY_MARGIN
+    answer = ports.shims.of(toolbox).command(protocol.STATUS, start_by=start_by, query="metrics=1", within=LOOK_SECONDS)
     assert isinstance(answer, messages.Status)
-    return replace(
-        toolbox,
-        status=ToolboxStatus.ACTIVE,
-        engine_id=answer.engine_id,
-        shim_version=answer.version,
-        contract=answer.contract,
-        metrics=answer.metrics or toolbox.metrics,
-        last_heartbeat_at=ports.now(),
-    )
+    return toolbox_observe.answered(toolbox, answer, ports.now())

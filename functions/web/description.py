@@ -5,7 +5,16 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from functions.web import openapi, toolbox_dtma_console, toolbox_tools, toolboxes_user, webhooks, workers
+from functions.web import (
+    digitalocean_options,
+    openapi,
+    shims,
+    toolbox_dtma_console,
+    toolbox_tools,
+    toolboxes_user,
+    webhooks,
+    workers,
+)
 from functions.web.route import Route
 
 FUNCTIONS: dict[str, tuple[Route, ...]] = {
@@ -13,6 +22,9 @@ FUNCTIONS: dict[str, tuple[Route, ...]] = {
     toolbox_tools.NAME: toolbox_tools.ROUTES,
     toolbox_dtma_console.NAME: toolbox_dtma_console.ROUTES,
     webhooks.NAME: webhooks.ROUTES,
+    digitalocean_options.NAME: digitalocean_options.ROUTES,
+    "enrol": (shims.ENROL,),
+    "notify": (shims.NOTIFY,),
     "converge": (workers.CONVERGE,),
     "sweep": (workers.SWEEP,),
 }

@@ -49,7 +49,7 @@ def toolbox_record(toolbox: Toolbox) -> ToolboxRecord:
         "provisioning_error_message": toolbox.error,
         "last_heartbeat_at": _time_if_any(toolbox.last_heartbeat_at),
         "dtma_last_known_version": toolbox.shim_version,
-        "dtma_health_details_json": _health(toolbox),
+        "dtma_health_details_json": toolbox_health(toolbox),
         "dtma_bearer_token": None,
         "generation": toolbox.generation,
         "observed_generation": toolbox.observed_generation,
@@ -126,7 +126,7 @@ def post_mortem_record(document: Document) -> PostMortemRecord:
     }
 
 
-def _health(toolbox: Toolbox) -> Health | None:
+def toolbox_health(toolbox: Toolbox) -> Health | None:
     if toolbox.metrics is None:
         return None
     return {

@@ -9,7 +9,7 @@ from flask import Flask, Response, jsonify
 
 from functions.lifecycle import toolboxes
 from functions.lifecycle.ports import Ports
-from functions.web import paging, registries
+from functions.web import paging, registries, toolbox_life
 from functions.web.app import create
 from functions.web.callers import Callers
 from functions.web.record_types import ToolboxRecord
@@ -32,11 +32,17 @@ REFRESH = [
     for method in ("GET", "POST")
 ]  # fmt: skip
 OPENAPI = Route("GET", "/openapi.json", "This document", {200: dict[str, Any]}, proof=Proof.ANYBODY)
-ROUTES = (LIST, GET, *REFRESH, OPENAPI, *registries.ROUTES)
+ROUTES = (LIST, GET, *REFRESH, OPENAPI, *toolbox_life.ROUTES, *registries.ROUTES)
 
 
-def build(ports: Ports, callers: Callers, described: Callable[[], dict[str, Any]]) -> Flask:
-    """`described` makes the OpenAPI document of all functions."""
+def build(
+    ports: Ports,
+    callers: Callers,
+    described: Callable[[], dict[str, Any]],
+    fingerprint_key: bytes,
+    shim_image: str,
+) -> Flask:
+    """`described` makes the OpenAPI document of all functions; `shim_image` is what an upgrade leads to, by digest."""
     app = create(NAME, ports.limits)
 
     @LIST.on(app)
@@ -63,4 +69,5 @@ def build(ports: Ports, callers: Callers, described: Callable[[], dict[str, Any]
         return jsonify(described())
 
     registries.add_to(app, ports, callers)
+    toolbox_life.add_to(app, ports, callers, fingerprint_key, shim_image)
     return app

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import shlex
 from base64 import b64encode
 from secrets import token_bytes, token_urlsafe
@@ -10,13 +12,18 @@ from secrets import token_bytes, token_urlsafe
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from functions.adapters import settings
-from infra.local import issuer, secret, world
+from infra.local import images, issuer, secret, world
 from infra.local.backing import Backing
+from infra.local.digitalocean.account import Account
 from infra.local.issuer import Issuer
 from infra.local.processes import BIN, Program
 from infra.local.world import World
+from shim import signing
 
-FUNCTIONS = ("toolboxes-user", "toolbox-tools", "toolbox-dtma-console", "converge", "sweep", "webhooks")
+FUNCTIONS = (
+    "toolboxes-user", "toolbox-tools", "toolbox-dtma-console", "converge", "sweep", "webhooks", "enrol", "notify",
+    "digitalocean-options",
+)  # fmt: skip
 # Those that a droplet's shim calls.
 FOR_DROPLETS = tuple(function for function in FUNCTIONS if function in ("enrol", "notify"))
 
@@ -36,6 +43,12 @@ def command_key(of: World) -> Ed25519PrivateKey:
     key = secret.private_key(of.directory / "command.pem", Ed25519PrivateKey.generate)
     assert isinstance(key, Ed25519PrivateKey)
     return key
+
+
+def control_keys(of: World) -> dict[str, str]:
+    """The public half of it, as droplets are told."""
+    public = command_key(of).public_key()
+    return {signing.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode().rstrip("=")}
 
 
 def source_version(*folders: str) -> str:
@@ -63,6 +76,14 @@ def _environment(of: World, backing: Backing) -> dict[str, str]:
         "SERVICE_JWKS_URL": tokens.jwks_url,
         "SERVICE_EMAIL": issuer.SERVICE_EMAIL,
         "COMMAND_KEY": secret.pem(command_key(of)),
+        "CONTROL_KEYS": json.dumps(control_keys(of)),
+        "DIGITALOCEAN_TOKEN": Account(of).token,
+        "DIGITALOCEAN_URL": f"http://127.0.0.1:{of.digitalocean_port}",
+        "SHIM_IMAGE": images.SHIM.by_digest(),
+        "ENROL_URL": f"{of.droplets_gateway}/enrol",
+        "NOTIFY_URL": f"{of.droplets_gateway}/notify",
+        "SSH_KEYS": "289794",
+        "FIREWALL_SOURCES": f"{world.NETWORK_GATEWAY}/32",
         "SECRET_KEYS": secret.text(
             of.directory / "secret-keys", lambda: f"local:{b64encode(token_bytes(32)).decode()}"
         ),

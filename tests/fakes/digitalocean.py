@@ -106,6 +106,16 @@ class FakeDigitalOcean:
         self.firewalls.discard(name)
         self._leave("remove_firewall")
 
+    def regions(self) -> list[dict[str, Any]]:
+        self._arrive("regions")
+        return [{"slug": "fra1", "name": "Frankfurt 1", "features": [], "sizes": ["s-1vcpu-1gb"], "available": True}]
+
+    def sizes(self) -> list[dict[str, Any]]:
+        self._arrive("sizes")
+        size = {"slug": "s-1vcpu-1gb", "description": "Basic", "memory": 1024, "vcpus": 1, "disk": 25, "transfer": 1.0}
+        price = {"price_monthly": 6.0, "price_hourly": 0.00893, "regions": ["fra1"], "available": True}
+        return [{**size, **price, "disk_info": []}]
+
     def _listed(self) -> list[Droplet]:
         return [self._shown(one) for one in self.droplets.values() if self.now() - one.created_at >= self.lists_late]
 

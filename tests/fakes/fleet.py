@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from functions.domain.enrolment import Enrolling
+from functions.domain.errors import Unauthorized
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle import enrolment
 from functions.lifecycle.documents import TOOLBOXES, load, toolbox_ref
@@ -35,6 +36,26 @@ class Fleet:
         return self.booted.setdefault(address, FakeDroplet(self.now, engine_id=f"engine at {address}"))
 
 
+class FleetCertificates:
+    """As the shims of a fleet have them: a certificate is known by its text, a good token is `signed by` it."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, str] = {}
+
+    def fingerprint(self, pem: str) -> str:
+        return fingerprint(pem.removeprefix("certificate of "))
+
+    def verify(self, pem: str, token: str, audience: str, toolbox_id: str) -> None:
+        if token != f"{toolbox_id} signed by {pem} for {audience}":
+            raise Unauthorized("the token is not accepted")
+
+    def claimed(self, token: str) -> str:
+        return token.partition(" ")[0]
+
+    def shown_at(self, address: str) -> str:
+        return self.shown.get(address, fingerprint(address))
+
+
 def fingerprint(address: str | None) -> str:
     """Of the certificate that the shim there has made for itself."""
     return f"{address}".encode().hex().ljust(64, "0")
@@ -43,7 +64,7 @@ def fingerprint(address: str | None) -> str:
 class FleetWorld(World):
     def __init__(self) -> None:
         super().__init__()
-        self.fleet = Fleet(self.now)
+        self.fleet, self.certificates = Fleet(self.now), FleetCertificates()
         self.ports = replace(self.ports, shims=self.fleet)
 
     def provision(self, new: NewToolbox = NEW) -> Toolbox:
@@ -63,7 +84,7 @@ class FleetWorld(World):
             new, address = self.digitalocean.asked.get(key), droplet.address
             if new and address and address not in self.fleet.booted:
                 self.fleet.boot(address)
-                enrolment.enrol(self.ports, self.enrolling(key), fingerprint)
+                enrolment.enrol(self.ports, self.enrolling(key), self.certificates)
 
     def enrolling(self, droplet_id: str) -> Enrolling:
         """What the shim of that droplet says of itself."""

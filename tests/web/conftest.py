@@ -11,8 +11,18 @@ from functions.adapters.tokens import TokenVerifier
 from functions.adapters.webhook_signatures import WebhookVerifier
 from functions.domain.caller import AdminClaim
 from functions.lifecycle.rates import AccountRates
-from functions.web import description, toolbox_dtma_console, toolbox_tools, toolboxes_user, webhooks, workers
+from functions.web import (
+    description,
+    digitalocean_options,
+    shims,
+    toolbox_dtma_console,
+    toolbox_tools,
+    toolboxes_user,
+    webhooks,
+    workers,
+)
 from functions.web.callers import Callers
+from tests.fakes.fleet import FleetCertificates
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, World
 from tests.web import described
@@ -20,6 +30,10 @@ from tests.web import described
 ADMIN_CLAIM = AdminClaim("app_metadata.role", "admin")
 WEBHOOK_SECRETS = ("whsec_" + b64encode(b"a" * 32).decode(), "whsec_" + b64encode(b"b" * 32).decode())
 SERVICE, SERVICE_AUDIENCE = "pubsub@project.iam.gserviceaccount.com", "toolboxes-services"
+
+
+SHIM_IMAGE = f"registry.test/toolboxes-shim@sha256:{'0' * 64}"
+CONTROL_KEYS = {"0123456789abcdef": "key"}
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +80,13 @@ def built(world: World, issuer: Issuer) -> dict[str, Flask]:
     callers = Callers(TokenVerifier(issuer.settings), ADMIN_CLAIM, AccountRates(world.ports))
     services = TokenVerifier(replace(issuer.settings, audience=SERVICE_AUDIENCE))
     return {
-        "toolboxes-user": toolboxes_user.build(world.ports, callers, description.document),
+        "toolboxes-user": toolboxes_user.build(world.ports, callers, description.document, b"secret", SHIM_IMAGE),
         "toolbox-tools": toolbox_tools.build(world.ports, callers, b"secret"),
         "toolbox-dtma-console": toolbox_dtma_console.build(world.ports, callers),
         "webhooks": webhooks.build(world.ports, WebhookVerifier([*WEBHOOK_SECRETS])),
+        "digitalocean-options": digitalocean_options.build(world.ports, world.digitalocean),
+        "enrol": shims.build_enrol(world.ports, FleetCertificates(), CONTROL_KEYS),
+        "notify": shims.build_notify(world.ports, FleetCertificates()),
         "converge": workers.build_converge(world.ports, services, SERVICE, None),
         "sweep": workers.build_sweep(world.ports, services, SERVICE),
     }

@@ -20,6 +20,11 @@ ACCOUNT_ROUTES = [
     ("GET", "toolboxes-user", f"/{TOOLBOX}"),
     ("GET", "toolboxes-user", f"/{TOOLBOX}/refresh-status"),
     ("POST", "toolboxes-user", f"/{TOOLBOX}/refresh-status"),
+    ("DELETE", "toolboxes-user", f"/{TOOLBOX}"),
+    ("POST", "toolboxes-user", f"/{TOOLBOX}/rebuild"),
+    ("POST", "toolboxes-user", f"/{TOOLBOX}/upgrade-shim"),
+    ("GET", "toolboxes-user", f"/{TOOLBOX}/events"),
+    ("GET", "toolboxes-user", f"/{TOOLBOX}/stats"),
     ("GET", "toolbox-tools", TOOLS),
     ("POST", "toolbox-tools", TOOLS),
     ("GET", "toolbox-tools", f"{TOOLS}/server"),
@@ -36,6 +41,7 @@ ACCOUNT_ROUTES = [
     ("POST", "toolbox-tools", f"{TOOLS}/server/exec"),
 ]
 OWN_ROUTES = [
+    ("POST", "toolboxes-user", "/"),
     ("POST", "toolbox-tools", "/"),
     ("POST", "toolbox-dtma-console", "/"),
     ("GET", "toolboxes-user", "/registries"),
@@ -44,8 +50,12 @@ OWN_ROUTES = [
     ("DELETE", "toolboxes-user", "/registries/registry.example"),
 ]
 SERVICE_ROUTES = [("POST", "converge", "/"), ("POST", "sweep", "/")]
-SIGNED_ROUTES = [("POST", "webhooks", "/backend")]
-PUBLIC_ROUTES = [("GET", "toolboxes-user", "/openapi.json")]
+SIGNED_ROUTES = [("POST", "webhooks", "/backend"), ("POST", "enrol", "/"), ("POST", "notify", "/")]
+PUBLIC_ROUTES = [
+    ("GET", "toolboxes-user", "/openapi.json"),
+    ("GET", "digitalocean-options", "/regions"),
+    ("GET", "digitalocean-options", "/sizes"),
+]
 
 
 def test_these_are_all_routes_that_there_are(apps: dict[str, Flask]) -> None:

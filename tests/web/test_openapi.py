@@ -58,7 +58,9 @@ def test_a_view_cannot_read_a_body_that_its_route_does_not_describe(apps: dict[s
 
 def test_every_route_but_the_public_ones_names_whose_proof_it_asks_for() -> None:
     public = [path for path, verbs in DOCUMENT["paths"].items() for verb in verbs.values() if verb["security"] == []]
-    assert public == ["/toolboxes-user/openapi.json"]
+    lists = ["/digitalocean-options/regions", "/digitalocean-options/sizes"]
+    # Who enrols proves it within the body.
+    assert public == ["/toolboxes-user/openapi.json", *lists, "/enrol"]
 
 
 @pytest.mark.parametrize("wrong", ["more", "less"])
