@@ -12,10 +12,12 @@ IMAGE = "debian-12-x64"
 # Creating knows no idempotency key, and a droplet may show late in lists and under its tags (half a minute was seen):
 # only after this long is a create whose answer was not heard known to have made none.
 SETTLES = timedelta(seconds=90)
+SMALL_MIB = 2048
 TOKEN_LIFE = timedelta(minutes=60)
 # Letters, digits, dashes: what DigitalOcean's slugs are made of.
 SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_GIGABYTES = re.compile(r"-(?P<count>[0-9]{1,4})gb\b")
+# In a size's slug the memory comes first, and a disk of another size than usual after it.
+_MEMORY = re.compile(r"-(?P<count>[0-9]{1,4})(?P<unit>mb|gb)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def name(toolbox_id: str, attempt: int) -> str:
 
 
 def swap_mib(size: str) -> int:
-    """Swap for a droplet of this size: as much as its memory where that is small, by its slug; else none."""
-    match = _GIGABYTES.search(size)
-    gigabytes = int(match["count"]) if match else 0
-    return 1024 * max(gigabytes, 1) if gigabytes <= 2 else 0
+    """Swap for a droplet of this size, by its slug: as much as its memory where that is small or unknown; else none."""
+    match = _MEMORY.search(size)
+    mib = int(match["count"]) * (1024 if match["unit"] == "gb" else 1) if match else SMALL_MIB
+    return max(mib, 1024) if mib <= SMALL_MIB else 0

@@ -15,6 +15,7 @@ from typing import Any
 from functions.domain.droplet import Droplet, NewDroplet
 
 NONE = timedelta(0)
+FIRST = 500_000_001
 
 
 @dataclass
@@ -45,7 +46,7 @@ class FakeDigitalOcean:
     before_call: Callable[[str], None] | None = None
     _droplets: dict[str, Droplet] = field(default_factory=dict)
     _gone_at: dict[str, datetime] = field(default_factory=dict)
-    _ids: Any = field(default_factory=lambda: itertools.count(500_000_001))
+    _ids: Any = field(default_factory=lambda: itertools.count(FIRST))
 
     @property
     def droplets(self) -> dict[str, Droplet]:
@@ -56,7 +57,7 @@ class FakeDigitalOcean:
     def add(self, name: str, tags: list[str]) -> Droplet:
         """One that somebody else made."""
         key = str(next(self._ids))
-        made = Droplet(key, name, "active", self.now(), f"192.0.2.{len(self._droplets) + 1}", tags)
+        made = Droplet(key, name, "active", self.now(), f"192.0.2.{int(key) - FIRST + 1}", tags)
         self._droplets[key] = made
         return made
 

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from functions.domain.enrolment import Enrolling
 from functions.domain.errors import Unauthorized
+from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle import enrolment
-from functions.lifecycle.documents import TOOLBOXES, load, toolbox_ref
-from functions.lifecycle.ports import Query
+from functions.lifecycle.deploy import NewInstance, deploy
+from functions.lifecycle.documents import TOOLBOXES, dump, load, toolbox_ref
+from functions.lifecycle.ports import Ports, Query, Ref, Snapshot, Store, Version, Write
 from functions.lifecycle.provision import NewToolbox, provision
 from functions.lifecycle.toolbox_change import AskedOfToolbox
+from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import FakeDroplet
-from tests.fakes.world import CALLER, World
+from tests.fakes.world import CALLER, World, new
 
 NEW = NewToolbox("box", "fra1", "s-1vcpu-1gb")
 
 
 @dataclass
 class Fleet:
-    """Each toolbox's shim by the address on record; where nothing has booted, nothing answers."""
+    """Each toolbox's shim by the address on record; where nothing has booted, or is no more, nothing answers."""
 
     now: Callable[[], datetime]
+    digitalocean: FakeDigitalOcean
     booted: dict[str, FakeDroplet] = field(default_factory=dict)
 
     def of(self, toolbox: Toolbox) -> FakeDroplet:
         silent = FakeDroplet(self.now, reachable=False)
-        droplet = self.booted.get(toolbox.address or "", silent)
-        return droplet if toolbox.fingerprint == fingerprint(toolbox.address) else silent
+        there = toolbox.address in [one.address for one in self.digitalocean.droplets.values()]
+        known = there and toolbox.fingerprint == fingerprint(toolbox.address)
+        return self.booted.get(toolbox.address or "", silent) if known else silent
 
     def boot(self, address: str) -> FakeDroplet:
         return self.booted.setdefault(address, FakeDroplet(self.now, engine_id=f"engine at {address}"))
@@ -61,10 +66,24 @@ def fingerprint(address: str | None) -> str:
     return f"{address}".encode().hex().ljust(64, "0")
 
 
+@dataclass(frozen=True)
+class _Stale:
+    """A store that gives back what was there before."""
+
+    inner: Store
+    get: Callable[[Sequence[Ref]], list[Snapshot | None]]
+
+    def commit(self, writes: Sequence[Write]) -> Version:
+        return self.inner.commit(writes)
+
+    def query(self, query: Query) -> list[Snapshot]:
+        return self.inner.query(query)
+
+
 class FleetWorld(World):
     def __init__(self) -> None:
         super().__init__()
-        self.fleet, self.certificates = Fleet(self.now), FleetCertificates()
+        self.fleet, self.certificates = Fleet(self.now, self.digitalocean), FleetCertificates()
         self.ports = replace(self.ports, shims=self.fleet)
 
     def provision(self, new: NewToolbox = NEW) -> Toolbox:
@@ -77,6 +96,25 @@ class FleetWorld(World):
         answer = verb(self.ports, AskedOfToolbox(CALLER, toolbox.id), *more)
         assert isinstance(answer, Toolbox)
         return answer
+
+    def deploy_on(self, toolbox: Toolbox, wanted: NewInstance | None = None) -> Instance:
+        return self._deployed(self.ports, toolbox, wanted or new())
+
+    def _deployed(self, ports: Ports, toolbox: Toolbox, wanted: NewInstance) -> Instance:
+        answer = deploy(ports, CALLER, toolbox.id, wanted)
+        assert isinstance(answer, Instance)
+        return answer
+
+    def deploy_late(self, toolbox: Toolbox) -> Instance:
+        """By a worker that read the toolbox before its account gave it up."""
+        stale = Snapshot(toolbox_ref(toolbox.id), dump(toolbox), None)
+
+        def get(refs: Sequence[Ref]) -> list[Snapshot | None]:
+            found = self.store.get(refs)
+            return [stale if ref == stale.ref else one for ref, one in zip(refs, found, strict=True)]
+
+        ports = replace(self.ports, store=_Stale(self.store, get))
+        return self._deployed(ports, toolbox, new(ports=(20_001,)))
 
     def boot(self) -> None:
         """Every droplet that has not, boots, and its shim enrols with what its user-data holds."""

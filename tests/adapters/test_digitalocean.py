@@ -1,0 +1,202 @@
+"""DigitalOcean's API over HTTP, by its own client: what is sent, and what each kind of answer is taken for."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from functions.adapters.digitalocean import DigitalOcean
+from functions.adapters.droplet_settings import Birth, DigitalOceanApi
+from functions.domain.droplet import NewDroplet
+from functions.domain.errors import DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown, Misconfigured
+
+TOOLBOX = "11111111-1111-4111-8111-111111111111"
+NEW = NewDroplet(TOOLBOX, f"toolbox-{TOOLBOX}-1", "fra1", "s-1vcpu-1gb", "debian-12-x64", "a-token-of-this-attempt")
+BIRTH = Birth(
+    f"registry.test/shim@sha256:{'0' * 64}", {"kid": "key"}, "https://f.test/enrol", "https://f.test/notify",
+    ("289794",), ("192.0.2.0/24",),
+)  # fmt: skip
+DROPLET = {
+    "id": 500000001, "name": NEW.name, "status": "active", "created_at": "2026-01-01T00:00:00Z", "tags": ["toolboxes"],
+    "networks": {"v4": [{"ip_address": "10.0.0.2", "type": "private"}, {"ip_address": "192.0.2.1", "type": "public"}]},
+}  # fmt: skip
+
+
+@dataclass
+class Api:
+    """Answers in the order in which it was told to, and keeps what it was asked."""
+
+    url: str = ""
+    answers: list[tuple[int, dict[str, str], Any]] = field(default_factory=list)
+    asked: list[tuple[str, str, dict[str, list[str]], Any]] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
+
+    def will(self, status: int, body: Any = None, **headers: str) -> None:
+        self.answers.append((status, headers, body))
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    told = Api()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            url, length = urlsplit(self.path), int(self.headers.get("Content-Length", 0))
+            body = json.loads(self.rfile.read(length)) if length else None
+            told.asked.append((self.command, url.path, parse_qs(url.query), body))
+            told.tokens.add(self.headers["Authorization"])
+            status, headers, said = told.answers.pop(0)
+            content = json.dumps(said).encode() if said is not None else b""
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_DELETE = answer
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silence: one line a request would drown the test's own output."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    told.url = f"http://127.0.0.1:{server.server_port}"
+    yield told
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def client(api: Api) -> DigitalOcean:
+    return DigitalOcean(DigitalOceanApi("dop_v1_token", api.url), BIRTH)
+
+
+def test_a_droplet_is_asked_for_with_its_name_tags_keys_and_user_data(api: Api, client: DigitalOcean) -> None:
+    api.will(202, {"droplet": {**DROPLET, "status": "new", "networks": {"v4": [], "v6": []}}, "links": {}})
+    made = client.create(NEW)
+    assert (made.id, made.name, made.state, made.address) == ("500000001", NEW.name, "new", None)
+    [(method, path, _, body)] = api.asked
+    assert (method, path) == ("POST", "/v2/droplets")
+    user_data = body.pop("user_data")
+    assert body == {
+        "name": NEW.name, "region": "fra1", "size": "s-1vcpu-1gb", "image": "debian-12-x64", "ssh_keys": ["289794"],
+        "tags": ["toolboxes", f"toolbox-{TOOLBOX}"], "monitoring": False, "ipv6": False,
+    }  # fmt: skip
+    assert user_data.startswith("#cloud-config\n")
+    assert NEW.token in user_data
+    assert "dop_v1_token" not in user_data
+    assert api.tokens == {"Bearer dop_v1_token"}
+
+
+def test_a_firewall_opens_the_ports_to_the_configured_networks_for_the_toolboxs_tag(
+    api: Api, client: DigitalOcean
+) -> None:
+    api.will(200, {"firewalls": [{"id": "f-1", "name": "another"}], "links": {}})
+    api.will(201, {"tag": {"name": "toolbox-1"}})
+    api.will(202, {"firewall": {"id": "f-2"}})
+    client.open_firewall("toolbox-1")
+    assert [asked[:2] for asked in api.asked] == [
+        ("GET", "/v2/firewalls"), ("POST", "/v2/tags"), ("POST", "/v2/firewalls"),
+    ]  # fmt: skip
+    body = api.asked[-1][3]
+    assert (body["name"], body["tags"]) == ("toolbox-1", ["toolbox-1"])
+    assert [(rule["protocol"], rule["ports"], rule["sources"]) for rule in body["inbound_rules"]] == [
+        ("tcp", "30000", {"addresses": ["192.0.2.0/24"]}),
+        ("tcp", "20000-29999", {"addresses": ["192.0.2.0/24"]}),
+        ("udp", "20000-29999", {"addresses": ["192.0.2.0/24"]}),
+    ]
+
+
+def test_a_firewall_that_is_there_is_not_made_again_and_one_of_that_name_is_removed_by_its_id(
+    api: Api, client: DigitalOcean
+) -> None:
+    for _ in range(2):
+        api.will(200, {"firewalls": [{"id": "f-1", "name": "toolbox-1"}, {"id": "f-2", "name": "another"}]})
+    api.will(204)
+    client.open_firewall("toolbox-1")
+    client.remove_firewall("toolbox-1")
+    assert [asked[:2] for asked in api.asked] == [
+        ("GET", "/v2/firewalls"), ("GET", "/v2/firewalls"), ("DELETE", "/v2/firewalls/f-1"),
+    ]  # fmt: skip
+
+
+def test_lists_are_read_to_their_end(api: Api, client: DigitalOcean) -> None:
+    api.will(200, {"droplets": [DROPLET], "links": {"pages": {"next": "https://elsewhere.test/v2/droplets?page=2"}}})
+    api.will(200, {"droplets": [{**DROPLET, "id": 7}], "links": {}})
+    assert [one.id for one in client.tagged("toolboxes")] == ["500000001", "7"]
+    assert [(asked[1], asked[2]["tag_name"], asked[2]["page"]) for asked in api.asked] == [
+        ("/v2/droplets", ["toolboxes"], ["1"]), ("/v2/droplets", ["toolboxes"], ["2"]),
+    ]  # fmt: skip
+
+
+def test_a_droplet_is_found_by_name_and_by_id_and_destroyed_by_id(api: Api, client: DigitalOcean) -> None:
+    api.will(200, {"droplets": [DROPLET], "links": {}})
+    api.will(200, {"droplet": DROPLET})
+    api.will(404, {"id": "not_found", "message": "gone"})
+    api.will(204)
+    api.will(404, {"id": "not_found", "message": "gone"})
+    assert [one.address for one in client.named(NEW.name)] == ["192.0.2.1"]
+    found = client.get("500000001")
+    assert found
+    assert found.tags == ["toolboxes"]
+    assert client.get("500000001") is None
+    assert (client.destroy("500000001"), client.destroy("500000001")) == (True, False)
+    assert api.asked[0][2]["name"] == [NEW.name]
+    assert {asked[:2] for asked in api.asked[3:]} == {("DELETE", "/v2/droplets/500000001")}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, DigitalOceanBusy),
+        (403, DigitalOceanBusy),
+        (409, DigitalOceanRefused),
+        (422, DigitalOceanRefused),
+        (429, DigitalOceanBusy),
+        (500, DigitalOceanUnknown),
+        (503, DigitalOceanUnknown),
+        (302, DigitalOceanUnknown),
+    ],
+)
+def test_what_each_status_is_taken_for(api: Api, client: DigitalOcean, status: int, kind: type[Exception]) -> None:
+    api.will(status, {"id": "x", "message": "said why"}, Retry_After="42", Location="/v2/elsewhere")
+    with pytest.raises(kind) as caught:
+        client.create(NEW)
+    assert len(api.asked) == 1, "nothing is repeated or followed by itself"
+    if isinstance(caught.value, DigitalOceanBusy):
+        assert caught.value.retry_after == 42
+    if status != 302:
+        assert "said why" in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [None, [], {"droplet": {}}, {"droplet": {**DROPLET, "networks": None}}, {"other": 1}])
+def test_an_answer_of_another_form_is_an_unknown_outcome(api: Api, client: DigitalOcean, body: object) -> None:
+    api.will(202, body)
+    with pytest.raises(DigitalOceanUnknown):
+        client.create(NEW)
+
+
+def test_where_nothing_answers_the_outcome_is_unknown() -> None:
+    silent = DigitalOcean(DigitalOceanApi("dop_v1_token", "http://127.0.0.1:9"), BIRTH)
+    with pytest.raises(DigitalOceanUnknown):
+        silent.get("1")
+
+
+def test_a_function_that_makes_no_droplet_cannot(api: Api) -> None:
+    with pytest.raises(Misconfigured):
+        DigitalOcean(DigitalOceanApi("dop_v1_token", api.url), None).create(NEW)
+
+
+def test_what_can_be_had_now_is_listed(api: Api, client: DigitalOcean) -> None:
+    api.will(200, {"regions": [{"slug": "fra1", "available": True}, {"slug": "nyc2", "available": False}]})
+    api.will(200, {"sizes": [{"slug": "s-1vcpu-1gb", "available": True}, {"slug": "old", "available": False}]})
+    assert [region["slug"] for region in client.regions()] == ["fra1"]
+    assert [size["slug"] for size in client.sizes()] == ["s-1vcpu-1gb"]
