@@ -87,10 +87,9 @@ class DigitalOcean:
             "name": name,
             "tags": [name],
             "inbound_rules": [{"protocol": kind, "ports": range_, "sources": sources} for kind, range_ in ports],
+            # "0" is any port.
             "outbound_rules": [
-                {"protocol": "tcp", "ports": "all", "destinations": _EVERYWHERE},
-                {"protocol": "udp", "ports": "all", "destinations": _EVERYWHERE},
-                {"protocol": "icmp", "destinations": _EVERYWHERE},
+                {"protocol": kind, "ports": "0", "destinations": _EVERYWHERE} for kind in ("tcp", "udp", "icmp")
             ],
         }
         _asked(client.firewalls.create, body=body)
