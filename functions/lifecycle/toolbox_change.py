@@ -10,13 +10,13 @@ from functions.domain.caller import Caller
 from functions.domain.errors import Contended, NotAllowedNow, NotFound
 from functions.domain.toolbox import Toolbox
 from functions.domain.toolbox_want import want_gone, want_rebuilt, want_shim
-from functions.lifecycle.accounts import refuse_unless_active
 from functions.lifecycle.documents import load, recording_toolbox, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, backoff, stamped, write
 from functions.lifecycle.instances import owned
 from functions.lifecycle.ports import Ports, Write
 from functions.lifecycle.provision import Answer, hint, repeated
 from functions.lifecycle.replay import Replay, recall
+from functions.lifecycle.standing import refuse_unless_active
 
 
 @dataclass(frozen=True, slots=True)
