@@ -47,6 +47,8 @@ class ShimServer(Server):
         super().__init__(
             address,
             self._handing_on(app),
+            # A SYN too many is dropped, and comes again after a second.
+            request_queue_size=QUEUED_CONNECTIONS,
             timeout=IDLE_SECONDS,
             shutdown_timeout=STOP_SECONDS,
             server_name="shim",

@@ -12,6 +12,7 @@ import logging
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,31 +31,42 @@ Said = dict[str, Any]
 
 
 class Replacement:
-    def __init__(self, engine: Engine, image: str) -> None:
-        """`image` as the helper's own container names it."""
-        self._engine, self._image = engine, image
+    def __init__(self, engine: Engine, image: str, serves: Callable[[], bool]) -> None:
+        """`image` as the helper's own container names it. `serves`: whether a shim of this version answers now."""
+        self._engine, self._image, self._serves = engine, image, serves
 
-    def run(self) -> None:
-        """Ends with one shim, the new one or the old one, named as a shim is and answering."""
+    def run(self, *, proven: bool) -> None:
+        """Ends with one shim, the new one or the old one, named as a shim is and started."""
         old = self._found(OLD, new=False) or self._found(SHIM, new=False)
         if old is None:
             _log.info("%s is the shim already", self._image)
-            return
-        new = self._found(NEXT, new=True) or self._found(SHIM, new=True)
+        elif proven and self._takes_over(old):
+            self._engine.remove(old["Id"])
+            _log.info("the shim is now %s, version %s", self._image, __version__)
+        else:
+            _log.error("%s does not serve; the old shim stays", self._image)
+            if new := self._new():
+                self._engine.remove(new["Id"], running=True)
+            self._named(old["Id"], SHIM)
+            self._engine.start(old["Id"])
+
+    def _takes_over(self, old: Said) -> bool:
+        new = self._new()
         new_id = (
             new["Id"] if new else self._engine.create(NEXT, {"Image": self._image, "HostConfig": old["HostConfig"]})
         )
         self._engine.stop(old["Id"], OLD_STOP_SECONDS)
         self._named(old["Id"], OLD)
         self._named(new_id, SHIM)
-        if self._serves(new_id):
-            self._engine.remove(old["Id"])
-            _log.info("the shim is now %s, version %s", self._image, __version__)
-            return
-        _log.error("the new shim does not answer; the old one comes back")
-        self._engine.remove(new_id, running=True)
-        self._named(old["Id"], SHIM)
-        self._engine.start(old["Id"])
+        try:
+            self._engine.start(new_id)
+        except protocol.StartFailed as error:
+            _log.error("%s", error.message)
+            return False
+        return self._serves()
+
+    def _new(self) -> Said | None:
+        return self._found(NEXT, new=True) or self._found(SHIM, new=True)
 
     def _found(self, name: str, *, new: bool) -> Said | None:
         said = self._engine.inspect(name)
@@ -64,14 +76,6 @@ class Replacement:
         said = self._engine.inspect(container_id)
         if said and said["Name"] != f"/{name}":
             self._engine.rename(container_id, name)
-
-    def _serves(self, container_id: str) -> bool:
-        try:
-            self._engine.start(container_id)
-        except protocol.StartFailed as error:
-            _log.error("%s", error.message)
-            return False
-        return answers(protocol.PORT)
 
 
 def answers(port: int) -> bool:
@@ -98,7 +102,11 @@ def prove(configuration: Configuration, pem: Path, engine: Engine) -> bool:
     """Whether this very version serves here: its configuration read, its certificate found, its engine answering."""
     engine.data_id()
     server = ShimServer(assemble(configuration, pem, ENGINE_SOCKET).app, pem, ("127.0.0.1", PROOF_PORT))
-    server.prepare()
+    try:
+        server.prepare()
+    except OSError as error:
+        _log.error("it cannot listen: %s", error)
+        return False
     threading.Thread(target=server.serve, daemon=True).start()
     try:
         return answers(PROOF_PORT)
@@ -111,8 +119,8 @@ def main() -> None:
     journal.to_stdout(configuration.toolbox_id)
     own = engine.inspect(HELPER)
     assert own, "the helper runs in a container of its name"
-    if prove(configuration, certificate.ensure(STATE, configuration.toolbox_id), engine):
-        Replacement(engine, own["Config"]["Image"]).run()
+    proven = prove(configuration, certificate.ensure(STATE, configuration.toolbox_id), engine)
+    Replacement(engine, own["Config"]["Image"], lambda: answers(protocol.PORT)).run(proven=proven)
     # This process ends with its container.
     engine.remove(own["Id"], running=True)
 

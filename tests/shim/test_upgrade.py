@@ -1,0 +1,127 @@
+"""The helper that replaces a shim, killed before and after each thing that it does, and begun again each time."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from shim import protocol
+from shim.engine import Engine
+from shim.successor import NEXT, OLD, SHIM
+from shim.upgrade import Replacement
+from tests.shim.fake_engine import FakeEngine, Handler, hang_up
+
+OLD_IMAGE, NEW_IMAGE = "shim@sha256:old", "shim@sha256:new"
+
+
+class Machine:
+    """Containers by id, as an engine keeps them: [name, image, runs]. Each act is counted, and may be the last."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.containers: dict[str, list[Any]] = {"c0": [SHIM, OLD_IMAGE, True]}
+        self.ids, self.acts, self.dies_at, self.after = itertools.count(1), 0, -1, False
+        for verb, act in (("stop", self.stop), ("start", self.start), (r"rename\?name=", self.rename)):
+            engine.on(rf"POST /containers/\w+/{verb}", self.acted(act))
+        engine.on("POST /containers/create", self.acted(self.create))
+        engine.on("DELETE /containers/", self.acted(self.remove))
+        engine.on("GET /containers/", self.inspect)
+
+    def acted(self, act: Callable[[Handler, str], tuple[int, Any]]) -> Callable[[Handler], None]:
+        def reply(handler: Handler) -> None:
+            self.acts += 1
+            killed = self.acts == self.dies_at
+            if not killed or self.after:
+                answer = act(handler, self.reference(handler))
+            if killed:
+                hang_up(handler)
+            else:
+                handler.say(*answer)
+
+        return reply
+
+    @staticmethod
+    def reference(handler: Handler) -> str:
+        found = re.search(r"/containers/([\w-]+)", handler.path)
+        return found[1] if found else ""
+
+    def inspect(self, handler: Handler) -> None:
+        wanted = self.reference(handler)
+        for key, (name, image, _) in self.containers.items():
+            if wanted in (key, name):
+                handler.say(200, {"Id": key, "Name": f"/{name}", "Config": {"Image": image}, "HostConfig": {}})
+                return
+        handler.say(404, {"message": "No such container"})
+
+    def create(self, handler: Handler, _: str) -> tuple[int, Any]:
+        self.containers[key := f"c{next(self.ids)}"] = [handler.path.partition("name=")[2], NEW_IMAGE, False]
+        return 201, {"Id": key}
+
+    def rename(self, handler: Handler, key: str) -> tuple[int, Any]:
+        name = handler.path.partition("name=")[2]
+        if name in (one[0] for one in self.containers.values()):
+            return 409, {"message": "the name is in use"}
+        self.containers[key][0] = name
+        return 204, None
+
+    def start(self, _: Handler, key: str) -> tuple[int, Any]:
+        self.containers[key][2] = True
+        return 204, None
+
+    def stop(self, _: Handler, key: str) -> tuple[int, Any]:
+        self.containers[key][2] = False
+        return 204, None
+
+    def remove(self, _: Handler, key: str) -> tuple[int, Any]:
+        del self.containers[key]
+        return 204, None
+
+    def upgraded(self, engine: Engine, *, works: bool, proofs: Iterator[bool]) -> None:
+        """Runs the helper until it comes to its end, as the engine does."""
+        while True:
+            try:
+                Replacement(engine, NEW_IMAGE, lambda: works).run(proven=next(proofs))
+                return
+            except protocol.ContractError:
+                # Once is enough: what is begun again is not killed again.
+                self.dies_at = -1
+
+
+@pytest.fixture
+def machine(fake_engine: FakeEngine) -> Machine:
+    return Machine(fake_engine)
+
+
+@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_at_any_moment_it_ends_with_one_shim_that_serves(
+    machine: Machine, fake_engine: FakeEngine, works: bool, after: bool
+) -> None:
+    engine = Engine(fake_engine.url)
+    for moment in itertools.count(1):
+        machine.containers, machine.acts = {"c0": [SHIM, OLD_IMAGE, True]}, 0
+        machine.dies_at, machine.after = moment, after
+        machine.upgraded(engine, works=works, proofs=itertools.repeat(True))
+        assert list(machine.containers.values()) == [[SHIM, NEW_IMAGE if works else OLD_IMAGE, True]]
+        if machine.dies_at != -1:
+            break
+    assert moment > 6
+
+
+def test_a_proof_that_fails_only_the_second_time_brings_the_old_one_back(
+    machine: Machine, fake_engine: FakeEngine
+) -> None:
+    for moment in range(1, 6):
+        machine.containers, machine.acts, machine.dies_at = {"c0": [SHIM, OLD_IMAGE, True]}, 0, moment
+        machine.after = True
+        machine.upgraded(Engine(fake_engine.url), works=True, proofs=iter([True, False]))
+        assert list(machine.containers.values()) == [[SHIM, OLD_IMAGE, True]]
+
+
+def test_one_that_was_never_proven_touches_nothing_but_its_own(machine: Machine, fake_engine: FakeEngine) -> None:
+    machine.upgraded(Engine(fake_engine.url), works=True, proofs=iter([False]))
+    assert machine.containers == {"c0": [SHIM, OLD_IMAGE, True]}
+    assert not {NEXT, OLD} & {one[0] for one in machine.containers.values()}
