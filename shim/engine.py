@@ -34,9 +34,15 @@ class Engine:
     Every method may raise EngineUnavailable, DiskFull or OutcomeUnknown. Safe to share between threads.
     """
 
-    def __init__(self, socket: str, silence_seconds: float = PULL_SILENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        socket: str,
+        silence_seconds: float = PULL_SILENCE_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
         """`socket` is a URL, e.g. unix:///var/run/docker.sock; the engine need not be up yet."""
-        self._path, self._silence_seconds = socket.removeprefix("unix://"), silence_seconds
+        self._path = socket.removeprefix("unix://")
+        self._silence_seconds, self._heartbeat_seconds = silence_seconds, heartbeat_seconds
         self._client: APIClient | None = None
         self._connecting = threading.Lock()
 
@@ -115,11 +121,11 @@ class Engine:
                 yield from response.iter_content(1 << 16)
 
     def follow(self, container_id: str, tail: int, since: str) -> Iterator[bytes]:
-        """Its log and what is added to it, until it stops; b"" after each silence of HEARTBEAT_SECONDS."""
+        """Its log and what is added to it, until it stops; b"" after each silence of `heartbeat_seconds`."""
         query: Query = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": 1, "tail": tail, "since": since}
         path = f"/containers/{container_id}/logs"
         with self._docker() as docker, self._opened(docker, "GET", path, query) as stream:
-            stream.settimeout(HEARTBEAT_SECONDS)
+            stream.settimeout(self._heartbeat_seconds)
             # At once, since a log that stays empty is open all the same.
             yield b""
             while (chunk := _received(stream)) is not None:

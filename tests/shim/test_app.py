@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from dataclasses import asdict
 from typing import Any
@@ -57,6 +58,46 @@ def test_a_command_of_another_contract_is_named_as_such(
     assert (answer.status, answer.code) == (409, "shim-incompatible")
     assert "contract 7" in answer.json["error"]["message"] and "speaks 1" in answer.json["error"]["message"]
     assert fake_engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"private_key": Ed25519PrivateKey.generate()}, "unauthenticated"),
+        ({"audience": signing.audience("another", "ab" * 32)}, "unauthenticated"),
+        ({"method": "PUT"}, "unauthenticated"),
+        ({"target": "/another"}, "unauthenticated"),
+        ({"body": b"another"}, "unauthenticated"),
+        ({"now": -300}, "clock-skew"),
+        ({"now": 300}, "clock-skew"),
+        ({"expires": -1}, "token-stale"),
+        ({"expires": 600}, "unauthenticated"),
+        ({"now": -4.9}, "token-stale"),
+    ],
+    ids=str,
+)  # fmt: skip
+@each_command()
+def test_a_token_for_anything_else_reaches_no_engine(
+    caller: Caller, fake_engine: FakeEngine, route: Route, name: str, changed: dict[str, Any], code: str
+) -> None:
+    """The last one was issued before this shim started."""
+    now, target, sent = time.time(), route.target(name, volume="data"), body(route)
+    moved = {key: now + value if key in ("now", "expires") else value for key, value in changed.items()}
+    # A life of a minute is one after its own beginning.
+    moved.setdefault("expires", moved.get("now", now) + 50)
+    text = caller.token(**{"method": route.method, "target": target, "body": sent, **moved})
+    answer = caller.send(route.method, target, {"Authorization": f"Bearer {text}"}, sent)
+    assert (answer.status, answer.code) == (401, code)
+    assert fake_engine.calls == []
+
+
+@each_command()
+def test_a_token_that_was_used_is_good_for_nothing_more(caller: Caller, route: Route, name: str) -> None:
+    target = route.target(name, volume="data")
+    # Refused for its body, and used all the same.
+    text = caller.token(route.method, target, b"[]")
+    answers = [caller.send(route.method, target, {"Authorization": f"Bearer {text}"}, b"[]").code for _ in range(2)]
+    assert answers == ["bad-request", "token-stale"]
 
 
 def another_contract(caller: Caller, key: Ed25519PrivateKey, method: str, target: str, body: bytes = b"") -> Any:

@@ -90,6 +90,12 @@ class ShimDroplet:
         return {name: state for name, state in ours.items() if name in (SHIM, NEXT, OLD, HELPER)}
 
 
+def changed(module: str, what: str, by: str) -> str:
+    text = (SOURCE / f"{module}.py").read_text()
+    assert text.count(what) == 1
+    return text.replace(what, by)
+
+
 def add(tar: tarfile.TarFile, path: str, text: str) -> None:
     entry = tarfile.TarInfo(path)
     entry.size, entry.mode = len(text.encode()), 0o644
@@ -146,8 +152,11 @@ def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine
     eventually(lambda: caller.call(protocol.INSPECT, name).status == 200)
     assert caller.acted(protocol.INSPECT, name).container == started
 
-    broken = machine.build("1.0.2", __main__=(SOURCE / "__main__.py").read_text().replace(
-        "    ShimServer(app, pem, (", "    sys.exit('planted')\n    ShimServer(app, pem, ("))  # fmt: skip
+    # Proven beside the old one, and dead in its place.
+    serve = "    server = ShimServer"
+    dead = changed("__main__", serve, f"    sys.exit('planted')\n{serve}")
+    hasty = changed("upgrade", "PROOF_SECONDS = 30.0", "PROOF_SECONDS = 8.0")
+    broken = machine.build("1.0.2", __main__=dead, upgrade=hasty)
     assert caller.call(protocol.UPGRADE, message=messages.Upgrade(broken)).status == 202
     eventually(lambda: version(caller) == "")
     eventually(lambda: version(caller) == "1.0.1" and machine.shims() == {SHIM: "running"}, 90)

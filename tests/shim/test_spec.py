@@ -65,14 +65,45 @@ ESCAPES: list[tuple[dict[str, Any], str]] = [
     ({"privileged": True}, "no field 'privileged'"),
     ({"cap_add": ["SYS_ADMIN"]}, "no field 'cap_add'"),
     ({"HostConfig": {"Privileged": True}}, "no field 'HostConfig'"),
-    ({"network_mode": "host"}, "no field"),
-    ({"pid_mode": "container:x"}, "no field"),
-    ({"devices": ["/dev/sda"]}, "no field"),
-    ({"security_opt": ["seccomp=unconfined"]}, "no field"),
-    ({"sysctls": {}}, "no field"),
-    ({"cgroup_parent": "/"}, "no field"),
-    ({"labels": {protocol.LABEL_TOOLBOX: "another"}}, "no field"),
-    ({"Image": "other:1"}, "no field 'Image'"),
+    *(
+        ({f"{kind}_mode": mode}, "no field")
+        for kind in ("network", "pid", "ipc", "uts", "userns", "cgroupns")
+        for mode in ("host", "container:x")
+    ),
+    *(
+        ({key: value}, f"no field {key!r}")
+        for key, value in {
+            "devices": ["/dev/sda"],
+            "device_cgroup_rules": ["a *:* rwm"],
+            "security_opt": ["seccomp=unconfined"],
+            "seccomp": "unconfined",
+            "apparmor": "unconfined",
+            "sysctls": {},
+            "cgroup_parent": "/",
+            "runtime": "runc",
+            "binds": ["/:/host"],
+            "mounts": [{"Type": "bind", "Source": "/"}],
+            "volumes_from": ["x"],
+            "tmpfs": {"/x": ""},
+            "group_add": ["docker"],
+            "user": "0",
+            "entrypoint": ["sh"],
+            "hostname": "x",
+            "dns": ["1.1.1.1"],
+            "links": ["x"],
+            "extra_hosts": ["x:1.1.1.1"],
+            "oom_score_adj": -1000,
+            "ulimits": [],
+            "shm_size": 1,
+            "storage_opt": {},
+            "labels": {protocol.LABEL_TOOLBOX: "another"},
+            "name": "toolboxes-shim",
+        }.items()
+    ),
+    *(({key: "x"}, f"no field {key!r}") for key in ("Image", "IMAGE", "imagE", "Limits", "Command", "instance_Id")),
+    ({"ports": [{"container_port": 80, "host_port": 20_000, "Host_Port": 22}]}, "no field 'Host_Port'"),
+    ({"health_check": {"command": ["x"], "HostConfig": {}}}, "no field 'HostConfig'"),
+    ({"volumes": [{"name": "/var/run/docker.sock", "path": "/a"}]}, "volumes.name"),
     ({"limits": {"memory_bytes": 1 << 30, "nano_cpus": 10**9, "pids": 64, "Privileged": True}}, "no field"),
     ({"limits": None}, "must be an object"),
     ({"limits": {"memory_bytes": True, "nano_cpus": 10**9, "pids": 64}}, "whole number"),
@@ -142,6 +173,21 @@ def test_what_the_allow_list_does_not_know_is_refused_by_its_field(changed: dict
     with pytest.raises((protocol.Refused, messages.Malformed)) as refused:
         spec.check(messages.read(Create, json.dumps(plain | changed).encode()))
     assert named in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"image": "nginx:1", "image": "other:1"}',
+        b'{"limits": {"memory_bytes": 1073741824, "nano_cpus": 1, "pids": 64, "pids": 4096}}',
+        b'{"environment": {"A": "1", "A": "2"}}',
+        b'{"volumes": [{"name": "a", "path": "/a", "name": "b"}]}',
+        b'{"ima\\u0067e": "nginx:1", "image": "other:1"}',
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_at_every_depth(body: bytes) -> None:
+    with pytest.raises(messages.Malformed, match="twice"):
+        messages.read(Create, body)
 
 
 def test_no_refusal_repeats_a_value_of_the_environment() -> None:

@@ -1,0 +1,58 @@
+"""Every string of a create, and what somebody would write there who wants more than a container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from shim import messages, protocol, spec
+from shim.messages import Create, HealthCheck, Port, Volume
+from tests.shim.test_spec import LABELS, PLAIN
+
+HOSTILE = [
+    "../../etc/passwd", "..", "/", "$(reboot)", "`id`", "; rm -rf /", "| sh", "&& sh", "> /x", "a b", "a\nb", "a\r\n",
+    "'", '"', "*", "~", "%2e%2e%2f", "\\", "--privileged", "host", "container:x", "\u202e", "\U0001f600", "a\0",
+]  # fmt: skip
+NAMED: list[Callable[[str], Create]] = [
+    lambda text: replace(PLAIN, instance_id=text),
+    lambda text: replace(PLAIN, image=text + ":1"),
+    lambda text: replace(PLAIN, restart_policy=text),
+    lambda text: replace(PLAIN, environment={text: "1"}),
+    lambda text: replace(PLAIN, volumes=[Volume(text, "/a")]),
+    lambda text: replace(PLAIN, volumes=[Volume("a", text)]),
+    lambda text: replace(PLAIN, volumes=[Volume("a", f"/a/{text}/../..")]),
+    lambda text: replace(PLAIN, ports=[Port(80, 20_000, text)]),
+    lambda text: replace(PLAIN, ports=[Port(80, 20_000, "tcp", text)]),
+]
+# What these may be called: each is a name like any other there.
+HARMLESS = {(3, "host"), (4, "host"), (1, "host")}
+
+
+@pytest.mark.parametrize("field", range(len(NAMED)))
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_names_something_is_refused_unless_it_is_a_plain_name(field: int, text: str) -> None:
+    asked = NAMED[field](text)
+    if (field, text) in HARMLESS:
+        spec.check(asked)
+        return
+    with pytest.raises((protocol.Refused, messages.Malformed)):
+        spec.check(messages.read(Create, messages.dump(asked)))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_is_handed_to_a_program_is_handed_on_as_it_is_or_refused(text: str) -> None:
+    """As one item of a list each: no shell ever sees it. NUL ends a string in the kernel, and is refused."""
+    asked = replace(PLAIN, command=["run", text], environment={"A": text}, health_check=HealthCheck(["check", text]))
+    if "\0" in text:
+        with pytest.raises(messages.Malformed, match="NUL"):
+            messages.read(Create, messages.dump(asked))
+        return
+    read = messages.read(Create, messages.dump(asked))
+    spec.check(read)
+    config = spec.engine_config(read, LABELS)
+    assert (config["Cmd"], config["Env"]) == (["run", text], [f"A={text}"])
+    assert config["Healthcheck"]["Test"] == ["CMD", "check", text]
+    plain = spec.engine_config(replace(PLAIN), LABELS)
+    assert config["HostConfig"] == plain["HostConfig"]
