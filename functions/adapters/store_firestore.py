@@ -79,15 +79,10 @@ class FirestoreStore:
         return _version_after(writes, [result.update_time for result in results])
 
     def query(self, query: Query) -> list[Snapshot]:
-        from google.cloud.firestore import FieldFilter
         from google.cloud.firestore import Query as FirestoreQuery
 
-        client = self._connected()
-        named = client.collection_group if query.group else client.collection
-        found = named(query.collection).limit(query.limit)
+        found = self._filtered(query).limit(query.limit)
         direction = FirestoreQuery.DESCENDING if query.descending else FirestoreQuery.ASCENDING
-        for field, operator, value in query.where:
-            found = found.where(filter=FieldFilter(field, operator, value))
         if query.order_by is not None:
             found = found.order_by(query.order_by, direction=direction)
         found = found.order_by("__name__", direction=direction)
@@ -97,6 +92,23 @@ class FirestoreStore:
             QUERY_SECONDS, "Firestore", lambda left: list(found.stream(retry=never(), timeout=left))
         )
         return [_snapshot(_ref(document.reference), document) for document in documents]
+
+    def total(self, query: Query, field: str) -> tuple[int, int]:
+        # Together with a sum only those are counted that have the field.
+        asked = self._filtered(query).count(alias="count").sum(field, alias="sum")
+        [results] = answer_within(QUERY_SECONDS, "Firestore", lambda left: list(asked.get(retry=never(), timeout=left)))
+        values = {result.alias: int(result.value) for result in results}
+        return values["count"], values["sum"]
+
+    def _filtered(self, query: Query) -> Any:
+        """Firestore's query of what `where` finds; its own types tell a collection from a query, and not the result."""
+        from google.cloud.firestore import FieldFilter
+
+        client = self._connected()
+        found: Any = (client.collection_group if query.group else client.collection)(query.collection)
+        for field, operator, value in query.where:
+            found = found.where(filter=FieldFilter(field, operator, value))
+        return found
 
     def _connected(self) -> Client:
         with self._connecting:
@@ -170,7 +182,16 @@ def _update_time(version: Version, ref: Ref) -> object:
 
 def _snapshot(ref: Ref, document: DocumentSnapshot[Any]) -> Snapshot:
     data: Document = _plain(document.to_dict())
-    return Snapshot(ref, data, document.update_time)
+    return Snapshot(ref, data, _time(document.update_time))
+
+
+def _time(update_time: Any) -> object:
+    """Of a collection group's documents the client leaves the time as the message that it came in."""
+    from google.api_core.datetime_helpers import DatetimeWithNanoseconds
+
+    if isinstance(update_time, datetime):
+        return update_time
+    return DatetimeWithNanoseconds.from_timestamp_pb(update_time)  # type: ignore[no-untyped-call]
 
 
 def _plain(value: Any) -> Any:

@@ -84,10 +84,25 @@ class SqliteStore:
         return revision
 
     def query(self, query: Query) -> list[Snapshot]:
-        _check_collection(query.collection)
         for field, operator, value in query.where:
             if operator != "==" and (field != query.order_by or value is None):
                 raise ValueError(f"{field} {operator} {value!r} cannot be asked in the order of {query.order_by}")
+        places = self._found(query)
+        places.sort(key=lambda pair: pair[0], reverse=query.descending)
+        if query.after is not None:
+            *value, id = query.after
+            begin, beyond = ([_rank(item) for item in value], id), lt if query.descending else gt
+            places = [pair for pair in places if beyond(pair[0], begin)]
+        return [found for _, found in places[: query.limit]]
+
+    def total(self, query: Query, field: str) -> tuple[int, int]:
+        values = [value for _, found in self._found(query) for value in _values(found.data, field)]
+        numbers = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
+        return len(values), sum(numbers)
+
+    def _found(self, query: Query) -> list[tuple[tuple[list[Any], str], Snapshot]]:
+        """What the query's `where` finds, each with its place in the query's order."""
+        _check_collection(query.collection)
         with self._database.reading() as connection:
             rows = connection.execute(
                 """SELECT collection, id, data, version FROM documents
@@ -95,13 +110,7 @@ class SqliteStore:
                 {"name": query.collection, "group": query.group},
             ).fetchall()
         snapshots = [Snapshot(Ref(collection, id), _decoded(data), version) for collection, id, data, version in rows]
-        places = [(place, found) for found in snapshots if (place := _place(query, found)) is not None]
-        places.sort(key=lambda pair: pair[0], reverse=query.descending)
-        if query.after is not None:
-            *value, id = query.after
-            begin, beyond = ([_rank(item) for item in value], id), lt if query.descending else gt
-            places = [pair for pair in places if beyond(pair[0], begin)]
-        return [found for _, found in places[: query.limit]]
+        return [(place, found) for found in snapshots if (place := _place(query, found)) is not None]
 
 
 def _outcome(write: Write, existing: Snapshot | None) -> Document | None:

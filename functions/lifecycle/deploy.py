@@ -18,6 +18,7 @@ from functions.lifecycle.documents import claiming, load, name_ref, recording, t
 from functions.lifecycle.hold import ATTEMPTS, Hold, write
 from functions.lifecycle.instances import owned
 from functions.lifecycle.ports import Ports
+from functions.lifecycle.quota import require_quota
 from functions.lifecycle.replay import Replay, recall
 from functions.lifecycle.room import require_room
 from functions.lifecycle.standing import refuse_unless_active
@@ -37,7 +38,7 @@ class NewInstance:
 def deploy(
     ports: Ports, caller: Caller, toolbox_id: str, new: NewInstance, replay: Replay[Instance] | None = None
 ) -> Answer:
-    """Record the new instance and bring it up. Raises BadRequest, NameTaken, PortTaken, NoRoom, NotAllowedNow."""
+    """Record the new instance and bring it up. Raises BadRequest, NameTaken, PortTaken, NoRoom, QuotaExceeded."""
     toolbox = owned(caller, toolbox_id, load(Toolbox, ports.store.get([toolbox_ref(toolbox_id)])[0]))
     if toolbox.status in LEAVING:
         raise NotAllowedNow(f"toolbox {toolbox.name!r} is {toolbox.status}")
@@ -48,6 +49,7 @@ def deploy(
         if known:
             return repeated(ports, known, until)
         if attempt == 0:
+            require_quota(ports, toolbox.account, new.spec)
             require_room(ports, toolbox, new.spec)
         instance = claimed(ports, _drafted(ports, toolbox, new))
         asked = event.requested(None, instance, "deploy", caller.subject, ports.now())

@@ -22,10 +22,13 @@ from functions.domain.event import Event
 from functions.domain.instance import Instance
 from functions.domain.registry import Registry
 from functions.domain.rotation import Rotation
+from functions.domain.spec import engine_limits
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.ports import Create, Document, Put, Ref, Snapshot, Version, Write
 from shim.protocol import messages
 
+# An instance's memory limit in bytes, beside what the spec says of it in words: Firestore adds up numbers only.
+MEMORY = "memory_bytes"
 TOOLBOXES = "account_tool_environments"
 INSTANCES = "account_tool_instances"
 NAMES = "instance_names"
@@ -53,7 +56,8 @@ def load(kind: type[T], snapshot: Snapshot | None) -> Loaded[T] | None:
 
 
 def dump(value: Instance | Toolbox | Event | Registry | Account | Rotation) -> Document:
-    return cast(Document, _ADAPTERS[type(value)].dump_python(value))
+    document = cast(Document, _ADAPTERS[type(value)].dump_python(value))
+    return document | {MEMORY: engine_limits(value.spec).memory_bytes} if isinstance(value, Instance) else document
 
 
 def toolbox_ref(toolbox_id: str) -> Ref:

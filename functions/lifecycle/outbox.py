@@ -57,6 +57,9 @@ class OutboxStore:
     def query(self, query: Query) -> list[Snapshot]:
         return self.inner.query(query)
 
+    def total(self, query: Query, field: str) -> tuple[int, int]:
+        return self.inner.total(query, field)
+
     def commit(self, writes: Sequence[Write]) -> Version:
         return self.inner.commit([_queued(write) for write in writes])
 

@@ -102,6 +102,9 @@ class Store(Protocol):
 
     def query(self, query: Query) -> list[Snapshot]: ...
 
+    def total(self, query: Query, field: str) -> tuple[int, int]:
+        """How many documents `where` finds of those that have `field`, and the sum of its whole numbers. One read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

@@ -13,6 +13,7 @@ from functions.lifecycle import host_ports, secrets
 from functions.lifecycle.change import Answer, Asked, change
 from functions.lifecycle.instances import find
 from functions.lifecycle.ports import Ports
+from functions.lifecycle.quota import require_quota
 from shim.protocol import messages
 
 
@@ -39,6 +40,7 @@ def update(ports: Ports, asked: Asked, changes: Changes, verb: str = "update") -
             spec = replace(spec, ports=host_ports.drawn(ports, changes.ports, instance.spec.ports))
         if changes.secrets is not None:
             spec = secrets.set_secrets(ports.vault, instance, spec, changes.secrets)
+        require_quota(ports, instance.account, spec, instead_of=instance.spec)
         secrets.require_fit(ports.vault, instance, spec)
         return want_spec(instance, spec)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,10 @@ class IndexedStore:
 
     def commit(self, writes: Sequence[Write]) -> Version:
         return self.store.commit(writes)
+
+    def total(self, query: Query, field: str) -> tuple[int, int]:
+        self.query(replace(query, order_by=field, limit=1))
+        return self.store.total(query, field)
 
     def query(self, query: Query) -> list[Snapshot]:
         lacking = missing(query, json.loads(FILE.read_text()))

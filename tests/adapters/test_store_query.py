@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from functions.lifecycle.ports import Put, Query, Ref, Store
+from functions.lifecycle.ports import Put, Query, Ref, Replace, Store
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -46,7 +46,17 @@ def test_a_group_is_of_all_collections_with_its_name_and_of_no_other(store: Stor
         ("things/a/events", "2"), ("others/b/events", "1"), ("things/a/events", "1"),
     ]  # fmt: skip
     assert store.get([found[0].ref]) == [found[0]]
+    store.commit([Replace(found[0].ref, {"n": 0}, found[0].version)])
     assert len(store.query(Query("events", (("n", "<=", 3),), "n", limit=2, group=True))) == 2
+
+
+def test_a_total_counts_what_has_the_field_and_adds_up_its_numbers(store: Store) -> None:
+    assert store.total(Query("things", (("a", "==", "x"),)), "n") == (0, 0)
+    rows: list[dict[str, Any]] = [{"n": 3}, {"n": 4}, {"n": None}, {"n": "5"}, {}, {"n": 6, "gone": NOON}]
+    keep(store, {str(number): {"a": "x", "gone": None, **row} for number, row in enumerate(rows)})
+    keep(store, {"other": {"a": "y", "gone": None, "n": 7}})
+    assert store.total(Query("things", (("a", "==", "x"), ("gone", "==", None))), "n") == (4, 7)
+    assert store.total(Query("things"), "n") == (6, 20)
 
 
 def test_every_operator(store: Store) -> None:

@@ -79,6 +79,9 @@ class _Stale:
     def query(self, query: Query) -> list[Snapshot]:
         return self.inner.query(query)
 
+    def total(self, query: Query, field: str) -> tuple[int, int]:
+        return self.inner.total(query, field)
+
 
 class FleetWorld(World):
     def __init__(self) -> None:

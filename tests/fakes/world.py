@@ -51,7 +51,7 @@ class FaultyStore:
 
     def __init__(self, path: str) -> None:
         self._inner = SqliteStore(path)
-        self.get, self.query = self._inner.get, self._inner.query
+        self.get, self.query, self.total = self._inner.get, self._inner.query, self._inner.total
         self.before_commit: Callable[[Sequence[Write]], None] = lambda writes: None
         self.after_commit: Callable[[Sequence[Write]], None] = lambda writes: None
 

@@ -98,6 +98,9 @@ class CutStore:
     def query(self, query: Query) -> list[Snapshot]:
         return self.effects.do("query", lambda: self.inner.query(query))
 
+    def total(self, query: Query, field: str) -> tuple[int, int]:
+        return self.effects.do("query", lambda: self.inner.total(query, field))
+
     def commit(self, writes: Sequence[Write]) -> Version:
         return self.effects.do("commit", lambda: self.inner.commit(writes))
 

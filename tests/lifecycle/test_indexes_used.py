@@ -63,6 +63,7 @@ def test_every_operation_and_list_and_sweep(world: World) -> None:
         ("account_tool_environments", "created_at"),
         ("account_tool_environments", "due_at"),
         ("account_tool_instances", "created_at"),
+        ("account_tool_instances", "memory_bytes"),
         ("account_tool_instances", "due_at"),
         ("account_tool_instances", "updated_at"),
         ("events", "time"),

@@ -26,6 +26,10 @@ class SimulatedStore:
         self._before("query")
         return self._inner.query(query)
 
+    def total(self, query: Query, field: str) -> tuple[int, int]:
+        self._before("query")
+        return self._inner.total(query, field)
+
     def commit(self, writes: Sequence[Write]) -> Version:
         scheduler = self._scheduler
         worker = scheduler.current
