@@ -38,6 +38,9 @@ def judge_token(toolbox: Toolbox, asked: Enrolling, now: datetime) -> None:
     attempt = toolbox.attempt
     if toolbox.wanted is not Wanted.PROVISIONED or toolbox.given_up or attempt is None:
         raise EnrolmentRefused("no droplet of this toolbox is to enrol")
+    if attempt.over and toolbox.droplet_id is None:
+        # What it has made is to go, however often its shim asks.
+        raise EnrolmentRefused("the droplet that is to enrol is not made yet")
     if asked.token is None:
         raise EnrolmentRefused("no certificate is enrolled for this toolbox yet, and no token was sent")
     given = hashlib.sha256(asked.token.encode()).hexdigest()

@@ -1,7 +1,7 @@
 """The loop of converge.py for a toolbox and its droplet: decide, act, observe, save, until nothing is left to do.
 
-Every call of DigitalOcean's API is preceded by a commit that says what is about to be sent, under a lease of full
-length; what came of a call whose answer was lost is found by looking.
+Every act is preceded by a commit that says what is known so far, under a lease of full length; what came of one whose
+answer was lost is found by looking.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class _Pass:
         if isinstance(step, CreateDroplet):
             token = ports.new_id() + ports.new_id()
             toolbox = attempted(toolbox, step, token, ports.now())
-        toolbox = self._renew(toolbox)
+        if not step.waits or toolbox != self.hold.stored or not self._lasts():
+            toolbox = self._renew(toolbox)
         log.info("%s", step.verb, extra={"toolbox": toolbox.id, "target": step.target, "cause": step.cause})
         start_by = lease.start_by(self.hold.lease, ports.now())
         seen = execute(step, ports, toolbox, start_by, token, lambda: self._stay(toolbox))
@@ -118,8 +119,11 @@ class _Pass:
 
     def _stay(self, toolbox: Toolbox) -> None:
         """What takes long goes on; the lease is to last as long."""
-        if lease.start_by(self.hold.lease, self.ports.now()) < self.ports.now() + START_BY_LEFT:
+        if not self._lasts():
             self._renew(toolbox)
+
+    def _lasts(self) -> bool:
+        return lease.start_by(self.hold.lease, self.ports.now()) >= self.ports.now() + START_BY_LEFT
 
     def _renew(self, toolbox: Toolbox) -> Toolbox:
         return self.hold.renew(toolbox, told(self.ports, self.hold.stored, toolbox))

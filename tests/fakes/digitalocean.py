@@ -107,6 +107,11 @@ class FakeDigitalOcean:
         self.firewalls.discard(name)
         self._leave("remove_firewall")
 
+    def newest(self) -> tuple[NewDroplet, str, str | None]:
+        """What the droplet that was made last knows of itself: its user-data, its id and its address."""
+        key = max(self.asked, key=int)
+        return self.asked[key], key, self.droplets[key].address
+
     def regions(self) -> list[dict[str, Any]]:
         self._arrive("regions")
         return [{"slug": "fra1", "name": "Frankfurt 1", "features": [], "sizes": ["s-1vcpu-1gb"], "available": True}]

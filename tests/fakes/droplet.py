@@ -74,6 +74,8 @@ class FakeDroplet:
     executed: list[messages.Execute] = field(default_factory=list)
     pulled_as: list[messages.Credentials | None] = field(default_factory=list)
     no_logs: bool = False
+    shim_image: str | None = None
+    broken: set[str] = field(default_factory=set)
     # What a follower of any log is told from now on.
     log: list[messages.FollowLine | Exception] = field(default_factory=list)
     lines: FakeLines | None = None
@@ -267,6 +269,14 @@ class FakeDroplet:
         self.images -= set(removed)
         return messages.Pruned(removed, freed_bytes=0)
 
+    def _upgrade(self, _: str, body: messages.Upgrade) -> messages.Upgrading:
+        if body.image not in self.images:
+            raise protocol.NoSuchImage(f"no such image: {body.image}")
+        # One that does not serve gives way to the one before.
+        if body.image not in self.broken:
+            self.shim_image = body.image
+        return messages.Upgrading(body.image)
+
     def _status(self, _: str, limits: Any) -> messages.Status:
         listed = [
             messages.Listed(
@@ -290,7 +300,7 @@ class FakeDroplet:
             not self.partial,
             [] if self.partial else listed,
             metrics,
-            None,
+            self.shim_image,
             self.began,
         )
 
@@ -299,6 +309,6 @@ VERBS = {
     "create": protocol.CREATE, "inspect": protocol.INSPECT, "start": protocol.START, "stop": protocol.STOP,
     "restart": protocol.RESTART, "request": protocol.REQUEST,
     "execute": protocol.EXECUTE, "stats": protocol.STATS,
-    "restart_shim": protocol.RESTART_SHIM,
+    "restart_shim": protocol.RESTART_SHIM, "upgrade": protocol.UPGRADE,
     "prune": protocol.PRUNE, "remove": protocol.REMOVE, "logs": protocol.LOGS, "status": protocol.STATUS,
 }  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from functions.domain.droplet import NewDroplet
 from functions.domain.enrolment import Enrolling
 from functions.domain.errors import Unauthorized
 from functions.domain.instance import Instance
@@ -59,6 +60,11 @@ class FleetCertificates:
 
     def shown_at(self, address: str) -> str:
         return self.shown.get(address, fingerprint(address))
+
+
+def enrolling(new: NewDroplet, droplet_id: str, address: str | None) -> Enrolling:
+    """What the shim says on the droplet that `new` has made."""
+    return Enrolling(new.toolbox_id, droplet_id, f"certificate of {address}", fingerprint(address), new.token)
 
 
 def fingerprint(address: str | None) -> str:
@@ -129,8 +135,8 @@ class FleetWorld(World):
 
     def enrolling(self, droplet_id: str) -> Enrolling:
         """What the shim of that droplet says of itself."""
-        new, address = self.digitalocean.asked[droplet_id], self.digitalocean.droplets[droplet_id].address
-        return Enrolling(new.toolbox_id, droplet_id, f"certificate of {address}", fingerprint(address), new.token)
+        address = self.digitalocean.droplets[droplet_id].address
+        return enrolling(self.digitalocean.asked[droplet_id], droplet_id, address)
 
     def active(self, new: NewToolbox = NEW) -> Toolbox:
         """A toolbox that serves."""

@@ -106,6 +106,10 @@ class Place:
         process.join(LIFETIME_SECONDS)
         return process.exitcode
 
+    def reached(self, address: str | None, fingerprint: str | None) -> FakeDroplet:
+        """The droplet there, as the shim is spoken to."""
+        return self.droplet
+
     def arrive_late(self) -> None:
         """What the dead worker had sent reaches the droplet now."""
         for kind, arguments in self.late:
@@ -129,6 +133,7 @@ class Place:
             connection.send(answer)
 
     def _answer(self, kind: str, arguments: dict[str, Any], on_progress: Callable[[messages.Progress], None]) -> Any:
+        droplet = self.reached(*arguments.pop("shim", (None, None)))
         match kind:
             case "now":
                 return self.clock.now()
@@ -137,13 +142,13 @@ class Place:
             case "late":
                 return self.late.append((arguments["kind"], arguments["arguments"]))
             case "droplets":
-                return getattr(self.digitalocean, arguments["call"])(arguments["argument"])
+                return getattr(self.digitalocean, arguments["call"])(*arguments["arguments"])
             case "command":
-                return self.droplet.command(VERBS[arguments.pop("route")], **arguments)
+                return droplet.command(VERBS[arguments.pop("route")], **arguments)
             case "status":
-                return self.droplet.status(**arguments)
+                return droplet.status(**arguments)
             case "pull":
-                return self.droplet.pull(**arguments, on_progress=on_progress)
+                return droplet.pull(**arguments, on_progress=on_progress)
         raise AssertionError(f"the worker did not come to its cut: {kind} {arguments}")
 
 

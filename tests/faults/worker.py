@@ -41,6 +41,7 @@ from shim.protocol import Route, messages
 from tests.fakes.droplet import VERBS
 from tests.fakes.world import VAULT
 from tests.faults.operations import OPERATIONS
+from tests.faults.toolbox_operations import TOOLBOX_OPERATIONS
 
 # before   the effect never happened
 # unheard  it happens, and the worker does not live to hear of it
@@ -123,7 +124,8 @@ class CutShim:
     send: Callable[[str, str, dict[str, Any]], None] | None = None
 
     def of(self, toolbox: Toolbox) -> CutShim:
-        return self
+        inner = self.inner.of(toolbox)
+        return CutShim(inner, self.effects, inner.send if self.send else None)
 
     def command(
         self,
@@ -191,7 +193,7 @@ class CutDroplets:
 
     def _do(self, call: str, argument: object) -> Any:
         send = self.send
-        going = (lambda variant: send(variant, "droplets", {"call": call, "argument": argument})) if send else None
+        going = (lambda variant: send(variant, "droplets", {"call": call, "arguments": (argument,)})) if send else None
         return self.effects.do(f"droplet {call}", lambda: getattr(self.inner, call)(argument), going)
 
 
@@ -221,15 +223,20 @@ class Wire:
     """The droplet and the clock of the process that started this one."""
 
     connection: Connection
+    # Whose shim is spoken to: its address and fingerprint.
+    shim: tuple[str | None, str | None] = (None, None)
+
+    def of(self, toolbox: Toolbox) -> Wire:
+        return replace(self, shim=(toolbox.address, toolbox.fingerprint))
 
     def command(self, **arguments: Any) -> Any:
-        return self.ask("command", arguments)
+        return self.ask("command", arguments | {"shim": self.shim})
 
     def status(self, **arguments: Any) -> Any:
-        return self.ask("status", arguments)
+        return self.ask("status", arguments | {"shim": self.shim})
 
     def pull(self, *, on_progress: Callable[[messages.Progress], None], **arguments: Any) -> Any:
-        return self.ask("pull", arguments, on_progress)
+        return self.ask("pull", arguments | {"shim": self.shim}, on_progress)
 
     def ask(
         self, kind: str, arguments: dict[str, Any], on_progress: Callable[[messages.Progress], None] | None = None
@@ -247,7 +254,7 @@ class Wire:
 
     def send(self, variant: str, method: str, arguments: dict[str, Any]) -> None:
         """A command on its way: nobody waits for its answer."""
-        packed = _packed(arguments)
+        packed = _packed(arguments) | ({} if method == "droplets" else {"shim": self.shim})
         self.connection.send(("late", {"kind": method, "arguments": packed}) if variant == "late" else (method, packed))
 
 
@@ -257,8 +264,8 @@ class DropletsWire:
 
     wire: Wire
 
-    def __getattr__(self, call: str) -> Callable[[object], Any]:
-        return lambda argument: self.wire.ask("droplets", {"call": call, "argument": argument})
+    def __getattr__(self, call: str) -> Callable[..., Any]:
+        return lambda *arguments: self.wire.ask("droplets", {"call": call, "arguments": arguments})
 
 
 def _packed(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -281,7 +288,7 @@ def main(connection: Connection, folder: Path, operation: str, keyed: bool, cut:
 
     bare = seeded(2, store, queue, shim, droplets, lambda: wire.ask("now", {}), pause)
     try:
-        OPERATIONS[operation].run(through(bare, effects, shim, droplets), queue, keyed)
+        (OPERATIONS | TOOLBOX_OPERATIONS)[operation].run(through(bare, effects, shim, droplets), queue, keyed)
         connection.send(("ended", {"after": effects.names}))
     except Exception:
         connection.send(("failed", {"trace": traceback.format_exc()}))

@@ -129,6 +129,14 @@ def test_the_token_of_an_attempt_before(world: FleetWorld) -> None:
     refused(world, toolbox, other(asked), "the token is not")
 
 
+def test_a_droplet_that_is_to_go_before_its_successor_is_made(world: FleetWorld) -> None:
+    toolbox, asked = waiting(world)
+    world.boot()
+    world.deliver()
+    world.asked(toolbox, rebuild)
+    refused(world, toolbox, asked, "is not made yet")
+
+
 def test_the_same_certificate_may_ask_again_without_a_token_and_another_may_not(world: FleetWorld) -> None:
     toolbox, asked = waiting(world)
     enrol(world.ports, asked, world.certificates)

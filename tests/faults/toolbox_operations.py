@@ -1,0 +1,125 @@
+"""The operations on a toolbox and its droplet that are cut: what stands before each, and what the worker does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from functions.domain.instance import Instance
+from functions.domain.toolbox import Toolbox
+from functions.lifecycle import change, sweep, toolbox_change
+from functions.lifecycle.change import Asked
+from functions.lifecycle.deploy import deploy
+from functions.lifecycle.documents import TOOLBOXES, load
+from functions.lifecycle.enrolment import enrol
+from functions.lifecycle.ports import Ports, Query
+from functions.lifecycle.provision import provision
+from functions.lifecycle.replay import Replay
+from functions.lifecycle.toolbox_change import AskedOfToolbox
+from tests.fakes.fleet import NEW, FleetCertificates, enrolling
+from tests.fakes.world import CALLER, new
+from tests.faults.operations import Operation
+
+if TYPE_CHECKING:
+    from tests.faults.fleet_place import FleetPlace
+
+OTHER_SHIM = f"registry.test/shim@sha256:{'1' * 64}"
+
+
+def the_toolbox(ports: Ports) -> Toolbox:
+    [snapshot] = ports.store.query(Query(TOOLBOXES))
+    loaded = load(Toolbox, snapshot)
+    assert loaded
+    return loaded.value
+
+
+def _provisioning(ports: Ports, key: Replay[Instance] | None) -> None:
+    provision(ports, CALLER, NEW)
+
+
+def _enrolling(ports: Ports, key: Replay[Instance] | None) -> None:
+    """What the `enrol` function does when the newest droplet's shim has called it."""
+    # The API's own side: the token is in no document.
+    api: Any = ports.droplets
+    enrol(ports, enrolling(*api.inner.newest()), FleetCertificates())
+
+
+def _changing(verb: Callable[..., object], *more: object) -> Callable[[Ports, Replay[Instance] | None], None]:
+    def ask(ports: Ports, key: Replay[Instance] | None) -> None:
+        verb(ports, AskedOfToolbox(CALLER, the_toolbox(ports).id), *more)
+
+    return ask
+
+
+def _sweeping(ports: Ports, key: Replay[Instance] | None) -> None:
+    ports.pause(60)
+    sweep.sweep(ports)
+
+
+def _nothing(place: FleetPlace) -> None:
+    """No toolbox."""
+
+
+def _made(place: FleetPlace) -> None:
+    TOOLBOX_OPERATIONS["provision"].run(place.ports, place.queue, False)
+    place.sweep(1)
+
+
+def _booted(place: FleetPlace) -> None:
+    _made(place)
+    place.power_on()
+
+
+def _lost(place: FleetPlace) -> None:
+    """The create call's answer was lost, and what it made shows nowhere for half a minute."""
+    place.lose_create()
+    _made(place)
+
+
+def _peopled(place: FleetPlace) -> None:
+    _made(place)
+    place.boot()
+    place.sweep(60)
+    toolbox = the_toolbox(place.ports)
+    for number in range(2):
+        deploy(place.ports, CALLER, toolbox.id, new(f"server-{number}", ports=(20_001 + number,)))
+    change.stop(place.ports, Asked(CALLER, toolbox.id, "server-1"))
+    for _ in range(2):
+        place.sweep(60)
+
+
+def _unreachable(place: FleetPlace) -> None:
+    _peopled(place)
+    for droplet in place.fleet.values():
+        droplet.reachable = False
+
+
+def _rebuilding(place: FleetPlace) -> None:
+    """Another droplet is made and has booted; its shim is about to say so."""
+    _peopled(place)
+    TOOLBOX_OPERATIONS["rebuild"].run(place.ports, place.queue, False)
+    place.power_on()
+
+
+def _upgradable(place: FleetPlace) -> None:
+    _peopled(place)
+    for droplet in place.fleet.values():
+        droplet.registry[OTHER_SHIM] = None
+
+
+def operation(ask: Callable[[Ports, Replay[Instance] | None], None], before: Callable[[Any], None]) -> Operation:
+    return Operation(ask, before, takes_key=False)
+
+
+TOOLBOX_OPERATIONS = {
+    "provision": operation(_provisioning, _nothing),
+    "provision-lost": operation(_sweeping, _lost),
+    "enrol": operation(_enrolling, _booted),
+    "rebuild": operation(_changing(toolbox_change.rebuild), _peopled),
+    "rebuild-unreachable": operation(_changing(toolbox_change.rebuild), _unreachable),
+    "rebuild-enrol": operation(_enrolling, _rebuilding),
+    "deprovision": operation(_changing(toolbox_change.deprovision), _peopled),
+    "deprovision-unreachable": operation(_changing(toolbox_change.deprovision), _unreachable),
+    "deprovision-rebuilding": operation(_changing(toolbox_change.deprovision), _rebuilding),
+    "upgrade-shim": operation(_changing(toolbox_change.upgrade_shim, OTHER_SHIM), _upgradable),
+}
