@@ -1,4 +1,4 @@
-"""What the account `demo` does, through the gateway alone: deploys an MCP server and speaks to it."""
+"""What the account `demo` does on its toolbox: deploys an MCP server and speaks to it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 import anyio
-import requests
 from mcp import Client
 
-from infra.local import images, toolbox
-from infra.local.issuer import Issuer
+from infra.local import images
+from infra.local.caller import Caller
 from infra.local.steps import listens, wait_until
-from infra.local.world import World
 
 INSTANCE = "Context7 MCP Server-1750278276605"
 MCP_PORT = 3001
@@ -32,31 +30,30 @@ class NotRunning(Exception):
 class Demo:
     """The account's calls about its one instance on one toolbox. Raises requests.HTTPError where one is refused."""
 
-    def __init__(self, of: World, toolbox_id: str) -> None:
-        self._tools = f"{of.gateway}/toolbox-tools/{toolbox_id}/tools"
+    def __init__(self, caller: Caller, toolbox_id: str) -> None:
+        self._caller = caller
+        self._tools = f"/toolbox-tools/{toolbox_id}/tools"
         self._instance = f"{self._tools}/{quote(INSTANCE)}"
-        self._session = requests.Session()
-        self._session.headers["Authorization"] = f"Bearer {Issuer(of).token(toolbox.ACCOUNT)}"
 
     def deploy(self) -> None:
         """Asks for the instance to run: deploys it where there is none, starts it where it was stopped."""
-        found = self._session.get(self._instance, timeout=30)
-        if found.status_code == requests.codes.not_found:
+        found = self._caller("GET", self._instance)
+        if found is None:
             wanted = {
                 "instanceNameOnToolbox": INSTANCE,
                 "dockerImage": images.MCP.reference,
                 "portMappings": [{"containerPort": MCP_PORT}],
                 "mcp": {"port": MCP_PORT, "path": MCP_PATH},
             }
-            _checked(self._session.post(self._tools, json=wanted, timeout=60))
-        elif _checked(found)["status_on_toolbox"] != "running":
-            _checked(self._session.post(f"{self._instance}/start", timeout=60))
+            self._caller("POST", self._tools, json=wanted)
+        elif found["status_on_toolbox"] != "running":
+            self._caller("POST", f"{self._instance}/start")
 
     def running(self) -> Record:
         """The instance's record once it says that it runs. Raises NotRunning."""
 
         def settled() -> Record | None:
-            record = _checked(self._session.get(self._instance, timeout=30))
+            record: Record = self._caller("GET", self._instance)
             return record if record["status_on_toolbox"] in ("running", "error_install", "error_runtime") else None
 
         record = wait_until(settled, RUNNING_SECONDS, f"{INSTANCE} to run")
@@ -78,9 +75,3 @@ def speak(host: str, port: int) -> tuple[str, list[str]]:
             return f"{server.name} {server.version}", [tool.name for tool in listed.tools]
 
     return anyio.run(ask)
-
-
-def _checked(answer: requests.Response) -> Any:
-    if not answer.ok:
-        raise requests.HTTPError(f"{answer.request.method} {answer.url}: {answer.status_code} {answer.text}")
-    return answer.json()

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import shlex
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from secrets import token_bytes, token_urlsafe
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from functions.adapters import settings
 from infra.local import images, issuer, secret, world
 from infra.local.backing import Backing
+from infra.local.digitalocean import catalogue
 from infra.local.digitalocean.account import Account
 from infra.local.issuer import Issuer
 from infra.local.processes import BIN, Program
@@ -25,7 +26,7 @@ FUNCTIONS = (
     "digitalocean-options",
 )  # fmt: skip
 # Those that a droplet's shim calls.
-FOR_DROPLETS = tuple(function for function in FUNCTIONS if function in ("enrol", "notify"))
+FOR_DROPLETS = ("enrol", "notify")
 
 
 def port(of: World, function: str) -> int:
@@ -60,8 +61,14 @@ def source_version(*folders: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def control_keys(of: World) -> dict[str, str]:
+    """The public keys that its droplets and their shims are given, base64url by their kid."""
+    public = command_key(of).public_key()
+    return {signing.kid(public): urlsafe_b64encode(public.public_bytes_raw()).decode().rstrip("=")}
+
+
 def _environment(of: World, backing: Backing) -> dict[str, str]:
-    tokens = Issuer(of)
+    tokens, account = Issuer(of), Account(of)
     return {
         "GOOGLE_CLOUD_PROJECT": world.PROJECT,
         **backing.environment(of),
@@ -76,19 +83,20 @@ def _environment(of: World, backing: Backing) -> dict[str, str]:
         "SERVICE_JWKS_URL": tokens.jwks_url,
         "SERVICE_EMAIL": issuer.SERVICE_EMAIL,
         "COMMAND_KEY": secret.pem(command_key(of)),
-        "CONTROL_KEYS": json.dumps(control_keys(of)),
-        "DIGITALOCEAN_TOKEN": Account(of).token,
-        "DIGITALOCEAN_URL": f"http://127.0.0.1:{of.digitalocean_port}",
-        "SHIM_IMAGE": images.SHIM.by_digest(),
-        "ENROL_URL": f"{of.droplets_gateway}/enrol",
-        "NOTIFY_URL": f"{of.droplets_gateway}/notify",
-        "SSH_KEYS": "289794",
-        "FIREWALL_SOURCES": f"{world.NETWORK_GATEWAY}/32",
         "SECRET_KEYS": secret.text(
             of.directory / "secret-keys", lambda: f"local:{b64encode(token_bytes(32)).decode()}"
         ),
         "WEBHOOK_SECRETS": secret.text(of.directory / "webhook-secret", _webhook_secret),
         "FINGERPRINT_KEY": secret.text(of.directory / "fingerprint-key", lambda: token_urlsafe(32)),
+        "DIGITALOCEAN_TOKEN": account.token,
+        "DIGITALOCEAN_URL": account.url,
+        "SHIM_IMAGE": images.SHIM.by_digest(),
+        "CONTROL_KEYS": json.dumps(control_keys(of)),
+        "ENROL_URL": f"{of.droplets_gateway}/enrol",
+        "NOTIFY_URL": f"{of.droplets_gateway}/notify",
+        "SSH_KEYS": ",".join(catalogue.SSH_KEYS),
+        # The functions run on this machine, and so does whoever calls what containers publish.
+        "FIREWALL_SOURCES": f"{world.NETWORK_GATEWAY}/32",
     }
 
 

@@ -1,73 +1,92 @@
-"""The one toolbox of a world: droplet 1, and the document that says which certificate its shim has.
-
-Made here until provisioning and enrolment do it.
-"""
+"""The toolbox of a world: provisioned as any account's is, and kept at the shim of this checkout."""
 
 from __future__ import annotations
 
-import base64
-import os
+import json
 import ssl
-import uuid
 from contextlib import closing
-from dataclasses import replace
-from datetime import UTC, datetime
-from hashlib import sha256
 from http import HTTPStatus
 from http.client import HTTPException, HTTPSConnection
 from ipaddress import IPv4Address
+from typing import Any
 
-from functions.adapters.store_firestore import FirestoreStore
-from functions.adapters.store_sqlite import SqliteStore
-from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle.documents import dump, load, toolbox_ref
-from functions.lifecycle.ports import Create, Replace, Store
-from infra.local import cloud_init, deployed, images, secret, world
-from infra.local.backing import Backing
+from infra.local import command, images
+from infra.local.caller import Caller
 from infra.local.digitalocean.account import Account
-from infra.local.digitalocean.records import Records
 from infra.local.droplet import Droplet
 from infra.local.steps import wait_until
 from infra.local.world import World
-from shim import protocol, signing
+from shim import protocol
 
 ACCOUNT = "demo"
-BOOT_SECONDS = 180
+WANTED = {"name": "local", "regionSlug": "fra1", "sizeSlug": "s-2vcpu-4gb"}
+LEAVING = ("pending_deprovision", "deprovisioning", "error_deprovisioning")
+ACTIVE_SECONDS = 240
+
+Record = dict[str, Any]
 
 
-def toolbox_id(of: World) -> str:
-    """Drawn once per world."""
-    return secret.text(of.directory / "toolbox-id", lambda: str(uuid.uuid4()))
+class NotActive(Exception):
+    """The toolbox did not come to serve; says what its record says."""
 
 
-def boot(of: World) -> Droplet:
-    """The world's droplet with the shim of this checkout, made anew where it has another. Does not wait."""
-    account = Account(of)
-    public = deployed.command_key(of).public_key()
-    key = base64.urlsafe_b64encode(public.public_bytes_raw()).decode().rstrip("=")
-    user_data = cloud_init.render(toolbox_id(of), {signing.kid(public): key}, images.SHIM.by_digest())
-    for found in account.droplets():
-        if (known := Records(of, "droplets").get(found["id"])) and known["user_data"] == user_data:
-            return Droplet(of, found["id"], IPv4Address(known["address"]))
-        account("DELETE", f"/v2/droplets/{found['id']}")
-    asked = {"name": "local", "region": "fra1", "size": "s-2vcpu-4gb", "image": "debian-12-x64", "user_data": user_data}
-    made = account("POST", "/v2/droplets", json=asked).json()["droplet"]["id"]
-    return Droplet(of, made, IPv4Address(Records(of, "droplets").get(made)["address"]))
+class Toolbox:
+    """The demo account's oldest toolbox."""
+
+    def __init__(self, of: World, caller: Caller) -> None:
+        self._world, self._caller = of, caller
+
+    def ask(self) -> None:
+        """Has it provisioned where there is none, rebuilt where its droplet is lost, given this checkout's shim."""
+        record = self._found()
+        if record is None:
+            self._caller("POST", "/toolboxes-user", json=WANTED)
+        elif record["status"] == "error_provisioning" or (record["do_droplet_id"] and self._is_lost(record)):
+            self._caller("POST", f"/toolboxes-user/{record['id']}/rebuild")
+        elif record["status"] in ("active", "unresponsive"):
+            record = self.active()
+            if not self._has_this_shim(record):
+                self._caller("POST", f"/toolboxes-user/{record['id']}/upgrade-shim")
+
+    def active(self) -> Record:
+        """The record once it serves as it was asked to. Raises NotActive, TimeoutError."""
+
+        def settled() -> Record | None:
+            record = self._found()
+            assert record, "it was asked for"
+            if record["status"] == "error_provisioning":
+                raise NotActive(json.dumps(record, indent=2))
+            serves = record["status"] == "active" and record["generation"] == record["observed_generation"]
+            return record if serves else None
+
+        return wait_until(settled, ACTIVE_SECONDS, "the toolbox to serve")
+
+    def _found(self) -> Record | None:
+        records = [one for one in self._caller("GET", "/toolboxes-user") if one["status"] not in LEAVING]
+        return records[-1] if records else None
+
+    def _is_lost(self, record: Record) -> bool:
+        return record["do_droplet_id"] not in [str(one["id"]) for one in Account(self._world).droplets()]
+
+    def _has_this_shim(self, record: Record) -> bool:
+        try:
+            return shim_image(droplet_of(self._world, record)) == images.SHIM.by_digest()
+        except command.Failed:
+            return False
 
 
-def fingerprint(droplet: Droplet) -> str:
-    """That of the certificate of the droplet's shim, once it answers. Raises TimeoutError, after the boot's log."""
-    try:
-        wait_until(lambda: shim_answers(droplet), BOOT_SECONDS, f"an answer of the shim on {droplet.name}")
-    except TimeoutError:
-        print(droplet.run("tail", "-n", "40", "/var/log/cloud-init-output.log"))
-        raise
-    certificate = ssl.get_server_certificate((str(droplet.address), protocol.PORT), timeout=5)
-    return sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest()
+def droplet_of(of: World, record: Record) -> Droplet:
+    """The machine behind a toolbox's record."""
+    return Droplet(of, int(record["do_droplet_id"]), IPv4Address(record["public_ip_address"]))
+
+
+def shim_image(droplet: Droplet) -> str:
+    """What its shim runs. Raises command.Failed."""
+    return droplet.run("docker", "container", "inspect", "--format", "{{.Config.Image}}", "toolboxes-shim")
 
 
 def shim_answers(droplet: Droplet) -> bool:
-    """Whether a shim serves there, whoever it is: its certificate is only about to be learned."""
+    """Whether a shim serves there, whoever it is."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     connection = HTTPSConnection(str(droplet.address), protocol.PORT, timeout=2, context=context)
@@ -77,36 +96,3 @@ def shim_answers(droplet: Droplet) -> bool:
             return connection.getresponse().status == HTTPStatus.OK
         except (OSError, HTTPException):
             return False
-
-
-def record(of: World, backing: Backing, droplet: Droplet, certificate: str) -> str:
-    """Writes the toolbox's document, or brings it up to date; returns its id."""
-    store, ref = _store(of, backing), toolbox_ref(toolbox_id(of))
-    now = datetime.now(UTC)
-    found = load(Toolbox, store.get([ref])[0])
-    known = found.value if found else Toolbox(
-        id=ref.id, account=ACCOUNT, name="local", status=ToolboxStatus.ACTIVE, region="local", size="local",
-        image="debian-12-x64", created_at=now, updated_at=now, observed_generation=1,
-    )  # fmt: skip
-    true = replace(
-        known,
-        droplet_id=str(droplet.id),
-        droplet_name=droplet.name,
-        address=str(droplet.address),
-        fingerprint=certificate,
-    )
-    if found is None:
-        store.commit([Create(ref, dump(true))])
-    elif true != known:
-        store.commit([Replace(ref, dump(replace(true, updated_at=now, revision=str(uuid.uuid4()))), found.version)])
-    return ref.id
-
-
-def _store(of: World, backing: Backing) -> Store:
-    told = backing.environment(of)
-    kind, _, path = told["STORE"].partition(":")
-    if kind == "sqlite":
-        return SqliteStore(path)
-    # Google's client reads it from there.
-    os.environ["FIRESTORE_EMULATOR_HOST"] = told["FIRESTORE_EMULATOR_HOST"]
-    return FirestoreStore(world.PROJECT)

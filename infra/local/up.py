@@ -8,10 +8,12 @@ import time
 
 import requests
 
-from infra.local import backing, command, machine, services, toolbox, world
+from infra.local import backing, command, machine, services, world
 from infra.local import demo as demonstration
+from infra.local.caller import Caller
 from infra.local.demo import Demo, NotRunning
 from infra.local.steps import step
+from infra.local.toolbox import ACCOUNT, NotActive, Toolbox
 
 
 def main() -> None:
@@ -20,16 +22,18 @@ def main() -> None:
     machine.up()
     with step(f"starting the functions and what they need ({found})"):
         services.up(of, found)
-    with step("waiting for the droplet's shim"):
-        droplet = toolbox.boot(of)
-        certificate = toolbox.fingerprint(droplet)
-    with step("recording the toolbox"):
-        demo = Demo(of, toolbox.record(of, found, droplet, certificate))
+    caller = Caller(of, ACCOUNT)
+    toolbox = Toolbox(of, caller)
+    with step("asking for the toolbox"):
+        toolbox.ask()
+    with step("waiting until it serves"):
+        box = toolbox.active()
+    demo = Demo(caller, box["id"])
     with step(f"deploying {demonstration.INSTANCE}"):
         demo.deploy()
     with step("waiting until it runs"):
         record = demo.running()
-    address, port = str(droplet.address), record["ports"][0]["host_port"]
+    address, port = box["public_ip_address"], record["ports"][0]["host_port"]
     with step(f"speaking MCP with {address}:{port}"):
         server, tools = demonstration.speak(address, port)
     print(f"\n{json.dumps(record, indent=2)}\n\n{server} has {len(tools)} tools: {', '.join(tools)}")
@@ -39,5 +43,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (command.Failed, TimeoutError, NotRunning, requests.HTTPError) as error:
+    except (command.Failed, TimeoutError, NotActive, NotRunning, requests.HTTPError) as error:
         sys.exit(str(error))

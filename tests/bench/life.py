@@ -14,8 +14,8 @@ from collections.abc import Callable
 from infra.local import images, world
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
-from infra.local.toolbox import ACCOUNT
-from tests.e2e.conftest import Api, Tools, droplet_of, the_toolbox
+from infra.local.toolbox import ACCOUNT, droplet_of
+from tests.e2e.conftest import Api, Tools, the_toolbox
 
 ROUNDS = 20
 # The limits and the init that the shim sets, so that both make the same container.

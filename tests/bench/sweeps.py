@@ -24,9 +24,9 @@ from functions.lifecycle.ports import Ports, Store
 from infra.local import backing, deployed, images, secret, world
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
-from infra.local.toolbox import ACCOUNT
+from infra.local.toolbox import ACCOUNT, droplet_of
 from infra.local.world import World
-from tests.e2e.conftest import Api, Tools, droplet_of, the_toolbox
+from tests.e2e.conftest import Api, Tools, the_toolbox
 from tests.fakes.world import VAULT
 
 CONTAINERS = 100

@@ -6,7 +6,6 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ from infra.local import images, world
 from infra.local.digitalocean.account import Account
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
-from infra.local.toolbox import ACCOUNT
+from infra.local.toolbox import ACCOUNT, droplet_of
 from infra.local.world import World
 
 
@@ -51,11 +50,6 @@ def the_toolbox(api: Api) -> dict[str, Any]:
     """The oldest of the account's: what a test makes beside it comes later."""
     record: dict[str, Any] = api("GET", "/toolboxes-user").json()[-1]
     return record
-
-
-def droplet_of(of: World, toolbox: dict[str, Any]) -> Droplet:
-    """The machine behind a toolbox's record."""
-    return Droplet(of, int(toolbox["do_droplet_id"]), IPv4Address(toolbox["public_ip_address"]))
 
 
 class Tools:
