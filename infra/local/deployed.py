@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import shlex
@@ -44,12 +43,6 @@ def command_key(of: World) -> Ed25519PrivateKey:
     key = secret.private_key(of.directory / "command.pem", Ed25519PrivateKey.generate)
     assert isinstance(key, Ed25519PrivateKey)
     return key
-
-
-def control_keys(of: World) -> dict[str, str]:
-    """The public half of it, as droplets are told."""
-    public = command_key(of).public_key()
-    return {signing.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode().rstrip("=")}
 
 
 def source_version(*folders: str) -> str:
