@@ -59,16 +59,14 @@ def assemble(given: Configuration, pem: Path, engine_socket: str) -> Shim:
     return Shim(app, engine, turns, verifier)
 
 
-def main() -> None:
-    given = configured()
-    journal.to_stdout(given.toolbox_id)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    pem = certificate.ensure(STATE, given.toolbox_id)
-    shim, control_plane = assemble(given, pem, ENGINE_SOCKET), ControlPlane(given.toolbox_id, pem)
-    enrolment = Enrolment(given, control_plane, STATE)
+def serve(given: Configuration, state: Path, engine_socket: str, address: tuple[str, int]) -> None:
+    """The whole process, until SystemExit; what runs then has STOP_SECONDS. `state` is on the shim's own volume."""
+    pem = certificate.ensure(state, given.toolbox_id)
+    shim, control_plane = assemble(given, pem, engine_socket), ControlPlane(given.toolbox_id, pem)
+    enrolment = Enrolment(given, control_plane, state)
     notifier = Notifier(shim.engine, shim.turns, given.toolbox_id, control_plane, given.notify_url)
     shim.verifier.trust(enrolment.keys())
-    server = ShimServer(shim.app, pem, ("0.0.0.0", protocol.PORT))  # noqa: S104  the control plane is outside
+    server = ShimServer(shim.app, pem, address)
     # It listens before it asks to be enrolled: whoever is asked connects back.
     server.prepare()
     logging.getLogger("shim").info("serving, certificate %s", certificate.fingerprint(pem))
@@ -78,6 +76,13 @@ def main() -> None:
         server.serve()
     finally:
         server.stop()
+
+
+def main() -> None:
+    given = configured()
+    journal.to_stdout(given.toolbox_id)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    serve(given, STATE, ENGINE_SOCKET, ("0.0.0.0", protocol.PORT))  # noqa: S104  the control plane is outside
 
 
 if __name__ == "__main__":

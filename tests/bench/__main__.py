@@ -3,8 +3,9 @@
 import sys
 
 from tests.bench import life, sweeps
+from tests.bench.shim import measure
 
-BENCHMARKS = {"life": life.main, "sweeps": sweeps.main}
+BENCHMARKS = {"life": life.main, "sweeps": sweeps.main, "shim": measure.main}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHMARKS:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -57,15 +59,25 @@ def test_an_empty_log_is_open_at_once_and_gives_signs_of_life(droplet: Droplet, 
     assert [*chunks, *follower.texts()] == []
 
 
-def test_followers_leave_room_for_commands_and_are_bounded(droplet: Droplet, busybox: str) -> None:
+def test_followers_and_a_pull_that_stalls_leave_room_for_commands(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
+    # A registry that accepts, and never says a word.
+    silent = socket.create_server(("127.0.0.1", 0))
+    image = messages.Pull(f"127.0.0.1:{silent.getsockname()[1]}/some/probe:1")
+    pull = threading.Thread(target=droplet.caller.call, args=(protocol.PULL, "", image))
+    pull.start()
     followers = [Follower(droplet.caller, made.name) for _ in range(app.AT_ONCE[protocol.FOLLOW])]
     assert all(follower.answer.status == 200 for follower in followers)
     refused = droplet.caller.call(protocol.FOLLOW, made.name)
     assert (refused.status, refused.code) == (503, "too-many-at-once")
     began = time.monotonic()
     droplet.caller.acted(protocol.STOP, made.name, messages.Stop(1))
-    assert time.monotonic() - began < 2
+    droplet.caller.acted(protocol.START, made.name)
+    droplet.caller.acted(protocol.STOP, made.name, messages.Stop(1))
+    assert time.monotonic() - began < 5
+    assert pull.is_alive()
+    silent.close()
+    pull.join()
     # They end with the container, and leave their places.
     for follower in followers:
         assert list(follower.texts()) == []

@@ -153,7 +153,7 @@ def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine
     assert caller.acted(protocol.INSPECT, name).container == started
 
     # Proven beside the old one, and dead in its place.
-    serve = "    server = ShimServer"
+    serve = "    serve(given, STATE"
     dead = changed("__main__", serve, f"    sys.exit('planted')\n{serve}")
     hasty = changed("upgrade", "PROOF_SECONDS = 30.0", "PROOF_SECONDS = 8.0")
     broken = machine.build("1.0.2", __main__=dead, upgrade=hasty)

@@ -1,0 +1,67 @@
+"""One GiB saved to an S3 storage and loaded again by presigned URLs, beside the same tar read from the engine's socket.
+
+What counts is how much more memory the shim takes for it, at its highest.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import moto.server as moto
+
+from shim import messages, protocol
+from shim.messages import Execute, Limits, Volume
+from tests.bench.shim.served import Served
+from tests.shim.droplet import Droplet, free_port
+from tests.shim.test_docker_volumes import Bucket, copy, lines
+
+MEBIBYTES = 1024
+PART = 8 << 20
+SAMPLE_SECONDS = 0.1
+
+
+def measure_volumes(shim: Served, droplet: Droplet, image: str) -> None:
+    port = free_port()
+    storage = moto.ThreadedMotoServer("127.0.0.1", port)
+    storage.start()
+    bucket = Bucket(f"http://127.0.0.1:{port}")
+    limits = Limits(256 << 20, 2_000_000_000, 64)
+    full, empty = (
+        droplet.make(image, "sleep", "600", limits=limits, volumes=[Volume("data", "/data")], start=start)
+        for start in (True, False)
+    )
+    fill = Execute(["sh", "-c", f"head -c {MEBIBYTES}m /dev/urandom > /data/file"], timeout=300)
+    droplet.caller.call(protocol.EXECUTE, full.name, fill)
+    straight = timed(lambda: sum(map(len, droplet.docker.get_archive(full.id, "/data/.", chunk_size=1 << 20)[0])))
+    save = messages.Save(PART, bucket.puts(MEBIBYTES // 8 + 2))
+    saved = highest(shim, "save", straight, lambda: lines(copy(droplet, protocol.SAVE, full.name, save))[-1].done)
+    whole = messages.Load([bucket.complete(saved.etags)], saved.size_bytes, saved.sha256)
+    loaded = highest(shim, "load", straight, lambda: lines(copy(droplet, protocol.LOAD, empty.name, whole))[-1].done)
+    assert (loaded.size_bytes, loaded.sha256) == (saved.size_bytes, saved.sha256)
+    storage.stop()
+
+
+def highest(shim: Served, what: str, straight: float, act: Callable[[], Any]) -> Any:
+    before, seen, ended, done = shim.mebibytes(), [0.0], threading.Event(), list[Any]()
+
+    def watch() -> None:
+        while not ended.wait(SAMPLE_SECONDS):
+            seen.append(shim.mebibytes())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    seconds = timed(lambda: done.append(act()))
+    ended.set()
+    watching.join()
+    print(f"{what} of {MEBIBYTES} MiB: {max(seen) - before:+.1f} MiB at its highest; {seconds:.1f} s, "
+          f"the tar from the socket {straight:.1f} s", flush=True)  # fmt: skip
+    return done[0]
+
+
+def timed(act: Callable[[], Any]) -> float:
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began

@@ -1,0 +1,74 @@
+"""The end of the process: what runs is finished and answered, and what waits for nothing is let go."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from shim import certificate, messages, protocol, signing
+from tests.shim.caller import TlsCaller
+from tests.shim.droplet import free_port
+from tests.shim.fake_engine import FakeEngine, Handler
+from tests.shim.process import command
+from tests.shim.test_engine_faults import said
+
+Running = tuple[subprocess.Popen[bytes], TlsCaller]
+
+
+@pytest.fixture
+def running(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine: FakeEngine) -> Iterator[Running]:
+    public, port = key.public_key(), free_port()
+    nowhere = f"https://127.0.0.1:{free_port()}/"
+    configuration = {
+        "toolbox_id": toolbox_id, "enrol_url": nowhere, "notify_url": nowhere, "enrolment_token": "t",
+        "control_keys": {signing.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode()},
+        "shim_repository": "",
+    }  # fmt: skip
+    (tmp_path / "shim.json").write_text(json.dumps(configuration))
+    audience = signing.audience(toolbox_id, certificate.fingerprint(certificate.ensure(tmp_path, toolbox_id)))
+    process = subprocess.Popen(command(tmp_path, fake_engine.url, port), stdout=subprocess.PIPE)
+    caller = TlsCaller(key, audience, port)
+    for _ in range(200):
+        try:
+            caller.send("GET", "/health", {}, b"")
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield process, caller
+    process.kill()
+    process.wait()
+
+
+def test_a_command_that_runs_when_the_process_is_told_to_end_is_answered(
+    running: Running, fake_engine: FakeEngine, name: str, toolbox_id: str
+) -> None:
+    process, caller = running
+    begun, release = threading.Event(), threading.Event()
+
+    def slow(handler: Handler) -> None:
+        begun.set()
+        release.wait(20)
+        fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "exited")))
+        handler.say(204, None)
+
+    fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
+    fake_engine.on("POST /containers/c1/stop", slow)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(caller.call, protocol.STOP, name, messages.Stop())
+        assert begun.wait(20)
+        process.send_signal(signal.SIGTERM)
+        threading.Timer(1, release.set).start()
+        assert messages.read(messages.Acted, answer.result(20).body).container
+    assert process.wait(20) == 0
+    with pytest.raises(OSError):
+        caller.send("GET", "/health", {}, b"")
