@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from functions.domain.errors import BadRequest
+from functions.domain.errors import BadRequest, NotAllowedNow
 from functions.domain.instance import Instance
 from functions.domain.spec import Spec
 from functions.lifecycle.ports import Vault
@@ -17,11 +17,11 @@ MAX_BYTES = 131_072
 def set_secrets(vault: Vault, instance: Instance, spec: Spec, given: Mapping[str, str | None]) -> Spec:
     """`spec` of `instance` with exactly the variables `given`; the value of None is the one that is kept already.
 
-    Raises BadRequest where there is none, SecretsUnreadable.
+    Raises NotAllowedNow where there is none, SecretsUnreadable.
     """
     kept = opened(vault, instance, spec) if None in given.values() else {}
     if missing := [name for name, value in given.items() if value is None and name not in kept]:
-        raise BadRequest(f"secretVariables.{missing[0]} has no value, and none is kept")
+        raise NotAllowedNow(f"secretVariables.{missing[0]} has no value, and none is kept")
     values = {name: kept[name] if value is None else value for name, value in given.items()}
     return replace(spec, secrets=vault.seal(values, _bound_to(instance)) if values else None)
 

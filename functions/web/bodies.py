@@ -3,147 +3,75 @@
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from functions.domain.instance import Catalogue
-from functions.domain.spec import Mcp, ResourceLimits, Spec, memory_bytes, nano_cpus
+from functions.domain.spec import Mcp, ResourceLimits, Spec
 from functions.lifecycle.deploy import NewInstance
 from functions.lifecycle.host_ports import ANY_HOST_PORT
 from functions.lifecycle.update import Changes
+from functions.web.fields import (
+    WHOLE,
+    Argument,
+    ContainerPath,
+    Cpu,
+    Environment,
+    HostPort,
+    HttpPath,
+    Image,
+    Memory,
+    Name,
+    Port,
+    Secrets,
+    VolumeName,
+)
 from functions.web.route import Empty
-from shim import protocol
 from shim.protocol import messages
-
-# Firestore keeps such keys for itself.
-RESERVED = re.compile(r"__.*__")
-
-
-def _name(text: str) -> str:
-    """1 to 128 characters of any script, NFC; nothing that a path or a log line could trip over."""
-    name = unicodedata.normalize("NFC", text)
-    if not 1 <= len(name) <= 128:
-        raise ValueError("a name has 1 to 128 characters")
-    if any(character in "/\\" or unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise ValueError("a name has no slash, backslash or control character")
-    if name in (".", "..") or protocol.UUID.fullmatch(name.lower()):
-        raise ValueError("a name is not '.', '..' or of an id's form")
-    return name
-
-
-def _image(text: str) -> str:
-    if len(text) > 512 or not protocol.IMAGE_REFERENCE.fullmatch(text):
-        raise ValueError(f"{text[:80]!r} is not an image reference like registry.example/name:tag")
-    return text
-
-
-def _variable_name(name: str) -> str:
-    if not protocol.ENVIRONMENT_NAME.fullmatch(name):
-        raise ValueError(f"{name[:80]!r} is not an environment variable's name")
-    if RESERVED.fullmatch(name):
-        raise ValueError(f"{name[:80]!r} is reserved: a name does not both begin and end with two underscores")
-    return name
-
-
-def _secret(value: SecretStr) -> SecretStr:
-    _text(value.get_secret_value())
-    return value
-
-
-def _volume_name(text: str) -> str:
-    if not protocol.VOLUME_NAME.fullmatch(text):
-        raise ValueError(f"{text[:80]!r} is not a volume name: 1 to 64 of a-z, 0-9, _, . and -")
-    return text
-
-
-def _path(text: str) -> str:
-    if not protocol.CONTAINER_PATH.fullmatch(text):
-        raise ValueError(f"{text[:80]!r} is not an absolute path in the container")
-    return text
-
-
-def _host_port(port: int) -> int:
-    if port not in ANY_HOST_PORT and port not in protocol.HOST_PORTS:
-        raise ValueError("a host port is from 20000 to 29999, or left out to have one chosen")
-    return port
-
-
-def _text(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("a NUL cannot be in it")
-    return text
-
-
-def _memory(text: str) -> str:
-    memory_bytes(text)
-    return text
-
-
-def _cpu(text: str) -> str:
-    nano_cpus(text)
-    return text
-
-
-def _http_path(text: str) -> str:
-    if not text.startswith("/") or any(c.isspace() or not c.isprintable() for c in text):
-        raise ValueError("a path begins with a slash and has no white space")
-    return text
-
-
-Argument = Annotated[str, Field(max_length=8192), AfterValidator(_text)]
-VariableName = Annotated[str, AfterValidator(_variable_name)]
-Environment = dict[VariableName, Annotated[str, Field(max_length=32768), AfterValidator(_text)]]
-Secret = Annotated[SecretStr, Field(max_length=32768), AfterValidator(_secret)]
-# Of null the value stays that is kept: a record shows each so, and can be sent again.
-Secrets = dict[VariableName, Secret | None]
-ContainerPath = Annotated[str, AfterValidator(_path)]
-HttpPath = Annotated[str, Field(max_length=512), AfterValidator(_http_path)]
 
 
 class PortMapping(Empty):
-    containerPort: Annotated[int, Field(ge=1, le=65535)]
-    hostPort: Annotated[int, AfterValidator(_host_port)] | None = None
+    containerPort: Port
+    hostPort: HostPort | None = None
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
 class VolumeMount(Empty):
-    name: Annotated[str, AfterValidator(_volume_name)]
+    name: VolumeName
     path: ContainerPath
 
 
 class Limits(Empty):
-    memory: Annotated[str, AfterValidator(_memory)] = ResourceLimits().memory
-    cpu: Annotated[str, AfterValidator(_cpu)] = ResourceLimits().cpu
-    pids: Annotated[int, Field(ge=16, le=4096)] = ResourceLimits().pids
+    memory: Memory = ResourceLimits().memory
+    cpu: Cpu = ResourceLimits().cpu
+    pids: Annotated[int, Field(ge=16, le=4096), WHOLE] = ResourceLimits().pids
 
 
 class HealthCheck(Empty):
     """Times in seconds."""
 
     command: Annotated[list[Argument], Field(min_length=1, max_length=64)]
-    interval: Annotated[int, Field(ge=1, le=3600)] = 30
-    timeout: Annotated[int, Field(ge=1, le=600)] = 10
-    retries: Annotated[int, Field(ge=1, le=20)] = 3
-    start_period: Annotated[int, Field(ge=0, le=3600)] = 10
+    interval: Annotated[int, Field(ge=1, le=3600), WHOLE] = 30
+    timeout: Annotated[int, Field(ge=1, le=600), WHOLE] = 10
+    retries: Annotated[int, Field(ge=1, le=20), WHOLE] = 3
+    start_period: Annotated[int, Field(ge=0, le=3600), WHOLE] = 10
 
 
 class McpEndpoint(Empty):
-    port: Annotated[int, Field(ge=1, le=65535)]
+    port: Port
     path: HttpPath
 
 
 class Configuration(Empty):
     """What may stand in the deploy body itself or below its `baseConfigOverrideJson`."""
 
-    dockerImage: Annotated[str, AfterValidator(_image)] | None = None
+    dockerImage: Image | None = None
     command: Annotated[list[Argument], Field(max_length=256)] | None = None
-    environmentVariables: Annotated[Environment, Field(max_length=512)] | None = None
-    secretVariables: Annotated[Secrets, Field(max_length=512)] | None = None
+    environmentVariables: Environment | None = None
+    secretVariables: Secrets | None = None
     portMappings: Annotated[list[PortMapping], Field(max_length=32)] | None = None
     volumes: Annotated[list[VolumeMount], Field(max_length=16)] | None = None
     resourceLimits: Limits | None = None
@@ -166,13 +94,23 @@ class Patch(Configuration):
 class Override(Configuration):
     mcpTransport: Annotated[str, Field(max_length=64)] | None = None
     mcpEndpoint: HttpPath | None = None
-    mcpPort: Annotated[int, Field(ge=1, le=65535)] | None = None
+    mcpPort: Port | None = None
     mcpCapabilities: Any = None
     templateId: Annotated[str, Field(max_length=256)] | None = None
 
 
+# The image stands in either place.
+_GIVEN: dict[str, Any] = {"required": ["dockerImage"], "properties": {"dockerImage": {"type": "string"}}}
+_NESTED: dict[str, Any] = {
+    "required": ["baseConfigOverrideJson"],
+    "properties": {"baseConfigOverrideJson": {"type": "object", **_GIVEN}},
+}
+
+
 class Deploy(Configuration):
-    instanceNameOnToolbox: Annotated[str, AfterValidator(_name)]
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_GIVEN, _NESTED]})
+
+    instanceNameOnToolbox: Name
     toolCatalogId: Annotated[str, Field(max_length=256)] | None = None
     baseConfigOverrideJson: Override | None = None
     start: bool = True

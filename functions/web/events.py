@@ -11,8 +11,10 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Required
 
 from flask import Response, stream_with_context
+from typing_extensions import TypedDict
 
 from functions.domain.errors import ToolboxesError
 from functions.web import problems
@@ -23,6 +25,14 @@ log = logging.getLogger(__name__)
 COMMENT_EVERY = timedelta(seconds=15)
 LASTS = timedelta(minutes=5)
 COMMENT = ": \n\n"
+
+
+class EventRecord(TypedDict, total=False):
+    """`event` is `end`, `problem` or left out: then `data` is a line; `id` is its time."""
+
+    event: str
+    id: str
+    data: Required[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from functions.lifecycle import logs, stats
 from functions.lifecycle.exec import AskedToRun
 from functions.lifecycle.ports import Ports
 from functions.web import events
-from functions.web.bodies import Argument, ContainerPath, Secret, VariableName
 from functions.web.callers import Callers
+from functions.web.fields import DIGITS, FIRST_GIVEN, WHOLE, Argument, ContainerPath, GivenSecrets, Text
 from functions.web.idempotency import request_key
 from functions.web.record_types import LogsRecord, Time, exact
-from functions.web.requests import Whole, body, instance_key, query, toolbox_id
+from functions.web.requests import body, instance_key, query, toolbox_id
 from functions.web.route import ASKS_SHIM, Empty, Media, Query, Route
 from shim import protocol
 from shim.protocol import MAX_LOG_LINES, messages
@@ -39,7 +39,7 @@ def _time(text: object) -> object:
 
 
 class LogsQuery(Query):
-    tail: Annotated[Whole, Field(ge=1, le=MAX_LOG_LINES)] = 100
+    tail: Annotated[int, Field(ge=1, le=MAX_LOG_LINES), DIGITS] = 100
     since: Annotated[str, BeforeValidator(_time), Field(json_schema_extra={"format": "date-time"})] | None = None
     follow: Literal["0", "1", "false", "true"] = "0"
 
@@ -47,11 +47,11 @@ class LogsQuery(Query):
 class Exec(Empty):
     """`timeout` in seconds. `environmentVariables` are for this command alone, and kept nowhere."""
 
-    command: Annotated[list[Argument], Field(min_length=1, max_length=256)]
-    environmentVariables: Annotated[dict[VariableName, Secret], Field(max_length=256)] | None = None
-    stdin: Annotated[str, Field(max_length=MAX_INPUT_BYTES)] = ""
+    command: Annotated[list[Argument], Field(min_length=1, max_length=256), FIRST_GIVEN]
+    environmentVariables: GivenSecrets | None = None
+    stdin: Annotated[Text, Field(max_length=MAX_INPUT_BYTES)] = ""
     workingDirectory: ContainerPath | None = None
-    timeout: Annotated[int, Field(ge=1, le=300)] = 30
+    timeout: Annotated[int, Field(ge=1, le=300), WHOLE] = 30
 
     @model_validator(mode="after")
     def _bounded(self) -> Exec:
@@ -104,7 +104,7 @@ class StatsRecord(TypedDict):
 ONE = "/<box>/tools/<key>"
 LOGS = Route(
     "GET", f"{ONE}/logs", "What its container wrote; with follow=1 as server-sent events, line by line",
-    {200: (LogsRecord, Media("text/event-stream"))}, query=LogsQuery,
+    {200: (LogsRecord, Media("text/event-stream", events.EventRecord))}, query=LogsQuery,
     problems=(*ASKS_SHIM, protocol.Busy, NotAllowedNow, SecretsUnreadable),
 )  # fmt: skip
 STATS = Route(

@@ -68,7 +68,8 @@ def _types(routes: Sequence[Route]) -> Iterator[Any]:
     yield from (parameter.kind for parameter in PATH_PARAMETERS.values())
     for route in routes:
         yield from (kind for kind in (route.body, route.query) if kind)
-        yield from (kind for answer in route.answers.values() for kind in _kinds(answer) if not isinstance(kind, Media))
+        for kind in (kind for answer in route.answers.values() for kind in _kinds(answer)):
+            yield kind.kind if isinstance(kind, Media) else kind
 
 
 def _schemas(routes: Sequence[Route]) -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -95,7 +96,8 @@ def _operation(name: str, route: Route, schemas: Schemas) -> dict[str, Any]:
     if route.body:
         content = {"application/json": {"schema": schemas[route.body]}}
         # An empty body is `{}`.
-        operation["requestBody"] = {"required": "required" in schemas[route.body], "content": content}
+        required = any(field.is_required() for field in route.body.model_fields.values())
+        operation["requestBody"] = {"required": required, "content": content}
     operation["responses"] = _responses(route, schemas)
     operation["security"] = [] if route.proof is Proof.ANYBODY else [{route.proof.value: []}]
     return operation
@@ -112,7 +114,13 @@ def _query_parameters(route: Route, schemas: Schemas) -> Iterator[dict[str, Any]
     adapted = TypeAdapter(route.query).json_schema(ref_template=TEMPLATE)
     required = adapted.get("required", [])
     for name, schema in adapted["properties"].items():
-        yield {"name": name, "in": "query", "required": name in required, "schema": schema}
+        yield {"name": name, "in": "query", "required": name in required, "schema": _sendable(schema)}
+
+
+def _sendable(schema: dict[str, Any]) -> dict[str, Any]:
+    """A query string has no null: what may be left out is left out."""
+    kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
+    return kinds[0] if len(kinds) == 1 else schema
 
 
 def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
@@ -137,7 +145,7 @@ def _kinds(answer: Answer) -> tuple[Any, ...]:
 
 def _answer(answer: Answer, route: Route, schemas: Schemas) -> dict[str, Any]:
     kinds = _kinds(answer)
-    content: dict[str, Any] = {kind.type: {"schema": {"type": "string"}} for kind in kinds if isinstance(kind, Media)}
+    content: dict[str, Any] = {kind.type: {"schema": schemas[kind.kind]} for kind in kinds if isinstance(kind, Media)}
     if records := [schemas[kind] for kind in kinds if not isinstance(kind, Media)]:
         content["application/json"] = {"schema": records[0] if len(records) == 1 else {"anyOf": records}}
     headers = {name: _HEADERS[name] for name in route.headers}

@@ -14,7 +14,8 @@ from pydantic import Field
 
 from functions.domain.errors import BadRequest
 from functions.domain.limits import Limits
-from functions.web.requests import Whole, query
+from functions.web.fields import DIGITS
+from functions.web.requests import query
 from functions.web.route import Query
 
 DEFAULT_LIMIT = 100
@@ -23,8 +24,8 @@ DEFAULT_LIMIT = 100
 class Page(Query):
     """`limit` may be bounded further by configuration; `cursor` is from the `Link` that the page before came with."""
 
-    limit: Annotated[Whole, Field(ge=1, le=Limits().page)] | None = None
-    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=Limits().page), DIGITS] | None = None
+    cursor: Annotated[str, Field(json_schema_extra={"format": "cursor"})] | None = None
 
     def place(self) -> tuple[object, str] | None:
         """The place to go on from. Raises BadRequest."""

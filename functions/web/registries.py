@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from flask import Flask, Response, jsonify
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field, SecretStr
 from typing_extensions import TypedDict
 
 from functions.domain.errors import NotAllowedNow, NotFound
@@ -13,19 +13,14 @@ from functions.domain.registry import Registry, is_host
 from functions.lifecycle import registries
 from functions.lifecycle.ports import Ports
 from functions.web.callers import Callers
+from functions.web.fields import Username
 from functions.web.record_types import Time, exact
 from functions.web.requests import body
 from functions.web.route import Empty, Route
 
 
-def _username(text: str) -> str:
-    if ":" in text or not text.isprintable():
-        raise ValueError("a username has no colon and no control character")
-    return text
-
-
 class Credentials(Empty):
-    username: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_username)]
+    username: Username
     password: Annotated[SecretStr, Field(min_length=1, max_length=16384)]
 
 

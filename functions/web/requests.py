@@ -7,33 +7,20 @@ import unicodedata
 import uuid
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network, ip_address
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from flask import g, has_request_context, request
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from functions.domain.errors import BadRequest, NotFound, PayloadTooLarge
-from functions.domain.registry import HOST
-from functions.web.route import Query
+from functions.web.fields import InstanceKey, RegistryHost, ToolboxId
+from functions.web.route import Query, asked_for
 from shim.protocol import UUID
 
 _TRACE = re.compile(r"[0-9a-f]{32}")
 
 B = TypeVar("B", bound=BaseModel)
 Q = TypeVar("Q", bound=Query)
-
-
-def _digits(text: object) -> object:
-    if isinstance(text, str) and not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ValueError("must be a whole number")
-    return text
-
-
-# A whole number of the query string; what it may be at most is said where it is asked for.
-Whole = Annotated[int, BeforeValidator(_digits)]
-ToolboxId = Annotated[str, Field(pattern=f"^{UUID.pattern}$", description="a toolbox's id")]
-InstanceKey = Annotated[str, Field(min_length=1, max_length=128, description="an instance's id or name")]
-RegistryHost = Annotated[str, Field(pattern=f"^{HOST.pattern}$", max_length=255, description="a registry's host")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +67,10 @@ def body(kind: type[B]) -> B:
 
 
 def query(kind: type[Q]) -> Q:
-    """The query string as `kind`; of a key that stands twice the first. Raises BadRequest."""
+    """The query string as `kind`. Raises BadRequest."""
     assert kind is g.route.query, f"{request.endpoint} does not describe its query as {kind.__name__}"
     try:
-        return kind.model_validate(request.args.to_dict())
+        return kind.model_validate(asked_for())
     except ValidationError as error:
         raise _refused(error) from None
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from flask import Flask, g
+from flask import Flask, g, request
 from pydantic import BaseModel, ConfigDict
 
 from functions.domain import errors
-from functions.domain.errors import ToolboxesError
+from functions.domain.errors import BadRequest, ToolboxesError
 from shim import protocol
 from shim.protocol import ContractError
 
@@ -28,9 +28,17 @@ class Empty(BaseModel):
 
 
 class Query(BaseModel):
-    """A query string; keys that a route does not know are another's, e.g. a proxy's."""
+    """A query string."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid")
+
+
+def asked_for() -> dict[str, str]:
+    """The query string, of a key that stands twice the first."""
+    asked = request.args.to_dict()
+    # supabase-js adds it where its caller names a region; it is the platform's.
+    asked.pop("forceFunctionRegion", None)
+    return asked
 
 
 class Proof(StrEnum):
@@ -45,9 +53,10 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An answer that is not JSON."""
+    """An answer that is a sequence of events; `kind` is the type of one."""
 
     type: str
+    kind: Any
 
 
 # The type of the JSON that goes with a status, or what else goes with it, or a tuple of these; None: no content.
@@ -91,6 +100,8 @@ class Route:
         def serve(view: Callable[..., Any]) -> Callable[..., Any]:
             def served(**path: str) -> Any:
                 g.route = self
+                if self.query is None and (unknown := asked_for()):
+                    raise BadRequest(f"unknown key {next(iter(unknown))[:80]!r} in the query")
                 return view(**path)
 
             app.add_url_rule(self.path, self.endpoint, served, methods=[self.method])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 from flask import Flask, Response, jsonify
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from functions.domain import errors
@@ -22,13 +22,14 @@ from functions.lifecycle.change import Answer, Asked
 from functions.lifecycle.ports import Ports
 from functions.web import problems
 from functions.web.callers import Callers
+from functions.web.fields import InstanceKey, ToolboxId
 from functions.web.idempotency import replay
 from functions.web.inside import log_line
 from functions.web.paging import DEFAULT_LIMIT
 from functions.web.problems import ProblemDocument
 from functions.web.record_types import InstanceRecord, Time, exact
 from functions.web.records import instance_record
-from functions.web.requests import InstanceKey, ToolboxId, body, instance_key, toolbox_id
+from functions.web.requests import body, instance_key, toolbox_id
 from functions.web.route import ASKS_SHIM, Empty, Route
 
 Change = Callable[[Ports, Asked], Answer]
@@ -39,8 +40,14 @@ DONE = {"start": "runs", "stop": "is stopped", "restart": "was restarted", "dele
 LOG_LINES = 100
 
 
+_NO_ACTION: dict[str, Any] = {"properties": {"action": {"type": "null"}}}
+_INSTANCE: dict[str, Any] = {"required": ["instanceId"], "properties": {"instanceId": {"type": "string"}}}
+
+
 class Action(Empty):
     """Without `action`: how the toolbox and its instances are."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_NO_ACTION, _INSTANCE]})
 
     toolboxId: ToolboxId
     action: Literal["start", "stop", "restart", "logs", "delete"] | None = None

@@ -15,9 +15,10 @@ from functions.lifecycle import instances, shim_restart, toolboxes
 from functions.lifecycle.ports import Ports
 from functions.web.app import create
 from functions.web.callers import Callers
+from functions.web.fields import ToolboxId
 from functions.web.record_types import SystemMetrics, Time, exact
 from functions.web.records import system_metrics
-from functions.web.requests import ToolboxId, body, toolbox_id
+from functions.web.requests import body, toolbox_id
 from functions.web.route import ASKS_SHIM, Empty, Route
 from shim import protocol
 from shim.protocol import messages

@@ -19,10 +19,11 @@ from functions.lifecycle.ports import Document, Ports
 from functions.web import bodies, inside, paging, toolbox_actions
 from functions.web.app import create
 from functions.web.callers import Callers
+from functions.web.fields import DIGITS
 from functions.web.idempotency import replay
 from functions.web.record_types import EventRecord, InstanceRecord, PostMortemRecord
 from functions.web.records import event_record, instance_record, post_mortem_record
-from functions.web.requests import Whole, body, instance_key, query, toolbox_id
+from functions.web.requests import body, instance_key, query, toolbox_id
 from functions.web.route import Empty, Query, Route
 from shim import protocol
 
@@ -33,7 +34,7 @@ class WaitQuery(Query):
     """`timeout` in seconds."""
 
     status: Status
-    timeout: Annotated[Whole, Field(ge=0, le=60)] = 30
+    timeout: Annotated[int, Field(ge=0, le=60), DIGITS] = 30
 
 
 Change = Callable[[Ports, Asked], Answer]

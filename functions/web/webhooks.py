@@ -18,7 +18,7 @@ from functions.lifecycle.accounts import Word
 from functions.lifecycle.ports import Ports
 from functions.lifecycle.rotations import Rotated
 from functions.web.app import create
-from functions.web.bodies import Secret, VariableName
+from functions.web.fields import Secret, VariableName
 from functions.web.requests import body, raw_body
 from functions.web.route import Proof, Route
 from shim.protocol import UUID

@@ -138,7 +138,6 @@ def test_secrets_replaced_from_outside_leave_the_others_and_make_the_container_a
 
 
 BAD = [
-    ({"TOKEN": None}, "has no value"),
     ({"OPEN": "planted"}, "both in"),
     ({"A=B": "planted"}, "not an environment variable"),
     ({"__A__": "planted"}, "reserved"),
@@ -156,6 +155,11 @@ def test_secrets_that_cannot_be_are_refused_without_being_quoted(
     assert (answer["status"], told in answer["detail"]) == (400, True)
     assert world.documents() == world.droplet.calls == []
     seen.search()
+
+
+def test_a_secret_without_a_value_is_refused_where_none_is_kept(seen: Witness, world: World) -> None:
+    answer = seen("POST", json={**SENT, "secretVariables": {"TOKEN": None}})
+    assert (answer["status"], "has no value" in answer["detail"], world.documents()) == (409, True, [])
 
 
 def test_an_open_variable_cannot_take_a_secrets_name(seen: Witness) -> None:
