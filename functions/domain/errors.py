@@ -126,6 +126,12 @@ class OutcomeUnknown(ToolboxesError):
     code, status = "outcome-unknown", 504
 
 
+class ShimNotReplaced(ToolboxesError):
+    """The configured shim did not serve; the one before does again, or none."""
+
+    code, status = "shim-not-replaced", 502
+
+
 class InstanceFailed(ToolboxesError):
     """What was asked of an instance was tried and given up; says why."""
 

@@ -28,6 +28,7 @@ from functions.lifecycle.documents import recording
 from functions.lifecycle.instances import find
 from functions.lifecycle.ports import Delete, Ports, Write
 from functions.lifecycle.replay import Known, RequestKey, recall
+from functions.lifecycle.standing import refuse_unless_active
 from shim import protocol
 from shim.protocol import messages
 
@@ -56,12 +57,13 @@ class AskedToRun:
 
 
 def run(ports: Ports, asked: AskedToRun) -> messages.Executed:
-    """Raises NotAllowedNow where it does not run, OutcomeUnknown where the command may have been run already."""
+    """Raises AccountNotActive, NotAllowedNow where it does not run, OutcomeUnknown where it may have run already."""
     toolbox, found = find(ports, asked.caller, asked.toolbox_id, asked.key)
     instance, request = found.value, asked.request
     known, expired = recall(ports, request)
     if request and known:
         return _repeated(ports, request, known)
+    refuse_unless_active(toolbox)
     told = event.executed(instance, ports.new_id(), asked.caller.subject, ports.now())
     writes: list[Write] = [recording(instance, told)]
     writes += [request.asked(instance, ports.now(), expired)] if request else []

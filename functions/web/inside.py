@@ -10,7 +10,7 @@ from flask import Flask, Response, jsonify
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import TypedDict
 
-from functions.domain.errors import NotAllowedNow, OutcomeUnknown, SecretsUnreadable
+from functions.domain.errors import AccountNotActive, NotAllowedNow, OutcomeUnknown, SecretsUnreadable
 from functions.lifecycle import exec as execution
 from functions.lifecycle import logs, stats
 from functions.lifecycle.exec import AskedToRun
@@ -113,7 +113,10 @@ STATS = Route(
 )  # fmt: skip
 EXEC = Route(
     "POST", f"{ONE}/exec", "Run a command in its container, once", {200: ExecRecord}, Exec,
-    problems=(*ASKS_SHIM, protocol.Busy, protocol.StartFailed, NotAllowedNow, OutcomeUnknown, SecretsUnreadable),
+    problems=(
+        *ASKS_SHIM, protocol.Busy, protocol.StartFailed, AccountNotActive, NotAllowedNow, OutcomeUnknown,
+        SecretsUnreadable,
+    ),
     replayed=True,
 )  # fmt: skip
 ROUTES = (LOGS, STATS, EXEC)

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from functions.domain import errors
 from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox
-from functions.lifecycle import instances, shim_restart, toolboxes
+from functions.lifecycle import instances, shim_redeploy, shim_restart, toolboxes
 from functions.lifecycle.ports import Ports
 from functions.web.app import create
 from functions.web.callers import Callers
@@ -29,7 +29,7 @@ SERVICE = "toolboxes-shim"
 
 class Console(Empty):
     toolboxId: ToolboxId
-    action: Literal["status", "restart"] = "status"
+    action: Literal["status", "restart", "redeploy"] = "status"
 
 
 @exact
@@ -92,23 +92,30 @@ class ConsoleAct(TypedDict):
 
 
 ACT = Route(
-    "POST", "/", "How the toolbox's shim is; or have it restart",
-    {200: (ConsoleStatus, ConsoleAct)}, Console,
-    problems=(*ASKS_SHIM, protocol.Busy, errors.NotFound, errors.NotAllowedNow, errors.OutcomeUnknown),
+    "POST", "/", "How the toolbox's shim is; or have it restart, or be replaced by the configured one",
+    {200: (ConsoleStatus, ConsoleAct), 202: ConsoleAct}, Console,
+    problems=(
+        *ASKS_SHIM, protocol.Busy, errors.NotFound, errors.NotAllowedNow, errors.OutcomeUnknown, errors.ShimNotReplaced,
+    ),
 )  # fmt: skip
 ROUTES = (ACT,)
 
 
-def build(ports: Ports, callers: Callers) -> Flask:
+def build(ports: Ports, callers: Callers, shim_image: str) -> Flask:
+    """`shim_image` is what a redeploy leads to, by digest."""
     app = create(NAME, ports.limits)
 
     @ACT.on(app)
-    def act() -> Response:
+    def act() -> Response | tuple[Response, int]:
         caller, asked = callers(), body(Console)
         box = toolbox_id(asked.toolboxId)
         if asked.action == "restart":
             version = shim_restart.restart(ports, caller, box).version
-            return jsonify(_done(f"the shim was restarted, version {version}", asked.action, ports))
+            return jsonify(_acted(True, f"the shim was restarted, version {version}", asked.action, ports))
+        if asked.action == "redeploy":
+            done = shim_redeploy.redeploy(ports, caller, box, shim_image).settled
+            message = "the configured shim serves" if done else "the shim is being replaced"
+            return jsonify(_acted(done, message, asked.action, ports)), 200 if done else 202
         toolbox = toolboxes.get(ports, caller, box)
         status = shim_restart.look(ports, toolbox)
         listed = {instance.id: instance for instance in instances.page(ports, caller, box, ports.limits.page, None)}
@@ -117,8 +124,8 @@ def build(ports: Ports, callers: Callers) -> Flask:
     return app
 
 
-def _done(message: str, action: str, ports: Ports) -> ConsoleAct:
-    return {"success": True, "message": message, "action": action, "timestamp": ports.now().isoformat()}
+def _acted(success: bool, message: str, action: str, ports: Ports) -> ConsoleAct:
+    return {"success": success, "message": message, "action": action, "timestamp": ports.now().isoformat()}
 
 
 def console_status(toolbox: Toolbox, status: messages.Status, known: Mapping[str, Instance], now: str) -> ConsoleStatus:

@@ -33,17 +33,19 @@ def _text(text: str) -> str:
     return text
 
 
+_CONTROL = Field(json_schema_extra={"not": {"pattern": r"[\x00-\x1f\x7f-\x9f]"}})
+Words = Annotated[str, AfterValidator(_text), _CONTROL]
 Slug = Annotated[str, Field(pattern=f"^{SLUG.pattern}$")]
 
 
 class Provision(Empty):
     """By DigitalOcean's slugs; `digitalocean-options` tells of regions and sizes."""
 
-    name: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_text)]
+    name: Annotated[Words, Field(min_length=1, max_length=128)]
     regionSlug: Slug
     sizeSlug: Slug
     imageSlug: Slug = IMAGE
-    description: Annotated[str, Field(max_length=1024), AfterValidator(_text)] | None = None
+    description: Annotated[Words, Field(max_length=1024)] | None = None
 
     def wanted(self) -> NewToolbox:
         return NewToolbox(self.name, self.regionSlug, self.sizeSlug, self.imageSlug, self.description)
