@@ -8,8 +8,6 @@ import jwt
 import pytest
 from flask import Flask
 
-from functions.lifecycle.documents import INSTANCES
-from tests.fakes.droplet import IMAGE
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
 from tests.web.conftest import SERVICE, SERVICE_AUDIENCE, Caller
@@ -158,24 +156,6 @@ def test_workers_take_only_the_platforms_own_identity(
     good = Caller(apps, issuer.token("platform", **platform))
     assert good(*route, json={"message": {"data": ""}}).status_code in (200, 400)
     assert good(*ACCOUNT_ROUTES[0]).status_code == 401
-
-
-@pytest.mark.parametrize("route", ACCOUNT_ROUTES[1:], ids=[" ".join(route) for route in ACCOUNT_ROUTES[1:]])
-def test_somebody_elses_toolbox_cannot_be_told_from_none(
-    world: World, call: Caller, issuer: Issuer, apps: dict[str, Flask], route: tuple[str, str, str]
-) -> None:
-    body = {"instanceNameOnToolbox": "server", "dockerImage": IMAGE}
-    assert call("POST", "toolbox-tools", TOOLS, json=body).status_code == 201
-    before = world.documents(INSTANCES), len(world.droplet.calls)
-    nowhere = "99999999-9999-4999-8999-999999999999"
-    method, function, path = route
-    stranger = Caller(apps, issuer.token("account-b"))
-    bodies: dict[str, dict[str, object]] = {TOOLS: body, f"{TOOLS}/server/exec": {"command": ["true"]}}
-    sent = {"json": bodies[path]} if path in bodies and method == "POST" else {}
-    theirs, nothing = stranger(*route, **sent), stranger(method, function, path.replace(TOOLBOX, nowhere), **sent)
-    assert theirs.status_code == nothing.status_code == 404
-    assert theirs.json["detail"].replace(TOOLBOX, nowhere) == nothing.json["detail"]
-    assert (world.documents(INSTANCES), len(world.droplet.calls)) == before
 
 
 def test_a_list_shows_the_callers_own(world: World, call: Caller, apps: dict[str, Flask], issuer: Issuer) -> None:

@@ -1,0 +1,219 @@
+"""Two accounts: whatever one of them has is to the other as if it were not there, on every route that there is.
+
+The routes are Flask's own, so that one that is added is walked too, or fails here until it can be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from functions.domain.instance import Instance
+from functions.lifecycle import registries, watch
+from functions.lifecycle.deploy import deploy
+from functions.lifecycle.documents import INSTANCES, NAMES, PORT_CLAIMS, TOOLBOXES
+from functions.lifecycle.registries import REGISTRIES
+from functions.lifecycle.replay import REQUESTS
+from functions.web import description
+from functions.web.route import Proof, Route
+from tests.fakes.droplet import IMAGE
+from tests.fakes.issuer import Issuer
+from tests.fakes.world import CALLER, STRANGER, TOOLBOX, World, new
+from tests.web.conftest import Caller
+
+THEIRS = "22222222-2222-4222-8222-222222222222"
+NOWHERE, NOBODY = "99999999-9999-4999-8999-999999999999", "88888888-8888-4888-8888-888888888888"
+HOST, NO_HOST = "registry.example", "registry.nowhere"
+# What each route needs to be asked at all, where that is not nothing.
+BODIES: dict[str, Any] = {
+    "POST /<box>/tools": {"instanceNameOnToolbox": "mine", "dockerImage": IMAGE},
+    "PATCH /<box>/tools/<key>": {"environmentVariables": {"A": "b"}},
+    "POST /<box>/tools/<key>/exec": {"command": ["true"]},
+}
+SAME_NAME = {"instanceNameOnToolbox": "server"}
+QUERIES = {"GET /<box>/tools/<key>/wait": "?status=running&timeout=0"}
+# Those that say in their body what they are about; their path says nothing of it.
+ABOUT_THEIR_BODY = {("toolbox-tools", "POST /"), ("toolbox-dtma-console", "POST /")}
+# Nobody else's thing can be named in these: they are about the caller's own account.
+OWN = {
+    ("toolboxes-user", "GET /"), ("toolboxes-user", "POST /"), ("toolboxes-user", "GET /registries"),
+    ("toolboxes-user", "PUT /registries/<host>"), ("toolboxes-user", "DELETE /registries/<host>"),
+}  # fmt: skip
+
+
+VICTIMS, NONE = {"box": TOOLBOX, "host": HOST}, {"box": NOWHERE, "host": NO_HOST}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A request. `place`: what it names."""
+
+    method: str
+    path: str
+    body: Any
+    place: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question in two shapes: about what is the other account's, and about what is nowhere."""
+
+    function: str
+    told: str
+    theirs: Shape
+    nothing: Shape
+
+
+@pytest.fixture
+def instance(world: World) -> Instance:
+    """The victim's, on TOOLBOX; the stranger has a toolbox and an instance too."""
+    world.add_toolbox(THEIRS, account=STRANGER.account)
+    victims = world.deploy(replace(new("server"), secrets={"KEY": "planted-value"}))
+    world.droplet.die(victims.container_name, exit_code=3)
+    watch.look(world.ports, TOOLBOX)
+    # Only now: this world's two toolboxes share one droplet.
+    deploy(world.ports, STRANGER, THEIRS, new("own"))
+    registries.put(world.ports, CALLER, HOST, "planted-user", "planted-password")
+    return victims
+
+
+@pytest.fixture
+def stranger(apps: dict[str, Flask], issuer: Issuer) -> Caller:
+    return Caller(apps, issuer.token(STRANGER.account))
+
+
+def routes(apps: dict[str, Flask]) -> Iterator[tuple[str, Route]]:
+    """Every one that Flask serves, as it is described."""
+    for function, app in apps.items():
+        described = {route.endpoint: route for route in description.FUNCTIONS[function]}
+        yield from ((function, described[rule.endpoint]) for rule in app.url_map.iter_rules())
+
+
+def walk(apps: dict[str, Flask], instance: Instance) -> Iterator[Asked]:
+    """Each route that may be about a thing: by its id and by its name, and looked for on the stranger's own toolbox."""
+    for function, route in routes(apps):
+        if route.proof is not Proof.ACCOUNT or (function, route.endpoint) in OWN:
+            continue
+        for body in bodies(function, route):
+            told = f"{route.method} {route.path}{QUERIES.get(route.endpoint, '')}", body
+            yield _asked(function, told, {**VICTIMS, "key": instance.id}, {**NONE, "key": NOBODY})
+            yield _asked(function, told, {**VICTIMS, "key": instance.name}, {**NONE, "key": "nobody"})
+            if "key" in json.dumps(told):
+                own = {**VICTIMS, "box": THEIRS}
+                yield _asked(function, told, {**own, "key": instance.id}, {**own, "key": NOBODY})
+
+
+def bodies(function: str, route: Route) -> list[Any]:
+    if (function, route.endpoint) not in ABOUT_THEIR_BODY:
+        return [BODIES.get(route.endpoint)]
+    assert route.body
+    named = route.body.model_json_schema()["properties"]
+    actions = named["action"].get("enum") or named["action"]["anyOf"][0]["enum"]
+    also = {"instanceId": "<key>"} if "instanceId" in named else {}
+    return [{"toolboxId": "<box>"}, *({"toolboxId": "<box>", "action": action, **also} for action in actions)]
+
+
+def _asked(function: str, told: tuple[str, Any], theirs: dict[str, str], nothing: dict[str, str]) -> Asked:
+    return Asked(function, f"{function} {told}", _filled(told, theirs), _filled(told, nothing))
+
+
+def _filled(told: tuple[str, Any], place: dict[str, str]) -> Shape:
+    text = json.dumps(told)
+    for name, value in place.items():
+        text = text.replace(f"<{name}>", value)
+    assert not re.search(r"<\w+>", text), f"{text}: what it names is to be known here"
+    (method, _, path), body = json.loads(text)[0].partition(" "), json.loads(text)[1]
+    return Shape(method, path, body, place)
+
+
+def send(caller: Caller, function: str, shape: Shape) -> tuple[Any, ...]:
+    """All that can be told by the answer, but for the ids that were sent and the request's own."""
+    answer = caller(shape.method, function, shape.path, **({} if shape.body is None else {"json": shape.body}))
+    text = re.sub(r'"request_id":"[0-9a-f]+"', "", answer.text.replace('": "', '":"'))
+    for name, value in shape.place.items():
+        text = text.replace(value, name)
+    headers = [(name, value) for name, value in answer.headers if name not in ("X-Request-Id", "Content-Length")]
+    return answer.status_code, text, headers
+
+
+def kept(world: World) -> list[Any]:
+    return [world.documents(name) for name in (TOOLBOXES, INSTANCES, NAMES, PORT_CLAIMS, REQUESTS, REGISTRIES)]
+
+
+def test_every_route_of_an_account_is_walked_or_about_its_own(apps: dict[str, Flask]) -> None:
+    assert set(apps) == set(description.FUNCTIONS)
+    for function, route in routes(apps):
+        known = OWN | ABOUT_THEIR_BODY
+        named = "<" in route.path or (function, route.endpoint) in known
+        assert route.proof is not Proof.ACCOUNT or named, f"{function} {route.endpoint} is walked by no test"
+
+
+def test_somebody_elses_thing_is_a_404_that_cannot_be_told_from_nothing(
+    world: World, apps: dict[str, Flask], stranger: Caller, instance: Instance
+) -> None:
+    before, calls, walked = kept(world), len(world.droplet.calls), 0
+    for one in walk(apps, instance):
+        # Not to be refused for asking so often.
+        world.pass_time(1)
+        theirs, nothing = send(stranger, one.function, one.theirs), send(stranger, one.function, one.nothing)
+        assert theirs[0] == 404, (one.told, theirs)
+        assert theirs == nothing, one.told
+        walked += 1
+    assert walked > 50
+    assert (kept(world), len(world.droplet.calls)) == (before, calls)
+
+
+def test_what_a_stranger_is_answered_holds_nothing_of_the_others(
+    world: World, stranger: Caller, instance: Instance
+) -> None:
+    """Its own lists, and what the others' references would be good for."""
+    told = [
+        stranger("GET", "toolboxes-user", "/"),
+        stranger("GET", "toolboxes-user", "/registries"),
+        stranger("GET", "toolboxes-user", f"/{THEIRS}/events"),
+        stranger("GET", "toolbox-tools", f"/{THEIRS}/tools"),
+        stranger("GET", "toolbox-tools", f"/{THEIRS}/tools/own/events"),
+        # The same name and host port are free on another toolbox.
+        stranger("POST", "toolbox-tools", f"/{THEIRS}/tools", json={**BODIES["POST /<box>/tools"], **SAME_NAME}),
+    ]
+    assert [answer.status_code for answer in told] == [200] * 5 + [201]
+    shown = "".join(answer.text for answer in told)
+    for reference in (TOOLBOX, instance.id, CALLER.account, "planted"):
+        assert reference not in shown
+
+
+def test_a_key_of_one_account_answers_no_other(call: Caller, stranger: Caller, instance: Instance) -> None:
+    key = {"Idempotency-Key": "same"}
+    ours = call("POST", "toolbox-tools", f"/{TOOLBOX}/tools/server/stop", headers=key)
+    theirs = stranger("POST", "toolbox-tools", f"/{TOOLBOX}/tools/server/stop", headers=key)
+    assert (ours.status_code, theirs.status_code) == (200, 404)
+
+
+def test_a_place_in_one_accounts_list_opens_no_other(call: Caller, stranger: Caller, instance: Instance) -> None:
+    page = call("GET", "toolbox-tools", f"/{TOOLBOX}/tools?limit=1")
+    cursor = page.headers["Link"].partition("cursor=")[2].partition(">")[0]
+    assert stranger("GET", "toolbox-tools", f"/{TOOLBOX}/tools?cursor={cursor}").status_code == 404
+    shown = stranger("GET", "toolbox-tools", f"/{THEIRS}/tools?cursor={cursor}").text
+    assert instance.id not in shown
+
+
+def test_a_deleted_instances_history_is_its_accounts_alone(
+    world: World, call: Caller, stranger: Caller, instance: Instance
+) -> None:
+    world.delete(instance.id)
+    for kind in ("events", "post-mortems"):
+        path = f"/{TOOLBOX}/tools/{instance.id}/{kind}"
+        assert call("GET", "toolbox-tools", path).status_code == 200
+        assert stranger("GET", "toolbox-tools", path).status_code == 404
+
+
+def test_an_admin_sees_each_of_them(apps: dict[str, Flask], issuer: Issuer, instance: Instance) -> None:
+    admin = Caller(apps, issuer.token("operator", app_metadata={"role": "admin"}))
+    assert {record["id"] for record in admin("GET", "toolboxes-user", "/").json} == {TOOLBOX, THEIRS}
+    assert admin("GET", "toolbox-tools", f"/{TOOLBOX}/tools/server").json["id"] == instance.id
