@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from functions.domain.account import Account
+from functions.domain.droplet import Droplet
 from functions.domain.instance import Instance, death, last_exit
 from functions.domain.toolbox import Toolbox
 
@@ -118,6 +119,13 @@ def toolbox_requested(before: Toolbox | None, after: Toolbox, verb: str, actor: 
     origin = before.status if before else None
     event_id = f"{after.generation:08d}-0-requested"
     return Event(event_id, now, f"{verb}_requested", actor, after.generation, origin, after.status)
+
+
+def stray_found(toolbox: Toolbox, seen: Droplet, now: datetime) -> Event:
+    """A droplet that carries the toolbox's name or tag, and that it does not know."""
+    detail = f"droplet {seen.id} ({seen.name}) belongs to no toolbox; it is not destroyed by itself"
+    event_id, generation = f"stray_droplet_found-{_mark(seen.id)}", toolbox.generation
+    return Event(event_id, now, "stray_droplet_found", CONVERGE, generation, None, None, detail)
 
 
 def toolbox_seen(before: Toolbox, after: Toolbox, now: datetime) -> list[Event]:

@@ -21,6 +21,7 @@ from functions.domain.account import Account
 from functions.domain.event import Event
 from functions.domain.instance import Instance
 from functions.domain.registry import Registry
+from functions.domain.rollout import Rollout
 from functions.domain.rotation import Rotation
 from functions.domain.spec import engine_limits
 from functions.domain.toolbox import Toolbox
@@ -47,7 +48,7 @@ class Loaded(Generic[T]):
 
 # Built once: it compiles the whole tree of fields.
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Instance, Toolbox, Event, Registry, Account, Rotation)
+    kind: TypeAdapter(kind) for kind in (Instance, Toolbox, Event, Registry, Account, Rotation, Rollout)
 }
 
 
@@ -55,7 +56,7 @@ def load(kind: type[T], snapshot: Snapshot | None) -> Loaded[T] | None:
     return Loaded(_ADAPTERS[kind].validate_python(snapshot.data), snapshot.version) if snapshot else None
 
 
-def dump(value: Instance | Toolbox | Event | Registry | Account | Rotation) -> Document:
+def dump(value: Instance | Toolbox | Event | Registry | Account | Rotation | Rollout) -> Document:
     document = cast(Document, _ADAPTERS[type(value)].dump_python(value))
     return document | {MEMORY: engine_limits(value.spec).memory_bytes} if isinstance(value, Instance) else document
 

@@ -6,11 +6,14 @@ from functions.domain.toolbox import CONTACTED
 from functions.lifecycle import outbox
 from functions.lifecycle.documents import INSTANCES, TOOLBOXES
 from functions.lifecycle.ports import Ports, Query, Task
+from functions.lifecycle.rollouts import ROLLOUTS
 from functions.lifecycle.rotations import ROTATIONS
 from functions.lifecycle.standing import ACCOUNTS
 
 PAGE = 300
 MAX_PAGES = 100
+# One call of DigitalOcean's API for all toolboxes; one sweep that is missed is followed by the next ten minutes'.
+STRAYS_EVERY_MINUTES = 10
 
 
 def sweep(ports: Ports) -> int:
@@ -20,8 +23,12 @@ def sweep(ports: Ports) -> int:
     published += _publish(ports, "toolbox", Query(TOOLBOXES, due, "due_at"))
     published += _publish(ports, "account", Query(ACCOUNTS, due, "due_at"))
     published += _publish(ports, "rotation", Query(ROTATIONS, due, "due_at"))
+    published += _publish(ports, "rollout", Query(ROLLOUTS, due, "due_at"))
     for status in sorted(CONTACTED):
         published += _publish(ports, "toolbox", Query(TOOLBOXES, (("status", "==", status),), limit=PAGE))
+    if ports.now().minute % STRAYS_EVERY_MINUTES == 0:
+        ports.queue.publish([Task("strays", "all")])
+        published += 1
     if ports.announces and outbox.waiting(ports):
         ports.queue.publish([Task("outbox", "due")])
         published += 1

@@ -9,7 +9,7 @@ from flask import Flask, Response, jsonify
 
 from functions.lifecycle import toolboxes
 from functions.lifecycle.ports import Ports
-from functions.web import paging, registries, toolbox_life
+from functions.web import operators, paging, registries, toolbox_life
 from functions.web.app import create
 from functions.web.callers import Callers
 from functions.web.record_types import ToolboxRecord
@@ -32,7 +32,7 @@ REFRESH = [
     for method in ("GET", "POST")
 ]  # fmt: skip
 OPENAPI = Route("GET", "/openapi.json", "This document", {200: dict[str, Any]}, proof=Proof.ANYBODY)
-ROUTES = (LIST, GET, *REFRESH, OPENAPI, *toolbox_life.ROUTES, *registries.ROUTES)
+ROUTES = (LIST, GET, *REFRESH, OPENAPI, *toolbox_life.ROUTES, *operators.ROUTES, *registries.ROUTES)
 
 
 def build(
@@ -69,5 +69,6 @@ def build(
         return jsonify(described())
 
     registries.add_to(app, ports, callers)
+    operators.add_to(app, ports, callers, shim_image)
     toolbox_life.add_to(app, ports, callers, fingerprint_key, shim_image)
     return app

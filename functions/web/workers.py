@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import TypedDict
 
 from functions.domain.errors import BadRequest
-from functions.lifecycle import accounts, converge, outbox, rotations, sweep, toolbox_converge
+from functions.lifecycle import accounts, converge, outbox, rollouts, rotations, strays, sweep, toolbox_converge
 from functions.lifecycle.outbox import Sender
 from functions.lifecycle.ports import Ports, Task
 from functions.web.announcements import announcement
@@ -34,7 +34,7 @@ class Push(BaseModel):
 class TaskData(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    kind: Literal["instance", "toolbox", "account", "rotation", "outbox"]
+    kind: Literal["instance", "toolbox", "account", "rotation", "rollout", "strays", "outbox"]
     id: str
 
 
@@ -62,6 +62,10 @@ def build_converge(ports: Ports, verify: Verify, email: str, sender: Sender | No
                 accounts.run(ports, task.id)
             case "rotation":
                 rotations.run(ports, task.id)
+            case "rollout":
+                rollouts.run(ports, task.id)
+            case "strays":
+                strays.look(ports)
             case "outbox":
                 if sender:
                     outbox.deliver(ports, sender, announcement)

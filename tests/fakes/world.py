@@ -6,7 +6,7 @@ import itertools
 import random
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from functions.adapters.store_sqlite import SqliteStore
@@ -16,10 +16,10 @@ from functions.domain.errors import Unavailable
 from functions.domain.instance import Catalogue, Instance
 from functions.domain.spec import Spec
 from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle import accounts, change, converge, rotations, sweep, toolbox_converge
+from functions.lifecycle import accounts, change, converge, rollouts, rotations, strays, sweep, toolbox_converge
 from functions.lifecycle.deploy import NewInstance, deploy
 from functions.lifecycle.documents import INSTANCES, dump, instance_ref, load, toolbox_ref
-from functions.lifecycle.ports import Create, Ports, Query, Task, Version, Write
+from functions.lifecycle.ports import Create, Ports, Query, Replace, Task, Version, Write
 from functions.lifecycle.replay import Replay
 from shim.protocol import messages
 from tests.fakes.digitalocean import FakeDigitalOcean
@@ -98,6 +98,10 @@ class World:
                     toolbox_converge.run(self.ports, task.id)
                 case "account":
                     accounts.run(self.ports, task.id)
+                case "rollout":
+                    rollouts.run(self.ports, task.id)
+                case "strays":
+                    strays.look(self.ports)
                 case "rotation":
                     rotations.run(self.ports, task.id)
                 case _:
@@ -117,6 +121,15 @@ class World:
         )  # fmt: skip
         self.store.commit([Create(toolbox_ref(toolbox.id), dump(toolbox))])
         return toolbox
+
+    def settled_toolbox(self) -> Toolbox:
+        """The toolbox as one that serves and of which nothing more is wanted."""
+        [snapshot] = self.store.get([toolbox_ref(TOOLBOX)])
+        loaded = load(Toolbox, snapshot)
+        assert loaded
+        served = replace(loaded.value, observed_generation=loaded.value.generation, served_at=self.time)
+        self.store.commit([Replace(toolbox_ref(TOOLBOX), dump(served), loaded.version)])
+        return served
 
     def deploy(self, wanted: NewInstance | None = None, replay: Replay[Instance] | None = None) -> Instance:
         """Deployed as far as the request itself goes."""

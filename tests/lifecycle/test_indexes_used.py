@@ -58,6 +58,7 @@ def test_every_operation_and_list_and_sweep(world: World) -> None:
     swept(world, ports)
     assert queried == {
         ("accounts", "due_at"),
+        ("rollouts", "due_at"),
         ("rotations", "due_at"),
         ("account_tool_environments", None),
         ("account_tool_environments", "created_at"),

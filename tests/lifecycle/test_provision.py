@@ -66,14 +66,6 @@ def test_the_token_is_nowhere_but_in_the_droplet(world: FleetWorld) -> None:
     assert new.token not in str(world.documents("account_tool_environments"))
 
 
-def test_a_toolbox_that_serves_costs_the_api_nothing(world: FleetWorld) -> None:
-    world.active()
-    world.digitalocean.calls.clear()
-    for _ in range(30):
-        world.sweep()
-    assert world.digitalocean.calls == []
-
-
 @pytest.mark.parametrize(
     "faults",
     [

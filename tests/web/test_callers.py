@@ -39,6 +39,9 @@ ACCOUNT_ROUTES = [
     ("POST", "toolbox-tools", f"{TOOLS}/server/exec"),
 ]
 OWN_ROUTES = [
+    ("POST", "toolboxes-user", "/upgrade-shims"),
+    ("GET", "toolboxes-user", "/upgrade-shims"),
+    ("GET", "toolboxes-user", "/stray-droplets"),
     ("POST", "toolboxes-user", "/"),
     ("POST", "toolbox-tools", "/"),
     ("POST", "toolbox-dtma-console", "/"),

@@ -1,0 +1,121 @@
+"""The shims of all toolboxes upgraded by an operator's one call.
+
+rollouts/{hash(image)}   Rollout
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from datetime import timedelta
+
+from functions.domain.caller import Caller
+from functions.domain.errors import Conflict, NotAllowedNow, NotFound, Unavailable
+from functions.domain.rollout import AT_ONCE, Rollout, Stage, seen
+from functions.domain.toolbox import Toolbox, ToolboxStatus
+from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, toolbox_ref
+from functions.lifecycle.ports import Create, Ports, Query, Ref, Replace, Task
+from functions.lifecycle.toolbox_change import AskedOfToolbox, upgrade_shim
+
+log = logging.getLogger(__name__)
+
+ROLLOUTS = "rollouts"
+PAGE = 50
+LOOKED_AT_EVERY = timedelta(seconds=30)
+
+
+def start(ports: Ports, caller: Caller, image: str) -> Rollout:
+    """Begin, or begin again where it has ended; one that is running goes on. Raises NotFound for all but admins."""
+    _require_admin(caller)
+    found = _load(ports, _ref(image))
+    if found and found.value.stage is Stage.RUNNING:
+        return found.value
+    now = ports.now()
+    rollout = Rollout(image, caller.subject, started_at=now, due_at=now)
+    _saved(ports, found, rollout)
+    try:
+        ports.queue.publish([Task("rollout", _ref(image).id)])
+    except Unavailable:
+        # It is due, and the sweep reads that.
+        log.warning("handing on was not confirmed", extra={"image": image}, exc_info=True)
+    return rollout
+
+
+def get(ports: Ports, caller: Caller, image: str) -> Rollout:
+    """Raises NotFound."""
+    _require_admin(caller)
+    found = _load(ports, _ref(image))
+    if found is None:
+        raise NotFound("the present shim is not being rolled out")
+    return found.value
+
+
+def run(ports: Ports, rollout_id: str) -> None:
+    """See what has become of those that were asked, and ask the next ones. Whoever was asked twice had one wish."""
+    found = _load(ports, Ref(ROLLOUTS, rollout_id))
+    if found is None or found.value.stage is not Stage.RUNNING:
+        return
+    rollout = found.value
+    for toolbox_id, snapshot in zip(rollout.running, ports.store.get(_refs(rollout)), strict=True):
+        loaded = load(Toolbox, snapshot)
+        rollout = seen(rollout, loaded.value if loaded else None, toolbox_id)
+    if rollout.stage is Stage.RUNNING:
+        rollout = _further(ports, rollout)
+    try:
+        _saved(ports, found, rollout)
+    except Conflict:
+        log.info("another worker was first", extra={"rollout": rollout_id})
+
+
+def _further(ports: Ports, rollout: Rollout) -> Rollout:
+    """The next ones asked, as many as may be under way; done where none is left."""
+    active = (("status", "==", ToolboxStatus.ACTIVE),)
+    while len(rollout.running) < AT_ONCE:
+        after = (rollout.after,) if rollout.after else None
+        page = ports.store.query(Query(TOOLBOXES, active, limit=PAGE, after=after))
+        if not page:
+            break
+        for toolbox in (loaded.value for one in page if (loaded := load(Toolbox, one))):
+            if len(rollout.running) < AT_ONCE:
+                rollout = _asked(ports, replace(rollout, after=toolbox.id), toolbox)
+    if rollout.running:
+        return replace(rollout, due_at=ports.now() + LOOKED_AT_EVERY)
+    return replace(rollout, stage=Stage.DONE, due_at=None)
+
+
+def _asked(ports: Ports, rollout: Rollout, toolbox: Toolbox) -> Rollout:
+    if toolbox.shim_image == rollout.image:
+        return replace(rollout, upgraded=rollout.upgraded + 1)
+    under_way = toolbox.upgrade is not None and toolbox.upgrade.image == rollout.image
+    try:
+        if not under_way:
+            operator = Caller(rollout.actor, rollout.actor, admin=True)
+            upgrade_shim(ports, AskedOfToolbox(operator, toolbox.id), rollout.image)
+    except (NotAllowedNow, NotFound) as error:
+        log.info("not upgraded: %s", error, extra={"toolbox": toolbox.id})
+        return replace(rollout, skipped=rollout.skipped + 1)
+    return replace(rollout, running=[*rollout.running, toolbox.id])
+
+
+def _require_admin(caller: Caller) -> None:
+    if not caller.admin:
+        raise NotFound("there is no such thing")
+
+
+def _ref(image: str) -> Ref:
+    return Ref(ROLLOUTS, hashlib.sha256(image.encode()).hexdigest())
+
+
+def _refs(rollout: Rollout) -> list[Ref]:
+    return [toolbox_ref(one) for one in rollout.running]
+
+
+def _load(ports: Ports, ref: Ref) -> Loaded[Rollout] | None:
+    return load(Rollout, ports.store.get([ref])[0])
+
+
+def _saved(ports: Ports, found: Loaded[Rollout] | None, rollout: Rollout) -> None:
+    """Raises Conflict."""
+    ref, document = _ref(rollout.image), dump(replace(rollout, revision=ports.new_id()))
+    ports.store.commit([Replace(ref, document, found.version) if found else Create(ref, document)])

@@ -1,0 +1,94 @@
+"""Droplets that carry our tag and that no toolbox knows: told, and never destroyed by anybody but a person.
+
+stray_droplets/{droplet id}   {name, address, tags, toolbox_id, created_at, first_seen_at}
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import timedelta
+
+from functions.domain import droplet, event
+from functions.domain.caller import Caller
+from functions.domain.droplet import Droplet
+from functions.domain.errors import Conflict, DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown, NotFound
+from functions.domain.toolbox import Toolbox
+from functions.lifecycle.documents import Loaded, load, recording_toolbox, toolbox_ref
+from functions.lifecycle.ports import Create, Delete, Document, Ports, Query, Ref, Write
+from shim.protocol import UUID
+
+log = logging.getLogger(__name__)
+
+STRAYS = "stray_droplets"
+MOST = 500
+# A droplet that was just made may not be on record yet.
+YOUNG = timedelta(minutes=10)
+_OWNED = re.compile(rf"toolbox-(?P<toolbox>{UUID.pattern})(-[0-9]+)?")
+
+
+def look(ports: Ports) -> None:
+    """One list of the API for all toolboxes together, held against what they know."""
+    try:
+        found = ports.droplets.tagged(droplet.TAG)
+    except (DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown) as error:
+        log.warning("droplets could not be listed: %s", error)
+        return
+    # The documents are read after the list: what they know by now is known.
+    owners = {one.id: _owner(one) for one in found}
+    ids = sorted({owner for owner in owners.values() if owner})
+    toolboxes = {one.value.id: one for one in (load(Toolbox, s) for s in ports.store.get(_refs(ids))) if one}
+    strays = {one.id: one for one in found if _is_stray(ports, one, toolboxes.get(owners[one.id] or ""))}
+    told = {snapshot.ref.id: snapshot for snapshot in ports.store.query(Query(STRAYS, limit=MOST))}
+    for key in strays.keys() - told.keys():
+        _tell(ports, strays[key], owners[key], toolboxes.get(owners[key] or ""))
+    for key in told.keys() - strays.keys():
+        ports.store.commit([Delete(Ref(STRAYS, key))])
+
+
+def page(ports: Ports, caller: Caller) -> list[Document]:
+    """All that are there, by their ids. Raises NotFound for all but admins."""
+    if not caller.admin:
+        raise NotFound("there is no such thing")
+    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in ports.store.query(Query(STRAYS, limit=MOST))]
+
+
+def _is_stray(ports: Ports, seen: Droplet, toolbox: Loaded[Toolbox] | None) -> bool:
+    if ports.now() - seen.created_at < YOUNG:
+        return False
+    if toolbox is None:
+        return True
+    box = toolbox.value
+    attempt = box.attempt
+    waited_for = attempt is not None and not attempt.over and seen.name == droplet.name(box.id, attempt.number)
+    return not waited_for and seen.id not in (box.droplet_id, *(retired.droplet_id for retired in box.retired))
+
+
+def _tell(ports: Ports, seen: Droplet, owner: str | None, toolbox: Loaded[Toolbox] | None) -> None:
+    now = ports.now()
+    log.error("a droplet of ours that no toolbox knows", extra={"droplet": seen.id, "toolbox": owner})
+    stray: Document = {
+        "name": seen.name,
+        "address": seen.address,
+        "tags": seen.tags,
+        "toolbox_id": owner,
+        "created_at": seen.created_at,
+        "first_seen_at": now,
+    }
+    writes: list[Write] = [Create(Ref(STRAYS, seen.id), stray)]
+    if toolbox:
+        writes.append(recording_toolbox(toolbox.value, event.stray_found(toolbox.value, seen, now)))
+    try:
+        ports.store.commit(writes)
+    except Conflict:
+        log.info("another worker has told of it", extra={"droplet": seen.id})
+
+
+def _owner(seen: Droplet) -> str | None:
+    """The id of the toolbox that its name or a tag of it speaks of."""
+    matches = (_OWNED.fullmatch(text) for text in (seen.name, *seen.tags))
+    return next((match["toolbox"] for match in matches if match), None)
+
+
+def _refs(toolbox_ids: list[str]) -> list[Ref]:
+    return [toolbox_ref(one) for one in toolbox_ids]
