@@ -22,7 +22,10 @@ _CLAIMS = ("sub", "aud", "iat", "exp", "jti")
 
 
 class ShimCertificates:
-    """Implements lifecycle.ports.Certificates."""
+    """Implements lifecycle.ports.Certificates. `port` is where shims serve."""
+
+    def __init__(self, port: int = protocol.PORT) -> None:
+        self._port = port
 
     def fingerprint(self, pem: str) -> str:
         return hashlib.sha256(_certificate(pem).public_bytes(Encoding.DER)).hexdigest()
@@ -60,7 +63,7 @@ class ShimCertificates:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             with (
-                socket.create_connection((address, protocol.PORT), timeout=CONNECT_SECONDS) as plain,
+                socket.create_connection((address, self._port), timeout=CONNECT_SECONDS) as plain,
                 context.wrap_socket(plain) as encrypted,
             ):
                 shown = encrypted.getpeercert(binary_form=True)

@@ -107,7 +107,7 @@ def test_a_sweep_that_finds_nothing_changed_writes_no_instance_and_its_toolbox_o
         world.pass_time(60)
         sweep.sweep(ports)
         tasks, world.queue.tasks = world.queue.tasks, []
-        assert [(task.kind, task.id) for task in tasks] == [("toolbox", TOOLBOX)]
+        assert [(task.kind, task.id) for task in tasks if task.kind != "strays"] == [("toolbox", TOOLBOX)]
         watch.look(ports, TOOLBOX)
     assert {ref.collection for ref in store.written} == {TOOLBOXES}
     assert len(store.written) == minutes / 4

@@ -13,13 +13,7 @@ NAME = "digitalocean-options"
 def test_lists_are_bare_arrays_for_anybody(call: Caller) -> None:
     call.token = None
     [region] = call("GET", NAME, "/regions").json
-    assert region == {
-        "slug": "fra1",
-        "name": "Frankfurt 1",
-        "features": [],
-        "sizes": ["s-1vcpu-1gb"],
-        "available": True,
-    }
+    assert (region["slug"], region["name"], region["sizes"]) == ("fra1", "Frankfurt 1", ["s-1vcpu-1gb"])
     answer = call("GET", NAME, "/sizes")
     [size] = answer.json
     assert (size["slug"], size["memory"], size["price_monthly"]) == ("s-1vcpu-1gb", 1024, 6.0)

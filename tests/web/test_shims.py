@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from functions.adapters.certificates import ShimCertificates
 from functions.domain.errors import ToolboxUnreachable
 from functions.web import shims
-from shim import certificate, protocol
+from shim import certificate
 from tests.fakes.fleet import FleetWorld
 from tests.web.conftest import CONTROL_KEYS
 
@@ -29,6 +29,7 @@ class Shown(ShimCertificates):
     """All of it is real but the port: that of a test's own server."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.by_address: dict[str, str] = {}
 
     def shown_at(self, address: str) -> str:
@@ -184,25 +185,24 @@ def test_a_flood_of_hints_is_bounded(scene: Scene) -> None:
 
 
 @pytest.fixture
-def tls_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server that shows a shim's certificate; its fingerprint."""
+def tls_server(tmp_path: Path) -> Iterator[tuple[int, str]]:
+    """A server that shows a shim's certificate: its port, and the fingerprint."""
     pem = certificate.ensure(tmp_path / "tls", "11111111-1111-4111-8111-111111111111")
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    # The contract's port is the system's here; what is tested is who answers there.
-    monkeypatch.setattr(protocol, "PORT", server.server_port)
-    yield certificate.fingerprint(pem)
+    yield server.server_port, certificate.fingerprint(pem)
     server.shutdown()
     server.server_close()
 
 
-def test_the_certificate_that_an_address_shows_is_the_one_that_its_server_has(tls_server: str) -> None:
-    assert ShimCertificates().shown_at("127.0.0.1") == tls_server
+def test_the_certificate_that_an_address_shows_is_the_one_that_its_server_has(tls_server: tuple[int, str]) -> None:
+    port, fingerprint = tls_server
+    assert ShimCertificates(port).shown_at("127.0.0.1") == fingerprint
 
 
 def test_where_nothing_answers_nothing_is_shown() -> None:
     with pytest.raises(ToolboxUnreachable):
-        ShimCertificates().shown_at("127.0.0.1")
+        ShimCertificates(9).shown_at("127.0.0.1")
