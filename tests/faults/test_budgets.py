@@ -111,10 +111,10 @@ def test_a_sweep_that_finds_nothing_changed_writes_no_instance_and_its_toolbox_o
         watch.look(ports, TOOLBOX)
     assert {ref.collection for ref in store.written} == {TOOLBOXES}
     assert len(store.written) == minutes / 4
-    # The toolbox twice (in the sweep's page, and by itself), whether an instance was touched, and the sweep's own five
+    # The toolbox twice (in the sweep's page, and by itself), whether an instance was touched, and the sweep's own six
     # queries that found nothing. Once an hour each instance, to be compared with the limits that its container has,
     # whoever was touched.
-    assert store.reads == 8 * minutes - 1 + instances
+    assert store.reads == 9 * minutes - 1 + instances
 
 
 def test_what_a_sweep_repairs_costs_the_instance_three_writes_and_the_others_none(world: World) -> None:

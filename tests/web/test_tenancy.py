@@ -40,8 +40,10 @@ SAME_NAME = {"instanceNameOnToolbox": "server"}
 QUERIES = {"GET /<box>/tools/<key>/wait": "?status=running&timeout=0"}
 # Those that say in their body what they are about; their path says nothing of it.
 ABOUT_THEIR_BODY = {("toolbox-tools", "POST /"), ("toolbox-dtma-console", "POST /")}
-# Nobody else's thing can be named in these: they are about the caller's own account.
+# Nobody else's thing can be named in these: they are about the caller's own account, or for operators alone.
 OWN = {
+    ("toolboxes-user", "POST /upgrade-shims"), ("toolboxes-user", "GET /upgrade-shims"),
+    ("toolboxes-user", "GET /stray-droplets"),
     ("toolboxes-user", "GET /"), ("toolboxes-user", "POST /"), ("toolboxes-user", "GET /registries"),
     ("toolboxes-user", "PUT /registries/<host>"), ("toolboxes-user", "DELETE /registries/<host>"),
 }  # fmt: skip
