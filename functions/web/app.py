@@ -7,6 +7,7 @@ import time
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
+from werkzeug.exceptions import RequestURITooLarge
 from werkzeug.wrappers import Request
 from werkzeug.wrappers import Response as WsgiResponse
 
@@ -17,12 +18,18 @@ from functions.web.requests import below, request_id
 log = logging.getLogger(__name__)
 
 ALLOWED_HEADERS = ["authorization", "x-client-info", "apikey", "content-type", "idempotency-key", "x-retry-count"]
+# Path and query, as they are without their encoding: the server itself takes any length.
+MAX_TARGET = 8_192
+# A line of the log shows so much of a path.
+SHOWN_PATH = 512
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def create(name: str, limits: Limits) -> Flask:
     app = Flask(f"toolboxes.{name}", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = limits.body_bytes
+    # A path is what it says, and is not redirected to what it may have meant.
+    app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     problems.install(app)
     CORS(app, methods=METHODS, allow_headers=ALLOWED_HEADERS, expose_headers=["Link", "Retry-After"], max_age=3600)
@@ -30,6 +37,8 @@ def create(name: str, limits: Limits) -> Flask:
     @app.before_request
     def begin() -> None:
         g.began = time.monotonic()
+        if len(request.path) + len(request.query_string) > MAX_TARGET:
+            raise RequestURITooLarge
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -37,8 +46,9 @@ def create(name: str, limits: Limits) -> Flask:
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.setdefault("Cache-Control", "no-store")
         taken = round((time.monotonic() - g.began) * 1000)
-        told = {"method": request.method, "path": request.path, "status": response.status_code, "ms": taken}
-        log.info("%s %s", request.method, request.path, extra=told)
+        path = request.path[:SHOWN_PATH]
+        told = {"method": request.method, "path": path, "status": response.status_code, "ms": taken}
+        log.info("%s %s", request.method, path, extra=told)
         return response
 
     return app

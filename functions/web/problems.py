@@ -20,7 +20,13 @@ from shim.protocol import ContractError, Refused
 log = logging.getLogger(__name__)
 
 TYPE = "urn:toolboxes:problem:"
-HTTP_CODES = {404: "unknown-route", 405: "method-not-allowed", 413: "payload-too-large", 400: "bad-request"}
+HTTP_CODES = {
+    400: "bad-request",
+    404: "unknown-route",
+    405: "method-not-allowed",
+    413: "payload-too-large",
+    414: "uri-too-long",
+}
 
 
 @exact
