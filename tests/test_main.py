@@ -138,7 +138,7 @@ def test_a_webhook_secret_is_of_the_standards_form_and_size(secrets: str, tmp_pa
      ("SECRET_KEYS", "abc"), ("SECRET_KEYS", "a:AAAA"), ("SECRET_KEYS", SECRET_KEYS.replace("b:", "a:")),
      ("SECRET_KEYS", " "),
      ("CALLER_ADMIN_CLAIM", "user_metadata.role"),
-     ("LIMIT_PAGE", "0"), ("LIMIT_MEMORY_MIB", "64g")],
+     ("COMMAND_KEY", "x"), ("LIMIT_PAGE", "0"), ("LIMIT_MEMORY_MIB", "64g")],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_named(name: str, value: str, tmp_path: Path) -> None:
     given = environment("toolbox_tools", tmp_path) | {"FUNCTION_TARGET": "toolbox_tools", name: value}

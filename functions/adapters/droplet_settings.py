@@ -54,7 +54,7 @@ def api(environment: Mapping[str, str]) -> DigitalOceanApi:
 def birth(environment: Mapping[str, str]) -> Birth:
     """Raises Misconfigured."""
     keys = control_keys(environment)
-    if _signer(environment["COMMAND_KEY"]) not in keys:
+    if signer(environment["COMMAND_KEY"]) not in keys:
         raise Misconfigured("CONTROL_KEYS must hold the public half of COMMAND_KEY: no droplet would listen to it")
     ssh_keys, sources = _listed(environment["SSH_KEYS"]), _listed(environment["FIREWALL_SOURCES"])
     if not all(_SSH_KEY.fullmatch(key) for key in ssh_keys):
@@ -86,8 +86,8 @@ def control_keys(environment: Mapping[str, str]) -> Mapping[str, str]:
     return named
 
 
-def _signer(pem: str) -> str:
-    """The kid under which commands are signed."""
+def signer(pem: str) -> str:
+    """The kid under which commands are signed. Raises Misconfigured."""
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except ValueError:

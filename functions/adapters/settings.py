@@ -106,7 +106,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         # Google signs identity tokens with RS256: https://www.googleapis.com/oauth2/v3/certs
         services=_tokens(environment, "SERVICE", "RS256") if services else None,
         service_email=environment["SERVICE_EMAIL"] if services else "",
-        command_key=environment["COMMAND_KEY"] if commands else "",
+        command_key=_command_key(environment["COMMAND_KEY"]) if commands else "",
         fingerprint_key=environment["FINGERPRINT_KEY"].encode() if "FINGERPRINT_KEY" in required else b"",
         secret_keys=_secret_keys(environment["SECRET_KEYS"]) if "SECRET_KEYS" in required else {},
         limits=_limits(environment),
@@ -125,6 +125,11 @@ def _required(target: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     # Whoever records events has to know that they are told outside; only one tells them, and signs.
     sends = target == "converge" and environment.get("WEBHOOK_TARGET")
     return (*names, "WEBHOOK_TARGET_SECRETS") if sends else tuple(names)
+
+
+def _command_key(pem: str) -> str:
+    droplet_settings.signer(pem)
+    return pem
 
 
 def _tokens(environment: Mapping[str, str], prefix: str, algorithm: str) -> TokenSettings:
