@@ -12,7 +12,7 @@ import time
 
 from shim import protocol
 from shim.control_plane import ControlPlane, Unanswered
-from shim.engine import Engine
+from shim.engine import Engine, Said
 from shim.turns import Turns
 
 AUDIENCE = "notify"
@@ -41,14 +41,21 @@ class Notifier:
             try:
                 for event in self._engine.events(self._labels, EVENTS):
                     pause = FIRST_PAUSE_SECONDS
-                    name = protocol.CONTAINER_NAME.fullmatch(event["Actor"]["Attributes"]["name"]) if event else None
-                    # What a command does is in that command's answer.
-                    if not name or not self._turns.taken(name["instance"]):
+                    if event is None or self._matters(event["Actor"]):
                         self._happened.set()
             except protocol.ContractError as error:
                 _log.info("no events: %s", error.message)
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _matters(self, actor: Said) -> bool:
+        name = protocol.CONTAINER_NAME.fullmatch(actor["Attributes"]["name"])
+        # What a command does is in that command's answer.
+        if name and self._turns.taken(name["instance"]):
+            return False
+        # The engine tells of a death before its list shows it; an inspect waits until it does.
+        self._engine.inspect(actor["ID"])
+        return True
 
     def send(self) -> None:
         """One hint for all that happened within a second."""

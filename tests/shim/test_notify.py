@@ -48,7 +48,7 @@ class Events:
             handler.wfile.write(json.dumps(event).encode() + b"\n")
 
     def happen(self, action: str, name: str) -> None:
-        self.queue.put({"Action": action, "Actor": {"Attributes": {"name": name}}})
+        self.queue.put({"Action": action, "Actor": {"ID": "5" * 64, "Attributes": {"name": name}}})
 
 
 @pytest.fixture
@@ -97,6 +97,23 @@ def test_a_death_is_hinted_at_with_nothing_but_who_says_so(
     assert events.filters == {
         "type": ["container"], "label": [f"{protocol.LABEL_TOOLBOX}={toolbox_id}"], "event": list(EVENTS),
     }  # fmt: skip
+
+
+def test_a_hint_waits_until_the_engines_list_shows_what_happened(
+    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane, fake_engine: FakeEngine
+) -> None:
+    shown = threading.Event()
+
+    def inspected(handler: Handler) -> None:
+        shown.wait()
+        handler.say(200, {"Id": "5" * 64})
+
+    fake_engine.on(f"GET /containers/{'5' * 64}/json", inspected)
+    begun()
+    events.happen("die", protocol.container_name(INSTANCE, 1))
+    assert not control_plane.heard.acquire(timeout=EVERY_SECONDS + 0.5)
+    shown.set()
+    assert control_plane.heard.acquire(timeout=10)
 
 
 def test_a_storm_is_one_hint_a_second(
