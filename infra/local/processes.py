@@ -91,6 +91,10 @@ class Processes:
     def restart(self, program: str) -> None:
         self._control("restart", program)
 
+    def halt(self, program: str) -> None:
+        """Ends one program until it is started again; nothing where it does not run."""
+        self._control("stop", program)
+
     def stop(self) -> None:
         """Ends every program, then supervisord; nothing where nothing runs."""
         if self.running():

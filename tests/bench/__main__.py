@@ -2,10 +2,10 @@
 
 import sys
 
-from tests.bench import life, sweeps
+from tests.bench import droplets, life, sweeps
 from tests.bench.shim import measure
 
-BENCHMARKS = {"life": life.main, "sweeps": sweeps.main, "shim": measure.main}
+BENCHMARKS = {"life": life.main, "sweeps": sweeps.main, "droplets": droplets.main, "shim": measure.main}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHMARKS:
