@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from functions.domain.account import Account
+from functions.domain.account import Account, Standing
 from functions.domain.droplet import Droplet
 from functions.domain.instance import Instance, death, last_exit
 from functions.domain.toolbox import Toolbox
@@ -157,7 +157,8 @@ def toolbox_seen(before: Toolbox, after: Toolbox, now: datetime) -> list[Event]:
 def account_told(toolbox: Toolbox, account: Account, actor: str, now: datetime) -> Event:
     """The toolbox was told how its account stands: one event a fact."""
     event_id, generation = f"account-{_mark(f'{account.standing} {account.since}')}", toolbox.generation
-    return Event(event_id, now, f"account_{account.standing}", actor, generation, None, None)
+    kind = "account_resumed" if account.standing is Standing.ACTIVE else f"account_{account.standing}"
+    return Event(event_id, now, kind, actor, generation, None, None)
 
 
 def _droplets_moved(before: Toolbox, after: Toolbox) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,13 @@ FUNCTIONS = (
 )  # fmt: skip
 # Those that a droplet's shim calls.
 FOR_DROPLETS = ("enrol", "notify")
+# One account here does in a minute what one elsewhere does in a day: whole test suites, and a hundred containers.
+LIMITS = {
+    "LIMIT_INSTANCES": "1000",
+    "LIMIT_MEMORY_MIB": "1048576",
+    "LIMIT_REQUESTS_AT_ONCE": "1000",
+    "LIMIT_REQUESTS_A_MINUTE": "10000",
+}
 
 
 def port(of: World, function: str) -> int:
@@ -65,6 +72,7 @@ def _environment(of: World, backing: Backing) -> dict[str, str]:
     return {
         "GOOGLE_CLOUD_PROJECT": world.PROJECT,
         **backing.environment(of),
+        **LIMITS,
         "CALLER_ISSUER": tokens.url,
         "CALLER_AUDIENCE": issuer.CALLER_AUDIENCE,
         "CALLER_JWKS_URL": tokens.jwks_url,
@@ -100,7 +108,7 @@ def _webhook_secret() -> str:
 def _program(of: World, function: str, environment: dict[str, str]) -> Program:
     entry_point = function.replace("-", "_")
     # No more than what it reads: `sweep` is not given the key that signs commands.
-    names = [*settings.REQUIRED[entry_point], "FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"]
+    names = [*settings.REQUIRED[entry_point], *LIMITS, "FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"]
     given = "".join(f"{name}={shlex.quote(environment[name])}\n" for name in names if name in environment)
     file = of.directory / "functions" / f"{function}.env"
     secret.write(file, given)
