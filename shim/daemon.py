@@ -51,6 +51,14 @@ def opened(path: str, method: str, target: str, body: bytes = b"") -> socket.soc
     return stream
 
 
+def received(stream: socket.socket) -> bytes | None:
+    """None at the end, b"" after a silence."""
+    try:
+        return stream.recv(65_536) or None
+    except TimeoutError:
+        return b""
+
+
 def _sent(path: str, method: str, target: str, body: bytes) -> socket.socket:
     stream = socket.socket(socket.AF_UNIX)
     try:

@@ -25,6 +25,7 @@ CONNECTIONS = 32
 
 Said = dict[str, Any]
 Query = dict[str, str | int]
+_LOG: Query = {"stdout": 1, "stderr": 1, "timestamps": 1}
 Judge = Callable[[int, str], protocol.ContractError]
 
 
@@ -34,15 +35,9 @@ class Engine:
     Every method may raise EngineUnavailable, DiskFull or OutcomeUnknown. Safe to share between threads.
     """
 
-    def __init__(
-        self,
-        socket: str,
-        silence_seconds: float = PULL_SILENCE_SECONDS,
-        heartbeat_seconds: float = HEARTBEAT_SECONDS,
-    ) -> None:
+    def __init__(self, socket: str, silence_seconds: float = PULL_SILENCE_SECONDS) -> None:
         """`socket` is a URL, e.g. unix:///var/run/docker.sock; the engine need not be up yet."""
-        self._path = socket.removeprefix("unix://")
-        self._silence_seconds, self._heartbeat_seconds = silence_seconds, heartbeat_seconds
+        self._path, self._silence_seconds = socket.removeprefix("unix://"), silence_seconds
         self._client: APIClient | None = None
         self._connecting = threading.Lock()
 
@@ -112,7 +107,7 @@ class Engine:
 
     def log_stream(self, container_id: str, tail: int, since: str) -> Iterator[bytes]:
         """By hand, since docker-py merges the two streams and rounds `since` to a float."""
-        query: Query = {"stdout": 1, "stderr": 1, "timestamps": 1, "tail": tail, "since": since}
+        query = _LOG | {"tail": tail, "since": since}
         with self._docker() as docker:
             url = f"{docker.base_url}/v{docker.api_version}/containers/{container_id}/logs"
             with docker.get(url, params=query, stream=True, timeout=daemon.ANSWER_SECONDS) as response:
@@ -120,15 +115,14 @@ class Engine:
                     raise faults.of_engine(response.status_code, response.text)
                 yield from response.iter_content(1 << 16)
 
-    def follow(self, container_id: str, tail: int, since: str) -> Iterator[bytes]:
-        """Its log and what is added to it, until it stops; b"" after each silence of `heartbeat_seconds`."""
-        query: Query = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": 1, "tail": tail, "since": since}
-        path = f"/containers/{container_id}/logs"
+    def follow(self, container_id: str, tail: int, since: str, silence: float = HEARTBEAT_SECONDS) -> Iterator[bytes]:
+        """Its log and what is added to it, until it stops; b"" after so many seconds of silence."""
+        path, query = f"/containers/{container_id}/logs", _LOG | {"follow": 1, "tail": tail, "since": since}
         with self._docker() as docker, self._opened(docker, "GET", path, query) as stream:
-            stream.settimeout(self._heartbeat_seconds)
+            stream.settimeout(silence)
             # At once, since a log that stays empty is open all the same.
             yield b""
-            while (chunk := _received(stream)) is not None:
+            while (chunk := daemon.received(stream)) is not None:
                 yield chunk
 
     def events(self, labels: dict[str, str], kinds: Sequence[str]) -> Iterator[Said | None]:
@@ -196,13 +190,9 @@ class Engine:
         # Sent empty, too, so that this machine's own credentials are never used.
         sent = base64.urlsafe_b64encode(json.dumps(credentials).encode()).decode()
         with self._docker(faults.of_registry, protocol.RegistryUnreachable) as docker:
-            response = docker.post(
-                f"{docker.base_url}/v{docker.api_version}/images/create",
-                params={"fromImage": repository, "tag": tag},
-                headers={"X-Registry-Auth": sent},
-                stream=True,
-                timeout=self._silence_seconds,
-            )
+            url = f"{docker.base_url}/v{docker.api_version}/images/create"
+            asked, head = {"fromImage": repository, "tag": tag}, {"X-Registry-Auth": sent}
+            response = docker.post(url, params=asked, headers=head, stream=True, timeout=self._silence_seconds)
             if response.status_code != requests.codes.ok:
                 with response:
                     raise faults.of_registry(response.status_code, response.json()["message"])
@@ -257,25 +247,4 @@ def _told(error: Exception, judge: Judge, silence: type[protocol.ContractError])
         return judge(error.status, error.words)
     if isinstance(error, APIError):
         return judge(error.status_code or 500, error.explanation or str(error))
-    # Errors of requests are OSErrors, too, around the socket's own.
-    causes = list(_causes(error))
-    if any(isinstance(cause, FileNotFoundError | ConnectionRefusedError | PermissionError) for cause in causes):
-        return protocol.EngineUnavailable("the engine's socket does not answer")
-    if any(isinstance(cause, TimeoutError) for cause in causes):
-        return silence("nothing was heard in time")
-    return protocol.OutcomeUnknown("the engine broke off")
-
-
-def _received(stream: socket.socket) -> bytes | None:
-    """None at the end, b"" after a silence."""
-    try:
-        return stream.recv(65_536) or None
-    except TimeoutError:
-        return b""
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
+    return faults.of_socket(error, silence)

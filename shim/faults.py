@@ -6,6 +6,8 @@ Sources: moby `daemon/start.go`, `daemon/errors.go`, `distribution/errors.go`, `
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from shim import protocol
 
 Table = tuple[tuple[type[protocol.ContractError], tuple[str, ...]], ...]
@@ -73,6 +75,22 @@ def of_image_removal(status: int, words: str) -> protocol.ContractError:
 def of_registry(_: int, words: str) -> protocol.ContractError:
     """What is not known otherwise may go away: timeouts, refused connections, a server's errors, TLS."""
     return (_matching(_ALWAYS, words) or _matching(_REGISTRY, words) or protocol.RegistryUnreachable)(_said(words))
+
+
+def of_socket(error: BaseException, silence: type[protocol.ContractError]) -> protocol.ContractError:
+    """Where no answer came: what went wrong lies at the bottom of the client's own errors. `silence`: of a timeout."""
+    causes = list(_causes(error))
+    if any(isinstance(cause, FileNotFoundError | ConnectionRefusedError | PermissionError) for cause in causes):
+        return protocol.EngineUnavailable("the engine's socket does not answer")
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        return silence("nothing was heard in time")
+    return protocol.OutcomeUnknown("the engine broke off")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _said(words: str) -> str:

@@ -9,21 +9,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from shim import container, exchange, execution, logs, protocol, spec, stats
+from shim.answers import Acted, Container, Executed, FollowLine, Listed, Logs, Response, Stats
+from shim.bodies import Create, Execute, Request
 from shim.engine import Engine
 from shim.images import Images
-from shim.messages import (
-    Acted,
-    Container,
-    Create,
-    Execute,
-    Executed,
-    FollowLine,
-    Listed,
-    Logs,
-    Request,
-    Response,
-    Stats,
-)
 from shim.signing import Claims
 from shim.turns import Turns
 
@@ -151,8 +140,14 @@ class Tools:
         return logs.newest(self._engine.log_stream(found.id, tail + 1, since), tail)
 
     def follow(self, name: str, tail: int, since: str) -> Iterator[FollowLine]:
-        """The last `tail` lines since `since`, and each further one, until the container stops."""
-        return logs.followed(self._engine.follow(self.inspected(name)[1].id, tail, since))
+        """The last `tail` lines since `since`, and each further one, until the container stops.
+
+        Raises Transient where it ends before: with its engine, or since the engine restarted the container by itself.
+        """
+        container_id = self.inspected(name)[1].id
+        yield from logs.followed(self._engine.follow(container_id, tail, since))
+        if (now := self._find(container_id)) and now.state in LIVE:
+            raise protocol.Transient(f"the log broke off, and {name} is {now.state}")
 
     def stats(self, name: str) -> Stats:
         """Takes two seconds: the engine measures twice. Raises NotRunning."""

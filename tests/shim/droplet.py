@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,13 @@ def registry_serving(directory: Path, more: str = "") -> Iterator[Registry]:
     yield Registry(port)
     process.terminate()
     process.wait()
+
+
+def eventually(look: Callable[[], object], seconds: float = 60) -> None:
+    ends = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < ends
+        time.sleep(0.2)
 
 
 def free_port() -> int:

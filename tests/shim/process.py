@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import signal
 import sys
 from pathlib import Path
 
-from shim import journal
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from shim import journal, signing
 from shim.__main__ import serve
 from shim.configuration import FILE, read
+from tests.shim.droplet import free_port
+
+
+def configure(directory: Path, toolbox_id: str, public: Ed25519PublicKey, repository: str = "") -> None:
+    """As cloud-init does, for a control plane that signs with one key and is nowhere to be asked."""
+    nowhere = f"https://127.0.0.1:{free_port()}/"
+    configuration = {
+        "toolbox_id": toolbox_id, "enrol_url": nowhere, "notify_url": nowhere, "enrolment_token": "t",
+        "control_keys": {signing.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode()},
+        "shim_repository": repository,
+    }  # fmt: skip
+    (directory / FILE.name).write_text(json.dumps(configuration))
 
 
 def command(directory: Path, engine: str, port: int) -> list[str]:

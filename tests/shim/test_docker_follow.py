@@ -53,7 +53,7 @@ def test_an_empty_log_is_open_at_once_and_gives_signs_of_life(droplet: Droplet, 
     made = droplet.make(busybox, "sleep", "600")
     follower = Follower(droplet.caller, made.name)
     assert next(follower.lines()) == FollowLine()
-    chunks = engine.Engine(droplet.url, heartbeat_seconds=0.3).follow(made.id, 1, "0")
+    chunks = engine.Engine(droplet.url).follow(made.id, 1, "0", silence=0.3)
     assert [next(chunks) for _ in range(3)] == [b"", b"", b""]
     droplet.caller.acted(protocol.STOP, made.name, messages.Stop(1))
     assert [*chunks, *follower.texts()] == []

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import io
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import docker
 import pytest
 
 from shim import messages, protocol
 from shim.messages import Execute, Limits, Volume
-from tests.shim.droplet import Droplet
+from tests.shim.droplet import Droplet, eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 TAG = "shim-test-ordinary:1"
@@ -48,13 +47,6 @@ def ordinary(engine_socket: str) -> Iterator[str]:
 def said(droplet: Droplet, name: str, *command: str) -> str:
     answer = droplet.caller.call(protocol.EXECUTE, name, Execute(list(command)))
     return messages.read(messages.Executed, answer.body).stdout if answer.status == 200 else ""
-
-
-def eventually(look: Callable[[], bool], seconds: float = 60) -> None:
-    ends = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < ends
-        time.sleep(0.2)
 
 
 def test_nginx_binds_port_80_and_serves(droplet: Droplet, ordinary: str) -> None:

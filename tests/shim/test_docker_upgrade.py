@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
-import json
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import docker
 import pytest
@@ -19,8 +15,9 @@ import shim
 from shim import certificate, messages, protocol, signing
 from shim.successor import HELPER, NEXT, OLD, SHIM
 from tests.shim.caller import TlsCaller
-from tests.shim.droplet import Registry, busybox_image, create
+from tests.shim.droplet import Registry, busybox_image, create, eventually
 from tests.shim.own_engine import OwnEngine
+from tests.shim.process import configure
 
 pytestmark = pytest.mark.docker
 SOURCE = Path(shim.__file__).parent
@@ -35,17 +32,10 @@ class ShimDroplet:
         self.docker = docker.APIClient(engine.url, version="auto", timeout=120)
         self.toolbox_id, self.key = toolbox_id, Ed25519PrivateKey.generate()
         self.repository = f"127.0.0.1:{registry.port}/shim"
-        public = self.key.public_key()
-        keys = {signing.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode()}
-        nobody = "https://127.0.0.1:1/"
-        configuration = {
-            "toolbox_id": toolbox_id, "control_keys": keys, "shim_repository": self.repository,
-            "enrol_url": nobody, "notify_url": nobody, "enrolment_token": "once",
-        }  # fmt: skip
         for name in ("etc", "state"):
             (directory / name).mkdir()
         (directory / "etc/droplet-id").write_text("1\n")
-        (directory / "etc/shim.json").write_text(json.dumps(configuration))
+        configure(directory / "etc", toolbox_id, self.key.public_key(), self.repository)
 
     def build(self, version: str, **changed: str) -> str:
         """A shim's image by its digest: this checkout's code, but for its version and what is `changed` in a file."""
@@ -84,6 +74,12 @@ class ShimDroplet:
         eventually(lambda: version(caller))
         return caller
 
+    def exit_code(self, *command: str) -> int:
+        """Of a command in the shim's own container."""
+        begun = self.docker.exec_create(SHIM, list(command))["Id"]
+        self.docker.exec_start(begun)
+        return int(self.docker.exec_inspect(begun)["ExitCode"])
+
     def shims(self) -> dict[str, str]:
         found = self.docker.containers(all=True)
         ours = {one["Names"][0][1:]: one["State"] for one in found}
@@ -110,13 +106,6 @@ def version(caller: TlsCaller) -> str:
         return ""
 
 
-def eventually(look: Any, seconds: float = 60) -> None:
-    ends = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < ends
-        time.sleep(0.3)
-
-
 @pytest.fixture
 def machine(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, registry: Registry, engine_socket: str, toolbox_id: str
@@ -132,7 +121,12 @@ def machine(
 
 
 def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine: ShimDroplet) -> None:
-    caller = machine.install(machine.build("1.0.0"))
+    first = machine.build("1.0.0")
+    caller = machine.install(first)
+    check = machine.docker.inspect_image(first)["Config"]["Healthcheck"]["Test"]  # type: ignore[no-untyped-call]
+    assert check[0] == "CMD" and machine.exit_code(*check[1:]) == 0
+    # The engine's words for a command that is not there.
+    assert {machine.exit_code(shell) for shell in ("sh", "/bin/sh", "bash", "/bin/dash")} <= {126, 127}
     container = caller.acted(protocol.CREATE, message=create(next(busybox_image(machine.engine.url)), "sleep", "600"))
     assert container.container
     name = container.container.name

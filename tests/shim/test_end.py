@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import signal
 import subprocess
 import threading
@@ -19,7 +17,7 @@ from shim import certificate, messages, protocol, signing
 from tests.shim.caller import TlsCaller
 from tests.shim.droplet import free_port
 from tests.shim.fake_engine import FakeEngine, Handler
-from tests.shim.process import command
+from tests.shim.process import command, configure
 from tests.shim.test_engine_faults import said
 
 Running = tuple[subprocess.Popen[bytes], TlsCaller]
@@ -28,13 +26,7 @@ Running = tuple[subprocess.Popen[bytes], TlsCaller]
 @pytest.fixture
 def running(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine: FakeEngine) -> Iterator[Running]:
     public, port = key.public_key(), free_port()
-    nowhere = f"https://127.0.0.1:{free_port()}/"
-    configuration = {
-        "toolbox_id": toolbox_id, "enrol_url": nowhere, "notify_url": nowhere, "enrolment_token": "t",
-        "control_keys": {signing.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode()},
-        "shim_repository": "",
-    }  # fmt: skip
-    (tmp_path / "shim.json").write_text(json.dumps(configuration))
+    configure(tmp_path, toolbox_id, public)
     audience = signing.audience(toolbox_id, certificate.fingerprint(certificate.ensure(tmp_path, toolbox_id)))
     process = subprocess.Popen(command(tmp_path, fake_engine.url, port), stdout=subprocess.PIPE)
     caller = TlsCaller(key, audience, port)

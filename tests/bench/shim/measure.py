@@ -9,9 +9,7 @@ others counts in part.
 
 from __future__ import annotations
 
-import base64
 import http.client
-import json
 import os
 import shutil
 import socket
@@ -56,9 +54,12 @@ def main(requests: int = REQUESTS) -> None:
         images = busybox_image(droplet.url)
         image = next(images)
         names = [droplet.make(image, "sleep", "600", start=False).name for _ in range(CONTAINERS)]
+        for one in (shim, node):
+            load(one.caller.connect, one.get(f"/tools/{names[0]}"), 16, WARM_UP)
+        warm = [one.mebibytes() for one in (shim, node)]
         measure_inspect(shim, node, droplet, names[0], requests)
+        measure_memory(shim, node, idle, warm, requests)
         measure_status(shim, node, droplet)
-        measure_memory(shim, node, idle, requests)
         measure_volumes(shim, droplet, image)
         droplet.clean()
         next(images, None)
@@ -68,13 +69,7 @@ def main(requests: int = REQUESTS) -> None:
 def serving(directory: Path) -> Iterator[tuple[Served, Served, Droplet]]:
     toolbox, key = str(uuid.uuid4()), Ed25519PrivateKey.generate()
     pem, public = certificate.ensure(directory, toolbox), key.public_key()
-    nowhere = f"https://127.0.0.1:{free_port()}/"
-    configuration = {
-        "toolbox_id": toolbox, "enrol_url": nowhere, "notify_url": nowhere, "enrolment_token": "t",
-        "control_keys": {signing.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode()},
-        "shim_repository": "",
-    }  # fmt: skip
-    (directory / "shim.json").write_text(json.dumps(configuration))
+    process.configure(directory, toolbox, public)
     (directory / "key.pem").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     audience = signing.audience(toolbox, certificate.fingerprint(pem))
     callers = [TlsCaller(key, audience, free_port()) for _ in range(2)]
@@ -98,8 +93,6 @@ def serving(directory: Path) -> Iterator[tuple[Served, Served, Droplet]]:
 
 def measure_inspect(shim: Served, node: Served, droplet: Droplet, name: str, requests: int) -> None:
     straight = asked(f"/v{droplet.docker.api_version}/containers/{name}/json")
-    for one in (shim, node):
-        load(one.caller.connect, one.get(f"/tools/{name}"), 16, WARM_UP)
     for connections in (1, 16):
         what = f"inspect, {connections} connection" + "s" * (connections > 1)
         socket_s = load(lambda: EngineConnection("engine"), straight, connections, WARM_UP)
@@ -120,16 +113,20 @@ def measure_status(shim: Served, node: Served, droplet: Droplet) -> None:
     print(f"status of {CONTAINERS}: {shim_s.p50 / socket_s.p50:.2f} of the socket's list", flush=True)
 
 
-def measure_memory(shim: Served, node: Served, idle: list[float], requests: int) -> None:
+def measure_memory(shim: Served, node: Served, idle: list[float], warm: list[float], requests: int) -> None:
     after = [one.mebibytes() for one in (shim, node)]
     time.sleep(FORGOTTEN_SECONDS)
     # Whoever comes next sees to it that used tokens are forgotten.
     load(shim.caller.connect, shim.get("/status"), 1, 1)
     later = shim.mebibytes()
-    print(f"memory, idle: shim {idle[0]:.1f} MiB, node {idle[1]:.1f}")
-    print(f"memory after {requests} requests: shim {after[0]:.1f} MiB, node {after[1]:.1f}; "
-          f"{after[0] / after[1]:.2f} of node's, {after[0] / idle[0]:.2f} of idle")  # fmt: skip
-    print(f"memory a minute later: shim {later:.1f} MiB, {later / idle[0]:.2f} of idle", flush=True)
+    for when, (ours, theirs) in (
+        ("idle", idle),
+        (f"after {WARM_UP} requests", warm),
+        (f"after {requests} more", after),
+    ):
+        print(f"memory {when}: shim {ours:.1f} MiB, node {theirs:.1f}; {ours / theirs:.2f} of node's")
+    print(f"memory a minute later: shim {later:.1f} MiB; {later / warm[0]:.2f} of what it was warm, "
+          f"{later / idle[0]:.2f} of idle", flush=True)  # fmt: skip
 
 
 def asked(target: str) -> Send:

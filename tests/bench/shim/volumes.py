@@ -5,6 +5,7 @@ What counts is how much more memory the shim takes for it, at its highest.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ SAMPLE_SECONDS = 0.1
 
 
 def measure_volumes(shim: Served, droplet: Droplet, image: str) -> None:
+    # A line for each request.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     port = free_port()
     storage = moto.ThreadedMotoServer("127.0.0.1", port)
     storage.start()
