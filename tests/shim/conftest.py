@@ -17,6 +17,10 @@ from tests.shim.caller import Caller, TlsCaller
 from tests.shim.control_plane import FakeControlPlane
 from tests.shim.droplet import Droplet, Registry, busybox_image, free_port, registry_serving
 from tests.shim.fake_engine import FakeEngine
+from tests.shim.functions_client import client as client
+from tests.shim.functions_client import client_of as client_of
+from tests.shim.functions_client import real_app as real_app
+from tests.shim.functions_client import serve as serve
 from tests.shim.own_engine import OwnEngine
 
 

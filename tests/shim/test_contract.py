@@ -6,94 +6,21 @@ such container". Here both sides are built from shim/protocol.py, and these test
 
 from __future__ import annotations
 
-import itertools
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flask import Flask
 
-from functions.adapters.shim import ShimClient, ShimClients
+from functions.adapters.shim import ShimClient
 from functions.domain.errors import ShimIncompatible, ToolboxRefused, ToolboxUnreachable
-from functions.domain.toolbox import Toolbox, ToolboxStatus
-from shim import certificate, protocol, signing
-from shim.__main__ import assemble
-from shim.configuration import Configuration
+from shim import protocol
 from shim.protocol import Route, messages
-from shim.server import ShimServer
 from tests.shim.droplet import Droplet, create
 from tests.shim.fake_engine import FakeEngine
-
-ADDRESSES = (f"127.0.7.{number}" for number in itertools.count(1))
-Serve = Callable[[Flask], str]
-
-
-def soon() -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=30)
-
-
-@pytest.fixture
-def serve(tmp_path: Path, toolbox_id: str) -> Iterator[Serve]:
-    """Serves an app as a droplet would, on the contract's port of a loopback address; gives that address."""
-    running: list[tuple[ShimServer, threading.Thread]] = []
-
-    def start(app: Flask) -> str:
-        address = next(ADDRESSES)
-        served = ShimServer(app, certificate.ensure(tmp_path, toolbox_id), (address, protocol.PORT))
-        served.prepare()
-        thread = threading.Thread(target=served.serve)
-        thread.start()
-        running.append((served, thread))
-        return address
-
-    yield start
-    for served, thread in running:
-        served.stop()
-        thread.join()
-
-
-@pytest.fixture
-def client_of(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callable[..., ShimClient]:
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    clients = ShimClients(pem)
-
-    def make(address: str, fingerprint: str = "") -> ShimClient:
-        pinned = fingerprint or certificate.fingerprint(certificate.ensure(tmp_path, toolbox_id))
-        now = datetime.now(UTC)
-        return clients.of(
-            Toolbox(
-                id=toolbox_id, account="a", name="box", status=ToolboxStatus.ACTIVE, region="r", size="s", image="i",
-                created_at=now, updated_at=now, address=address, fingerprint=pinned,
-            )
-        )  # fmt: skip
-
-    return make
-
-
-@pytest.fixture
-def real_app(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callable[[str], Flask]:
-    def make(engine: str) -> Flask:
-        public = key.public_key()
-        return assemble(
-            Configuration(toolbox_id, {signing.kid(public): public}), certificate.ensure(tmp_path, toolbox_id), engine
-        ).app
-
-    return make
-
-
-@pytest.fixture
-def client(
-    serve: Serve, real_app: Callable[[str], Flask], fake_engine: FakeEngine, client_of: Callable[..., ShimClient]
-) -> ShimClient:
-    """The functions' client before the real shim, whose engine answers what the test says."""
-    return client_of(serve(real_app(fake_engine.url)))
+from tests.shim.functions_client import ADDRESSES, Serve, soon
 
 
 @pytest.mark.docker
@@ -216,57 +143,6 @@ def test_a_command_whose_start_by_time_has_passed_begins_nothing(client: ShimCli
     with pytest.raises(protocol.TokenStale):
         client.command(protocol.START, name=name, start_by=datetime.now(UTC) - timedelta(seconds=1))
     assert fake_engine.acts() == []
-
-
-def test_what_a_log_says_arrives_line_by_line_until_it_is_closed(
-    serve: Serve, client_of: Callable[..., ShimClient]
-) -> None:
-    app, closed, ours = Flask("shim"), threading.Event(), {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
-
-    @app.get("/tools/x/logs/follow")
-    def follow() -> tuple[Iterator[bytes], dict[str, str]]:
-        def lines() -> Iterator[bytes]:
-            try:
-                yield b"{}\n"
-                yield b'{"line": {"time": "t", "stream": "stdout", "text": "one"}}\n'
-                while True:
-                    time.sleep(0.05)
-                    yield b"{}\n"
-            finally:
-                closed.set()
-
-        return lines(), ours
-
-    lines = client_of(serve(app)).follow("x", start_by=soon(), query="tail=1")
-    assert next(lines) == messages.FollowLine()
-    assert next(lines).line == messages.LogLine("t", "stdout", "one")
-    assert not closed.is_set()
-    lines.close()
-    assert closed.wait(10)
-
-
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        (b'{}\n{"error": {"code": "engine-unavailable", "message": "gone"}}\n', protocol.EngineUnavailable),
-        (b'{}\n{"line": 1}\n', ToolboxRefused),
-        (b"{}\n" + b"x" * (2 << 20), ToolboxRefused),
-    ],
-)
-def test_a_stream_that_fails_in_its_middle_fails_as_itself(
-    serve: Serve, client_of: Callable[..., ShimClient], said: bytes, expected: type[Exception]
-) -> None:
-    app, ours = Flask("shim"), {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
-    app.add_url_rule("/tools/x/logs/follow", view_func=lambda: (said, ours))
-    lines = client_of(serve(app)).follow("x", start_by=soon(), query="")
-    assert next(lines) == messages.FollowLine()
-    with pytest.raises(expected):
-        next(lines)
-
-
-def test_a_log_that_cannot_be_followed_is_refused_before_its_first_line(client: ShimClient) -> None:
-    with pytest.raises(protocol.NoSuchContainer):
-        client.follow("x", start_by=soon(), query="")
 
 
 @pytest.mark.parametrize("code", sorted(protocol.ERRORS))

@@ -93,11 +93,11 @@ def serving(directory: Path) -> Iterator[tuple[Served, Served, Droplet]]:
 
 def measure_inspect(shim: Served, node: Served, droplet: Droplet, name: str, requests: int) -> None:
     straight = asked(f"/v{droplet.docker.api_version}/containers/{name}/json")
-    for connections in (1, 16):
+    for connections, count in ((1, requests // 20), (16, requests)):
         what = f"inspect, {connections} connection" + "s" * (connections > 1)
         socket_s = load(lambda: EngineConnection("engine"), straight, connections, WARM_UP)
         shim_s, node_s = (
-            load(one.caller.connect, one.get(f"/tools/{name}"), connections, requests // 2) for one in (shim, node)
+            load(one.caller.connect, one.get(f"/tools/{name}"), connections, count) for one in (shim, node)
         )
         told(what, socket_s, shim_s, node_s)
         print(f"{what}: p50 {shim_s.p50 - socket_s.p50:+.2f} ms to the socket's, "

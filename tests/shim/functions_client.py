@@ -1,0 +1,86 @@
+"""The functions' own client before a shim, or before what only claims to be one, over TLS. Fixtures for conftest.py."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from flask import Flask
+
+from functions.adapters.shim import ShimClient, ShimClients
+from functions.domain.toolbox import Toolbox, ToolboxStatus
+from shim import certificate, protocol, signing
+from shim.__main__ import assemble
+from shim.configuration import Configuration
+from shim.server import ShimServer
+from tests.shim.fake_engine import FakeEngine
+
+ADDRESSES = (f"127.0.7.{number}" for number in itertools.count(1))
+Serve = Callable[[Flask], str]
+
+
+def soon() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=30)
+
+
+@pytest.fixture
+def serve(tmp_path: Path, toolbox_id: str) -> Iterator[Serve]:
+    """Serves an app as a droplet would, on the contract's port of a loopback address; gives that address."""
+    running: list[tuple[ShimServer, threading.Thread]] = []
+
+    def start(app: Flask) -> str:
+        address = next(ADDRESSES)
+        served = ShimServer(app, certificate.ensure(tmp_path, toolbox_id), (address, protocol.PORT))
+        served.prepare()
+        thread = threading.Thread(target=served.serve)
+        thread.start()
+        running.append((served, thread))
+        return address
+
+    yield start
+    for served, thread in running:
+        served.stop()
+        thread.join()
+
+
+@pytest.fixture
+def client_of(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callable[..., ShimClient]:
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    clients = ShimClients(pem)
+
+    def make(address: str, fingerprint: str = "") -> ShimClient:
+        pinned = fingerprint or certificate.fingerprint(certificate.ensure(tmp_path, toolbox_id))
+        now = datetime.now(UTC)
+        return clients.of(
+            Toolbox(
+                id=toolbox_id, account="a", name="box", status=ToolboxStatus.ACTIVE, region="r", size="s", image="i",
+                created_at=now, updated_at=now, address=address, fingerprint=pinned,
+            )
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def real_app(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callable[[str], Flask]:
+    def make(engine: str) -> Flask:
+        public = key.public_key()
+        return assemble(
+            Configuration(toolbox_id, {signing.kid(public): public}), certificate.ensure(tmp_path, toolbox_id), engine
+        ).app
+
+    return make
+
+
+@pytest.fixture
+def client(
+    serve: Serve, real_app: Callable[[str], Flask], fake_engine: FakeEngine, client_of: Callable[..., ShimClient]
+) -> ShimClient:
+    """The functions' client before the real shim, whose engine answers what the test says."""
+    return client_of(serve(real_app(fake_engine.url)))

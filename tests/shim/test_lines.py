@@ -1,0 +1,67 @@
+"""A log followed from the functions' own client: line by line, closed by either side, failed as itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask import Flask
+
+from functions.adapters.shim import ShimClient
+from functions.domain.errors import ToolboxRefused
+from shim import protocol
+from shim.protocol import messages
+from tests.shim.functions_client import Serve, soon
+
+
+def test_what_a_log_says_arrives_line_by_line_until_it_is_closed(
+    serve: Serve, client_of: Callable[..., ShimClient]
+) -> None:
+    app, closed, ours = Flask("shim"), threading.Event(), {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
+
+    @app.get("/tools/x/logs/follow")
+    def follow() -> tuple[Iterator[bytes], dict[str, str]]:
+        def lines() -> Iterator[bytes]:
+            try:
+                yield b"{}\n"
+                yield b'{"line": {"time": "t", "stream": "stdout", "text": "one"}}\n'
+                while True:
+                    time.sleep(0.05)
+                    yield b"{}\n"
+            finally:
+                closed.set()
+
+        return lines(), ours
+
+    lines = client_of(serve(app)).follow("x", start_by=soon(), query="tail=1")
+    assert next(lines) == messages.FollowLine()
+    assert next(lines).line == messages.LogLine("t", "stdout", "one")
+    assert not closed.is_set()
+    lines.close()
+    assert closed.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b'{}\n{"error": {"code": "engine-unavailable", "message": "gone"}}\n', protocol.EngineUnavailable),
+        (b'{}\n{"line": 1}\n', ToolboxRefused),
+        (b"{}\n" + b"x" * (2 << 20), ToolboxRefused),
+    ],
+)
+def test_a_stream_that_fails_in_its_middle_fails_as_itself(
+    serve: Serve, client_of: Callable[..., ShimClient], said: bytes, expected: type[Exception]
+) -> None:
+    app, ours = Flask("shim"), {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
+    app.add_url_rule("/tools/x/logs/follow", view_func=lambda: (said, ours))
+    lines = client_of(serve(app)).follow("x", start_by=soon(), query="")
+    assert next(lines) == messages.FollowLine()
+    with pytest.raises(expected):
+        next(lines)
+
+
+def test_a_log_that_cannot_be_followed_is_refused_before_its_first_line(client: ShimClient) -> None:
+    with pytest.raises(protocol.NoSuchContainer):
+        client.follow("x", start_by=soon(), query="")
