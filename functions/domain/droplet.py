@@ -41,7 +41,7 @@ class NewDroplet:
     region: str
     size: str
     image: str
-    token: str
+    token: str = field(repr=False)
 
     @property
     def tags(self) -> list[str]:

@@ -49,7 +49,7 @@ def _provision(toolbox: Toolbox) -> Iterator[ToolboxStep]:
     elif toolbox.upgrade:
         yield from _upgrade(toolbox.upgrade)
     if toolbox.redeploy:
-        yield RedeployInstances("their droplet is another one", toolbox.id)
+        yield RedeployInstances("their droplet is new", toolbox.id)
     for retired in toolbox.retired:
         yield from _destroy(retired, "another droplet serves")
 

@@ -58,7 +58,7 @@ def _drafted(ports: Ports, caller: Caller, new: NewToolbox) -> Toolbox:
         Toolbox(
             id=ports.new_id(), account=caller.account, name=new.name, status=ToolboxStatus.PENDING_PROVISION,
             region=new.region, size=new.size, image=new.image, created_at=now, updated_at=now,
-            description=new.description, due_at=now,
+            description=new.description, due_at=now, redeploy=True,
         ),
     )  # fmt: skip
 

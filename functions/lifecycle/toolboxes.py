@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from functions.domain import lease, toolbox_observe
+from functions.domain import event, lease, toolbox_observe
 from functions.domain.caller import Caller
 from functions.domain.errors import Conflict, Contended, ToolboxUnavailable
 from functions.domain.toolbox import CONTACTED, Toolbox, ToolboxStatus
-from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, toolbox_ref
+from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, recording_toolbox, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, backoff
 from functions.lifecycle.instances import owned
 from functions.lifecycle.ports import Document, Ports, Query, Replace
@@ -56,7 +56,8 @@ def refresh(ports: Ports, caller: Caller, toolbox_id: str) -> Toolbox:
             return toolbox
         seen = replace(_looked_at(ports, toolbox), revision=ports.new_id(), updated_at=ports.now())
         try:
-            ports.store.commit([Replace(toolbox_ref(toolbox.id), dump(seen), found.version)])
+            told = [recording_toolbox(seen, one) for one in event.toolbox_seen(toolbox, seen, ports.now())]
+            ports.store.commit([Replace(toolbox_ref(toolbox.id), dump(seen), found.version), *told])
         except Conflict:
             backoff(ports, attempt)
             continue

@@ -84,7 +84,7 @@ def test_a_rebuild_is_quiet_before_it_makes_another_and_destroys_the_old_one_las
         "create toolbox-ID-2: no droplet",
         "await the enrolment of toolbox-ID-2: its shim has not enrolled",
         "ask the shim of toolbox-ID-2: it has not answered a command yet",
-        "redeploy the instances of ID: their droplet is another one",
+        "redeploy the instances of ID: their droplet is new",
         "destroy toolbox-ID-1: another droplet serves",
         "await the end of toolbox-ID-1: the API still knows it",
     ]

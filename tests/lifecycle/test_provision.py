@@ -21,6 +21,7 @@ from functions.domain.toolbox import Toolbox
 from functions.lifecycle.provision import provision
 from functions.lifecycle.replay import Replay
 from functions.lifecycle.toolbox_change import AskedOfToolbox, deprovision, rebuild
+from functions.lifecycle.toolboxes import refresh
 from tests.fakes.digitalocean import ApiFault
 from tests.fakes.fleet import NEW, FleetWorld
 from tests.fakes.world import ACCOUNT, CALLER
@@ -212,3 +213,25 @@ def test_a_commit_that_others_refuse_is_made_good(world: FleetWorld) -> None:
     toolbox = world.provision()
     world.settle()
     assert world.toolbox(toolbox).status == "active"
+
+
+def test_what_is_deployed_before_there_is_a_droplet_runs_as_soon_as_there_is_one(world: FleetWorld) -> None:
+    toolbox = world.provision()
+    instance = world.deploy_on(toolbox)
+    assert world.stored(instance).status == "deploying"
+    world.deliver()
+    world.boot()
+    world.deliver()
+    world.deliver()
+    assert world.stored(instance).status == "running"
+
+
+def test_a_refresh_that_finds_a_toolbox_silent_or_back_is_an_event_too(world: FleetWorld) -> None:
+    toolbox = world.active()
+    [droplet] = world.fleet.booted.values()
+    for reachable in (False, True):
+        droplet.reachable = reachable
+        world.pass_time(1)
+        refresh(world.ports, CALLER, toolbox.id)
+    moves = [(before, after) for kind, before, after in world.toolbox_events(toolbox) if kind == "status_changed"]
+    assert moves[-2:] == [("active", "unresponsive"), ("unresponsive", "active")]
