@@ -1,7 +1,7 @@
 """Events are the outbox of webhooks: one that is to be told outside says so from the commit that records it on.
 
 `deliver_at` stands on such an event until it was delivered, and is moved on before each try: a worker that dies at
-whatever moment leaves it there, to be tried again. A receiver that fails costs a try or two each minute, whatever
+whatever moment leaves it there, to be tried again. A receiver that fails costs three tries each minute, however much
 waits, and never what converges.
 """
 

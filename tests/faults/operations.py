@@ -6,16 +6,20 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from functions.adapters.queue_sqlite import SqliteQueue
+from functions.domain.account import Standing
 from functions.domain.instance import Instance
 from functions.domain.spec import Mcp
-from functions.lifecycle import change, converge, sweep, toolbox_converge
+from functions.lifecycle import accounts, change, converge, instances, rotations, sweep, toolbox_converge
+from functions.lifecycle.accounts import Word
 from functions.lifecycle.change import Answer, Asked
 from functions.lifecycle.deploy import deploy
 from functions.lifecycle.ports import Ports, Task
 from functions.lifecycle.replay import Replay
+from functions.lifecycle.rotations import Rotated
 from functions.lifecycle.update import Changes, update
 from shim.protocol import messages
 from tests.fakes.droplet import IMAGE
@@ -35,12 +39,14 @@ class Operation:
     """`ask` is the account's request, or the scheduler's call; what it publishes is delivered to the same worker.
 
     `fails`: what was tried in vain may be tried once more by the next worker, so only its end is compared.
+    `sent_again`: who has heard no answer sends it until there is one.
     """
 
     ask: Ask
     before: Callable[[Place], None]
     takes_key: bool = True
     fails: bool = False
+    sent_again: bool = False
 
     def run(self, ports: Ports, queue: SqliteQueue, keyed: bool) -> None:
         self.ask(ports, replay() if keyed else None)
@@ -59,10 +65,15 @@ def deliver(ports: Ports, queue: SqliteQueue) -> None:
 
     def push(envelope: dict[str, Any]) -> bool:
         task = Task(**json.loads(base64.b64decode(envelope["message"]["data"])))
-        if task.kind == "toolbox":
-            toolbox_converge.run(ports, task.id)
-        else:
-            converge.run(ports, task)
+        match task.kind:
+            case "toolbox":
+                toolbox_converge.run(ports, task.id)
+            case "account":
+                accounts.run(ports, task.id)
+            case "rotation":
+                rotations.run(ports, task.id)
+            case _:
+                converge.run(ports, task)
         return True
 
     queue.deliver(push, ports.now)
@@ -90,6 +101,18 @@ def _sweeping(ports: Ports, key: Replay[Instance] | None) -> None:
     sweep.sweep(ports)
 
 
+def _hearing(standing: Standing, day: int) -> Ask:
+    """The backend's word of the account."""
+    word = Word(f"msg_{day}", ACCOUNT, standing, datetime(2026, 1, day, tzinfo=UTC))
+    return lambda ports, key: accounts.hear(ports, word)
+
+
+def _rotating(ports: Ports, key: Replay[Instance] | None) -> None:
+    [instance] = instances.page(ports, CALLER, TOOLBOX, 1, None)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    rotations.hear(ports, Rotated("msg_1", ACCOUNT, instance.id, at, {"API_KEY": "new"}))
+
+
 def _nothing(place: Place) -> None:
     """A toolbox without instances."""
 
@@ -102,6 +125,12 @@ def _running(place: Place) -> None:
 def _stopped(place: Place) -> None:
     _running(place)
     OPERATIONS["stop"].run(place.ports, place.queue, False)
+    place.sweep(60)
+
+
+def _suspended(place: Place) -> None:
+    _running(place)
+    OPERATIONS["suspend"].run(place.ports, place.queue, False)
     place.sweep(60)
 
 
@@ -152,6 +181,9 @@ OPERATIONS = {
     "update-pull": Operation(_updating(PULLED), _running),
     "update-mcp": Operation(_updating(SECOND, Mcp(3000, "/mcp")), _running),
     "update-broken": Operation(_updating(BROKEN), _running, fails=True),
+    "suspend": Operation(_hearing(Standing.SUSPENDED, 1), _running, takes_key=False, sent_again=True),
+    "resume": Operation(_hearing(Standing.ACTIVE, 2), _suspended, takes_key=False, sent_again=True),
+    "rotate": Operation(_rotating, _running, takes_key=False, sent_again=True),
     "repair-removed": Operation(_sweeping, _removed_by_hand, takes_key=False),
     "repair-dead": Operation(_sweeping, _died, takes_key=False),
     "repair-edited": Operation(_sweeping, _edited, takes_key=False),

@@ -49,6 +49,8 @@ def test_two_sweeps_after_its_worker_was_killed(
     known = whole(operation, keyed)
     ours = place.copied(stands[operation], tmp_path / "place")
     assert ours.cut(operation, keyed, cut) == -signal.SIGKILL
+    if OPERATIONS[operation].sent_again:
+        OPERATIONS[operation].ask(ours.ports, None)
     # The first one finds the dead worker's lease still held; what is late comes just after it has been taken over.
     ours.sweep(50 if cut.variant == "late" else 1)
     ours.arrive_late()
