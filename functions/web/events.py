@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Required
 
-from flask import Response, stream_with_context
+from flask import Response
 from typing_extensions import TypedDict
 
 from functions.domain.errors import ToolboxesError
 from functions.web import problems
+from functions.web.requests import request_id
 from shim.protocol import ContractError
 
 log = logging.getLogger(__name__)
@@ -50,14 +51,17 @@ class Event:
 
 def stream(told: Iterator[Event | None], now: Callable[[], datetime], close: Callable[[], None]) -> Response:
     """`told` as an answer, where None is a sign of life; `close` is called however it ends."""
-    response = Response(stream_with_context(_written(told, now)), mimetype="text/event-stream")
+    response = Response(_written(told, now, request_id()), mimetype="text/event-stream")
     response.headers["X-Accel-Buffering"] = "no"
     response.call_on_close(close)
     return response
 
 
-def _written(told: Iterator[Event | None], now: Callable[[], datetime]) -> Iterator[str]:
-    """The outermost edge of a stream: its status went out long ago, so what fails is its last event."""
+def _written(told: Iterator[Event | None], now: Callable[[], datetime], request: str) -> Iterator[str]:
+    """The outermost edge of a stream: its status went out long ago, so what fails is its last event.
+
+    The request's own context has ended by then, and with it whatever knows of its id.
+    """
     until, commented = now() + LASTS, now()
     yield COMMENT
     try:
@@ -72,10 +76,14 @@ def _written(told: Iterator[Event | None], now: Callable[[], datetime]) -> Itera
                 return
         yield _end("nothing more will come")
     except (ToolboxesError, ContractError) as error:
-        yield str(Event(json.dumps(problems.document(error)), "problem"))
+        yield _failed(problems.document(error), request)
     except Exception:
-        log.exception("unexpected error")
-        yield str(Event(json.dumps(problems.internal()), "problem"))
+        log.exception("unexpected error in what request %s streams", request)
+        yield _failed(problems.internal(), request)
+
+
+def _failed(problem: problems.ProblemDocument, request: str) -> str:
+    return str(Event(json.dumps({**problem, "request_id": request}), "problem"))
 
 
 def _end(reason: str) -> str:

@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from flask import Flask, request
 
+from functions.web import app
 from shim import protocol
 from shim.protocol import messages
 from tests.fakes.droplet import IMAGE, FakeLines
@@ -58,10 +60,12 @@ def test_a_busy_log_has_a_comment_every_fifteen_seconds_and_ends_after_five_minu
 
 def test_what_fails_in_the_middle_is_the_last_event_and_a_problem(call: Caller, world: World) -> None:
     world.droplet.log = [line("one"), protocol.EngineUnavailable("the engine does not answer")]
-    event = follow(call).text.rstrip("\n").rpartition("\n\n")[2]
+    answer = follow(call)
+    event = answer.text.rstrip("\n").rpartition("\n\n")[2]
     kind, _, data = event.partition("\n")
     problem = json.loads(data.removeprefix("data: "))
     assert (kind, problem["type"]) == ("event: problem", "urn:toolboxes:problem:engine-unavailable")
+    assert problem["request_id"] == answer.headers["X-Request-Id"]
     world.droplet.log = [RuntimeError("a bug")]
     assert "internal error" in follow(call).text and "a bug" not in follow(call).text
 
@@ -84,3 +88,17 @@ def test_a_follower_that_goes_is_let_go(call: Caller, world: World) -> None:
     assert next(iter(answer.response)) and not lines.closed
     answer.close()
     assert lines.closed and lines.rest
+
+
+def test_a_stream_outlives_the_request_of_the_application_that_handed_it_on(
+    call: Caller, world: World, apps: dict[str, Flask]
+) -> None:
+    """As functions-framework does: its own Flask application serves, and ours is behind it."""
+    outer = Flask("outer")
+    outer.add_url_rule(
+        "/<path:below>", "all", lambda below: app.answer(apps["toolbox-tools"], "toolbox-tools", request)
+    )
+    world.droplet.log = [line("one"), RuntimeError("a bug")]
+    path = f"/api/toolbox-tools{TOOLS}/server/logs?follow=1"
+    answer = outer.test_client().get(path, headers={"Authorization": f"Bearer {call.token}"})
+    assert (answer.status_code, "data: 2026" in answer.text, "internal error" in answer.text) == (200, True, True)
