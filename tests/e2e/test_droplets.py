@@ -11,58 +11,23 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
 
 import pytest
 import requests
 
 from infra.local import services
-from infra.local.demo import MCP_PATH, MCP_PORT, speak
 from infra.local.digitalocean.account import Account
 from infra.local.digitalocean.records import Records
-from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
-from infra.local.toolbox import droplet_of, shim_answers
 from infra.local.world import World
-from tests.e2e.conftest import Api, Tools
+from tests.e2e.conftest import Api
+from tests.e2e.fleet import ASKED, BODY, SERVER, SMALL, Box, asked_within, droplets_of, until_reached
 
 pytestmark = [pytest.mark.world, pytest.mark.timeout(400)]
 
-ASKED = {"regionSlug": "fra1", "sizeSlug": "s-2vcpu-4gb"}
-BODY = {"portMappings": [{"containerPort": MCP_PORT}], "mcp": {"port": MCP_PORT, "path": MCP_PATH}}
-SMALL = {"resourceLimits": {"memory": "128m"}}
-SERVER = "everything"
-
-
-class Box:
-    """One toolbox, with an MCP server on it."""
-
-    def __init__(self, of: World, api: Api, toolbox_id: str) -> None:
-        self.id, self._world, self._api = toolbox_id, of, api
-        self.path, self.tools = f"/toolboxes-user/{toolbox_id}", Tools(api, toolbox_id)
-
-    def record(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._api("GET", self.path).json()
-        return found
-
-    @property
-    def droplet(self) -> Droplet:
-        return droplet_of(self._world, self.record())
-
-    def until(self, *statuses: str, seconds: float = 240) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            record = self.record()
-            assert record["status"] != "error_provisioning", record
-            if record["status"] in statuses and record["generation"] == record["observed_generation"]:
-                return record
-            time.sleep(0.3)
-        raise AssertionError(f"not {statuses} after {seconds} s: {record}")
-
-    def serves(self) -> bool:
-        record = self.tools.until(SERVER, "running", seconds=150)
-        _, tools = speak(self.record()["public_ip_address"], record["ports"][0]["host_port"])
-        return "echo" in tools
+OUT_OF_REACH = [
+    "http://169.254.169.254/metadata/v1/user-data", "https://172.17.0.1:30000/health", "https://{own}:30000/health",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +72,6 @@ def boxes(of: World, api: Api, cloud: Account, image: str) -> Iterator[list[Box]
         api("DELETE", box.path)
 
 
-def droplets_of(cloud: Account, box: Box) -> list[str]:
-    return [str(one["id"]) for one in cloud.droplets() if f"toolbox-{box.id}" in one["tags"]]
-
-
 def test_three_at_once_serve_each_on_one_droplet_of_its_own(boxes: list[Box], cloud: Account) -> None:
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(Box.serves, boxes)) == [True] * 3
@@ -136,37 +97,9 @@ def secrets(of: World) -> Iterator[tuple[str, str]]:
                 yield f"{file.name} {name}", value.strip("'")
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["http://169.254.169.254/metadata/v1/user-data", "https://172.17.0.1:30000/health", "https://{own}:30000/health"],
-)
-@pytest.mark.parametrize("rebooted", [False, True], ids=["at first", "after a reboot"])
-def test_a_container_reaches_neither_user_data_nor_the_shim(
-    boxes: list[Box], cloud: Account, sweep: Callable[[], None], rebooted: bool, url: str
-) -> None:
-    box = boxes[0]
-    if rebooted and url.startswith("http:"):
-        cloud.act(box.droplet.id, "reboot")
-        until_reached(box, sweep)
-    assert box.serves()
-    url = url.format(own=box.record()["public_ip_address"])
-    script = (
-        "process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';"
-        f"fetch({url!r}, {{signal: AbortSignal.timeout(5000)}}).then(a => console.log('reached', a.status),"
-        " e => console.log('refused', (e.cause || e).code || e.name))"
-    )
-    answer = box.tools("POST", SERVER, "/exec", json={"command": ["node", "--experimental-fetch", "-e", script]})
-    assert answer.json()["stdout"].strip() in ("refused ECONNREFUSED", "refused TimeoutError"), answer.text
-
-
-def until_reached(box: Box, sweep: Callable[[], None]) -> None:
-    """Its shim says by itself that it is there; a sweep says it, too, should that be lost."""
-    deadline = time.monotonic() + 120
-    while not shim_answers(box.droplet):
-        assert time.monotonic() < deadline, "its shim does not answer"
-        time.sleep(0.2)
-    sweep()
-    box.until("active")
+@pytest.mark.parametrize("url", OUT_OF_REACH)
+def test_a_container_reaches_neither_user_data_nor_the_shim(boxes: list[Box], url: str) -> None:
+    assert asked_within(boxes[0], url) in ("refused ECONNREFUSED", "refused TimeoutError")
 
 
 def test_the_wall_is_what_holds_a_container_back(boxes: list[Box]) -> None:
@@ -215,24 +148,31 @@ def test_a_droplet_whose_engine_is_broken_is_no_concern_of_the_others(
     assert broken.serves()
 
 
-@pytest.mark.parametrize("act", ["reboot", "power_cycle"])
 def test_a_deploy_that_a_droplet_went_down_under_is_done_in_the_end(
-    boxes: list[Box], cloud: Account, image: str, sweep: Callable[[], None], act: str
+    boxes: list[Box], cloud: Account, image: str, sweep: Callable[[], None]
 ) -> None:
-    box, name = boxes[2], f"during-{act}"
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(box.tools.deploy, image, name, **SMALL, **BODY)
-        time.sleep(0.2)
-        cloud.act(box.droplet.id, act)
-        assert asked.result().status_code in (201, 202, 503, 504)
-    until_reached(box, sweep)
-    deadline = time.monotonic() + 170
-    while (record := box.tools("GET", name).json())["status_on_toolbox"] != "running":
-        assert time.monotonic() < deadline, record
-        sweep()
-        time.sleep(2)
-    listed = box.droplet.run("docker", "ps", "--all", "--filter", f"name={record['id']}", "--format", "{{.State}}")
-    assert listed == "running"
+    def deployed_during(box: Box, act: str) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(box.tools.deploy, image, act, **SMALL, **BODY)
+            time.sleep(0.2)
+            cloud.act(box.droplet.id, act)
+            assert asked.result().status_code in (201, 202, 503, 504)
+        until_reached(box, sweep)
+        deadline = time.monotonic() + 170
+        while (record := box.tools("GET", act).json())["status_on_toolbox"] != "running":
+            assert time.monotonic() < deadline, record
+            sweep()
+            time.sleep(2)
+        listed = box.droplet.run("docker", "ps", "--all", "--filter", f"name={record['id']}", "--format", "{{.State}}")
+        assert listed == "running"
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(deployed_during, (boxes[0], boxes[2]), ("reboot", "power_cycle")))
+
+
+@pytest.mark.parametrize("url", OUT_OF_REACH)
+def test_a_reboot_takes_nothing_from_the_wall(boxes: list[Box], url: str) -> None:
+    assert asked_within(boxes[0], url) in ("refused ECONNREFUSED", "refused TimeoutError")
 
 
 def test_a_droplet_that_was_deleted_behind_our_back_is_rebuilt_with_the_same_instances(

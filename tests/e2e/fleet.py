@@ -1,0 +1,76 @@
+"""A toolbox of a test's own: its record, the machine behind it, and an MCP server on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from infra.local.demo import MCP_PATH, MCP_PORT, speak
+from infra.local.digitalocean.account import Account
+from infra.local.droplet import Droplet
+from infra.local.toolbox import droplet_of, shim_answers
+from infra.local.world import World
+from tests.e2e.conftest import Api, Tools
+
+ASKED = {"regionSlug": "fra1", "sizeSlug": "s-2vcpu-4gb"}
+BODY = {"portMappings": [{"containerPort": MCP_PORT}], "mcp": {"port": MCP_PORT, "path": MCP_PATH}}
+SMALL = {"resourceLimits": {"memory": "128m"}}
+SERVER = "everything"
+
+
+class Box:
+    """One toolbox, with an MCP server on it."""
+
+    def __init__(self, of: World, api: Api, toolbox_id: str) -> None:
+        self.id, self._world, self._api = toolbox_id, of, api
+        self.path, self.tools = f"/toolboxes-user/{toolbox_id}", Tools(api, toolbox_id)
+
+    def record(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._api("GET", self.path).json()
+        return found
+
+    @property
+    def droplet(self) -> Droplet:
+        return droplet_of(self._world, self.record())
+
+    def until(self, *statuses: str, seconds: float = 240) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            record = self.record()
+            assert record["status"] != "error_provisioning", record
+            if record["status"] in statuses and record["generation"] == record["observed_generation"]:
+                return record
+            time.sleep(0.3)
+        raise AssertionError(f"not {statuses} after {seconds} s: {record}")
+
+    def serves(self) -> bool:
+        record = self.tools.until(SERVER, "running", seconds=150)
+        _, tools = speak(self.record()["public_ip_address"], record["ports"][0]["host_port"])
+        return "echo" in tools
+
+
+def droplets_of(cloud: Account, box: Box) -> list[str]:
+    return [str(one["id"]) for one in cloud.droplets() if f"toolbox-{box.id}" in one["tags"]]
+
+
+def until_reached(box: Box, sweep: Callable[[], None]) -> None:
+    """Its shim says by itself that it is there; a sweep says it, too, should that be lost."""
+    deadline = time.monotonic() + 120
+    while not shim_answers(box.droplet):
+        assert time.monotonic() < deadline, "its shim does not answer"
+        time.sleep(0.2)
+    sweep()
+    box.until("active")
+
+
+def asked_within(box: Box, url: str) -> str:
+    """What becomes of a request that is sent from its container."""
+    assert box.serves()
+    script = (
+        "process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';"
+        f"fetch({url.format(own=box.record()['public_ip_address'])!r}, {{signal: AbortSignal.timeout(5000)}})"
+        ".then(a => console.log('reached', a.status), e => console.log('refused', (e.cause || e).code || e.name))"
+    )
+    answer = box.tools("POST", SERVER, "/exec", json={"command": ["node", "--experimental-fetch", "-e", script]})
+    return str(answer.json()["stdout"]).strip()
