@@ -4,7 +4,9 @@ import uuid
 from typing import Any
 
 import pytest
+import requests
 
+from infra.local import authority
 from infra.local.demo import speak
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
@@ -85,3 +87,15 @@ def test_a_body_over_a_megabyte_is_refused_through_the_gateway(tools: Tools, ima
 def test_a_name_that_is_an_id_is_refused(tools: Tools, image: str) -> None:
     answer = tools.deploy(image, str(uuid.uuid4()))
     assert (answer.status_code, "id's form" in answer.json()["message"]) == (400, True)
+
+
+def test_droplets_reach_by_tls_what_is_theirs_and_nothing_else(of: World) -> None:
+    session = requests.Session()
+    session.trust_env = False
+    with pytest.raises(requests.exceptions.SSLError):
+        session.get(f"{of.droplets_gateway}/notify", timeout=10)
+    session.verify = str(authority.CERTIFICATE)
+    assert session.post(f"{of.droplets_gateway}/notify", timeout=10).status_code == 401
+    assert session.post(f"{of.droplets_gateway}/enrol", timeout=10).status_code == 400
+    for function in ("toolboxes-user", "toolbox-tools", "converge", "sweep", "issuer/jwks.json", "functions/v1/notify"):
+        assert session.get(f"{of.droplets_gateway}/{function}", timeout=10).status_code == 404
