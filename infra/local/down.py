@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _is_up(other: World) -> bool:
-    """Also while it is only coming up: its droplet is the first of it that runs."""
+    """Also where only a droplet of it is left."""
     return services.of_world(other).running() or (engine.answers() and any(droplet.of(other).values()))
 
 
