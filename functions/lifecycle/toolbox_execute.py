@@ -9,7 +9,7 @@ from datetime import datetime
 
 from functions.domain import droplet, toolbox_observe
 from functions.domain.droplet import NewDroplet
-from functions.domain.errors import ToolboxesError
+from functions.domain.errors import DigitalOceanBusy, ToolboxesError
 from functions.domain.instance import LIVE_STATES
 from functions.domain.toolbox import Attempt, Retired, Toolbox
 from functions.domain.toolbox_plan import (
@@ -58,6 +58,9 @@ def execute(
             return _by_shim(step, ports, toolbox, start_by, alive)
         if isinstance(step, RedeployInstances | EndInstances | FreeClaims):
             return _instances(step, ports, toolbox, start_by)
+        if isinstance(step, CreateDroplet) and ports.now() > start_by:
+            # This process was held up: another worker may look for what it has not sent.
+            raise DigitalOceanBusy("the create call was not sent in time")
         return _by_api(step, ports, toolbox, token)
     except (protocol.ContractError, ToolboxesError) as error:
         return toolbox_observe.erred(toolbox, step, error, ports.now())

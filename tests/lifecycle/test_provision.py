@@ -235,3 +235,19 @@ def test_a_refresh_that_finds_a_toolbox_silent_or_back_is_an_event_too(world: Fl
         refresh(world.ports, CALLER, toolbox.id)
     moves = [(before, after) for kind, before, after in world.toolbox_events(toolbox) if kind == "status_changed"]
     assert moves[-2:] == [("active", "unresponsive"), ("unresponsive", "active")]
+
+
+def test_a_worker_that_was_held_up_before_its_create_call_does_not_send_it(world: FleetWorld) -> None:
+    toolbox = world.provision()
+
+    def held_up(writes: object) -> None:
+        if world.toolbox(toolbox).attempt:
+            world.store.after_commit = lambda writes: None
+            world.pass_time(25)
+
+    world.store.after_commit = held_up
+    world.deliver()
+    assert "create" not in world.digitalocean.calls
+    world.settle()
+    assert world.toolbox(toolbox).status == "active"
+    assert len(world.digitalocean.droplets) == 1
