@@ -16,7 +16,7 @@ from functions.lifecycle.ports import Query
 from functions.lifecycle.toolbox_change import deprovision, rebuild
 from shim import protocol
 from tests.fakes.digitalocean import ApiFault
-from tests.fakes.droplet import FakeDroplet
+from tests.fakes.droplet import FakeDroplet, Fault
 from tests.fakes.fleet import FleetWorld
 from tests.fakes.world import CALLER, new
 
@@ -148,6 +148,16 @@ def test_the_end_waits_for_no_dead_shim_and_says_what_it_could_not_have(world: F
     for one in made:
         [kept] = world.documents(f"{INSTANCES}/{one.id}/post_mortems")
         assert "cannot be reached" in str(kept["missing"])
+
+
+def test_a_shim_that_lets_wait_once_is_not_asked_for_the_others(world: FleetWorld) -> None:
+    toolbox, _, old = peopled(world)
+    old.faults.append(Fault(protocol.OutcomeUnknown("no answer within 10 s"), protocol.LOGS))
+    old.calls.clear()
+    world.asked(toolbox, deprovision)
+    world.settle()
+    assert [call.endswith("/logs") for call in old.calls].count(True) == 1
+    assert world.toolbox(toolbox).status == "deprovisioned"
 
 
 def test_it_is_deprovisioned_only_once_the_api_knows_the_droplet_no_more(world: FleetWorld) -> None:

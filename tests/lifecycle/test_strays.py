@@ -41,6 +41,16 @@ def test_one_of_a_toolbox_is_told_in_its_events_and_to_operators_once_and_never_
     assert (known["toolbox_id"], known["name"]) == (toolbox.id, stray.name)
 
 
+def test_one_that_was_just_made_may_be_known_soon(world: FleetWorld) -> None:
+    world.digitalocean.add("by-hand", ["toolboxes"])
+    world.pass_time(599)
+    strays.look(world.ports)
+    assert told(world) == []
+    world.pass_time(1)
+    strays.look(world.ports)
+    assert len(told(world)) == 1
+
+
 def test_one_that_is_gone_is_told_no_more(world: FleetWorld) -> None:
     nobodys = world.digitalocean.add("by-hand", ["toolboxes"])
     hours(world)
