@@ -122,10 +122,10 @@ def bodies(function: str, route: Route) -> list[Any]:
 
 
 def _asked(function: str, told: tuple[str, Any], theirs: dict[str, str], nothing: dict[str, str]) -> Asked:
-    return Asked(function, f"{function} {told}", _filled(told, theirs), _filled(told, nothing))
+    return Asked(function, f"{function} {told}", filled(told, theirs), filled(told, nothing))
 
 
-def _filled(told: tuple[str, Any], place: dict[str, str]) -> Shape:
+def filled(told: tuple[str, Any], place: dict[str, str]) -> Shape:
     text = json.dumps(told)
     for name, value in place.items():
         text = text.replace(f"<{name}>", value)
