@@ -136,6 +136,8 @@ def _fall_back(instance: Instance) -> Iterator[Step]:
         yield from _retire(instance, f"desired stopped, seen {previous.state}")
     elif previous.state not in LIVE_STATES:
         yield StartContainer("the version before serves again", name)
+    elif previous.state == "paused":
+        yield RestartContainer("it was paused by hand", name, previous.started_at)
 
 
 def _delete(instance: Instance) -> Iterator[Step]:

@@ -148,3 +148,11 @@ def test_the_status_follows_from_desired_and_observed(state: DesiredState, obser
 
 def test_a_failure_of_an_earlier_generation_is_no_status_of_this_one() -> None:
     assert derive_status(want(instance(RUN, FAILED), RUN)) is Status.DEPLOYING
+
+
+def test_a_version_before_that_was_paused_by_hand_serves_again_too() -> None:
+    given_up = Failure(2, Reason("image-unavailable", "no such image"))
+    observed = Observed(gone=True, failure=given_up, previous=container("paused"))
+    updated = instance(DesiredState.RUNNING, observed, generation=2, spec_generation=2)
+    plan = str(decide(replace(updated, replacing=Version(updated.spec, 1))))
+    assert plan == f"restart {NAME}: it was paused by hand"
