@@ -95,6 +95,7 @@ def test_a_restart_is_wanted_only_while_the_container_runs_since_the_time_that_w
 
 
 OTHER = f"tool-{ID}-g2"
+UPDATE_GIVEN_UP = Failure(2, Reason("image-unavailable", "manifest unknown"))
 SEEN_BOTH = Observed(container("running", T2), at=AT, previous=container("exited", T1))
 
 
@@ -113,6 +114,10 @@ SEEN_BOTH = Observed(container("running", T2), at=AT, previous=container("exited
         (RUN, replace(SEEN_BOTH, previous_uncertain=True), f"inspect {NAME}: something may have happened unseen"),
         (RUN, replace(SEEN_BOTH, uncertain=True, previous_uncertain=True),
          f"inspect {OTHER}: something may have happened unseen"),
+        (RUN, Observed(gone=True, previous=container("exited"), failure=UPDATE_GIVEN_UP),
+         f"start {NAME}: the version before serves again"),
+        (RUN, Observed(gone=True, previous=container("paused"), failure=UPDATE_GIVEN_UP),
+         f"restart {NAME}: it was paused by hand"),
         (STOP, replace(SEEN_BOTH, kept=DEATH),
          f"stop {OTHER}: desired stopped, seen running\nremove {NAME}: it was replaced"),
     ],

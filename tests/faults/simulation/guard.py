@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from functions.domain.instance import LIVE_STATES, DesiredState, Instance
+from functions.domain.spec import engine_limits
 from shim import protocol
 from tests.faults.simulation.violated import require
 from tests.faults.simulation.witness import Witness
@@ -47,6 +48,8 @@ class Guard:
             return
         if there.started_at == "":
             return  # What never ran is nothing to fall back on.
+        if instance.replacing and there.limits != engine_limits(instance.replacing.spec):
+            return  # Edited by hand, it was being made anew when the wish for another version came.
         proven = droplet.made if instance.id in self._witness.not_to_run else droplet.ran
         told = f"{command} began before the version that replaces it was proven"
         require(instance.container_name in proven, told)
