@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,9 +75,13 @@ def serve(given: Configuration, state: Path, engine_socket: str, address: tuple[
     for work in (partial(enrolment.follow, shim.verifier), notifier.follow, notifier.send):
         threading.Thread(target=work, daemon=True).start()
     try:
-        server.serve()
+        with suppress(SystemExit):
+            server.serve()
     finally:
         server.stop()
+    logging.shutdown()
+    # Not by Python's own end, which takes OpenSSL down under the threads that are in it, and crashes now and then.
+    os._exit(0)
 
 
 def main() -> None:
