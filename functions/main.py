@@ -96,7 +96,7 @@ BUILDERS: dict[str, Callable[[], Flask]] = {
         _ports(), _callers(), description.document, SETTINGS.fingerprint_key, SETTINGS.shim_image
     ),
     "toolbox-tools": lambda: tools.build(_ports(), _callers(), SETTINGS.fingerprint_key),
-    "toolbox-dtma-console": lambda: console.build(_ports(), _callers(), SETTINGS.shim_image),
+    "toolbox-dtma-console": lambda: console.build(_ports(), _callers(), SETTINGS.fingerprint_key, SETTINGS.shim_image),
     "webhooks": lambda: backend.build(_ports(), WebhookVerifier(SETTINGS.webhook_secrets)),
     "converge": lambda: workers.build_converge(_ports(), _services(), SETTINGS.service_email, _sender()),
     "sweep": lambda: workers.build_sweep(_ports(), _services(), SETTINGS.service_email),

@@ -28,7 +28,7 @@ _SECRETS = ("SECRET_KEYS",)
 REQUIRED = {
     "toolboxes_user": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS + _SECRETS + droplet_settings.SHIM,
     "toolbox_tools": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS + _SECRETS,
-    "toolbox_dtma_console": _BACKINGS + _CALLERS + _COMMANDS + droplet_settings.SHIM,
+    "toolbox_dtma_console": _BACKINGS + _CALLERS + _COMMANDS + _REPLAYS + droplet_settings.SHIM,
     "converge": _BACKINGS + _SERVICES + _COMMANDS + _SECRETS + droplet_settings.API + droplet_settings.BIRTH,
     "webhooks": (*_BACKINGS, *_SECRETS, "WEBHOOK_SECRETS"),
     "sweep": _BACKINGS + _SERVICES,

@@ -86,7 +86,7 @@ def change(
         intent = claimed(ports, wanted) if free else stamped(ports, replace(wanted, due_at=ports.now()))
         told = event.requested(found.value, intent, verb, asked.caller.subject, ports.now())
         writes = [recording(intent, told), *also(found.value, intent)]
-        writes += [asked.replay.asked(intent, ports.now(), expired)] if asked.replay else []
+        writes += [asked.replay.asked(intent.id, ports.now(), expired)] if asked.replay else []
         written = write(ports, intent, found, writes)
         if written and free:
             return converge(ports, Hold(ports, written), toolbox, Errand(until, replay=asked.replay))

@@ -54,7 +54,7 @@ def deploy(
         instance = claimed(ports, _drafted(ports, toolbox, new))
         asked = event.requested(None, instance, "deploy", caller.subject, ports.now())
         writes = [*claiming(instance), recording(instance, asked)]
-        writes += [replay.asked(instance, ports.now(), expired)] if replay else []
+        writes += [replay.asked(instance.id, ports.now(), expired)] if replay else []
         held = write(ports, instance, None, writes)
         if held:
             return converge(ports, Hold(ports, held), toolbox, Errand(until, replay=replay))

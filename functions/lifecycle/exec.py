@@ -66,7 +66,7 @@ def run(ports: Ports, asked: AskedToRun) -> messages.Executed:
     refuse_unless_active(toolbox)
     told = event.executed(instance, ports.new_id(), asked.caller.subject, ports.now())
     writes: list[Write] = [recording(instance, told)]
-    writes += [request.asked(instance, ports.now(), expired)] if request else []
+    writes += [request.asked(instance.id, ports.now(), expired)] if request else []
     try:
         ports.store.commit(writes)
     except Conflict:

@@ -13,6 +13,7 @@ from functions.domain.registry import Registry, host_of
 from functions.lifecycle.documents import Loaded, dump, load
 from functions.lifecycle.hold import ATTEMPTS, backoff
 from functions.lifecycle.ports import Create, Delete, Ports, Query, Ref, Replace, Write
+from functions.lifecycle.replay import RequestKey, recall
 from shim.protocol import messages
 
 REGISTRIES = "registries"
@@ -54,9 +55,20 @@ def page(ports: Ports, caller: Caller) -> list[Registry]:
     return sorted(found, key=lambda registry: registry.created_at, reverse=True)
 
 
-def delete(ports: Ports, caller: Caller, host: str) -> None:
-    """Forget the credentials; forgetting what is not kept succeeds."""
-    ports.store.commit([Delete(_ref(caller.account, host))])
+def delete(ports: Ports, caller: Caller, host: str, request: RequestKey | None = None) -> None:
+    """Forget the credentials; forgetting what is not kept succeeds. A repeat leaves what was kept since.
+
+    Raises KeyReused, Contended.
+    """
+    known, expired = recall(ports, request)
+    if known:
+        return
+    writes: list[Write] = [Delete(_ref(caller.account, host))]
+    writes += [request.done(host, ports.now(), expired, (204, {}))] if request else []
+    try:
+        ports.store.commit(writes)
+    except Conflict:
+        raise Contended("another request under this Idempotency-Key came at the same time; ask again") from None
 
 
 def credentials(ports: Ports, account: str, image: str) -> messages.Credentials | None:

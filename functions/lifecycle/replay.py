@@ -14,15 +14,15 @@ from datetime import datetime, timedelta
 from typing import Any, Generic
 
 from functions.domain.errors import KeyReused
-from functions.domain.instance import Instance
-from functions.domain.toolbox import Toolbox
 from functions.lifecycle.hold import D
 from functions.lifecycle.ports import Create, Document, Ports, Put, Ref, Replace, Snapshot, Write
 
 REQUESTS = "requests"
 KEPT_FOR = timedelta(hours=24)
 
-Render = Callable[[D], tuple[int, Mapping[str, Any]]]
+# An answer's status and body.
+Told = tuple[int, Mapping[str, Any]]
+Render = Callable[[D], Told]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +54,27 @@ class RequestKey:
         answer = snapshot.data["answer"]
         return Known(snapshot.data["about"], (answer["status"], answer["body"]) if answer else None)
 
-    def asked(self, wanted: Instance | Toolbox, now: datetime, expired: Snapshot | None) -> Write:
+    def asked(self, about: str, now: datetime, expired: Snapshot | None) -> Write:
         """To be written with the intent; refused where another attempt was first."""
-        return self._first(self._document(wanted.id, now, None), expired)
+        return self._first(self._document(about, now, None), expired)
+
+    def done(self, about: str, now: datetime, expired: Snapshot | None, told: Told) -> Write:
+        """As `asked`, where the one commit is all that is to be done."""
+        return self._first(self._document(about, now, told), expired)
 
     def _first(self, document: Document, expired: Snapshot | None) -> Write:
         return Replace(self.ref, document, expired.version) if expired else Create(self.ref, document)
 
     def answer(self, about: str, now: datetime, status: int, body: Mapping[str, Any]) -> Write:
         """To be written once the answer is known."""
-        return Put(self.ref, self._document(about, now, {"status": status, "body": dict(body)}))
+        return Put(self.ref, self._document(about, now, (status, body)))
 
-    def _document(self, about: str, now: datetime, answer: Document | None) -> Document:
+    def _document(self, about: str, now: datetime, told: Told | None) -> Document:
         return {
             "account": self.account,
             "fingerprint": self.fingerprint,
             "about": about,
-            "answer": answer,
+            "answer": {"status": told[0], "body": dict(told[1])} if told else None,
             "created_at": now,
             "expire_at": now + KEPT_FOR,
         }
@@ -88,9 +92,7 @@ class Replay(RequestKey, Generic[D]):
 
     def asked_and_answered(self, wanted: D, expired: Snapshot | None) -> Write:
         """As `asked`, where the intent on record is all that is answered with."""
-        status, body = self.render(wanted)
-        answer = {"status": status, "body": dict(body)}
-        return self._first(self._document(wanted.id, wanted.updated_at, answer), expired)
+        return self.done(wanted.id, wanted.updated_at, expired, self.render(wanted))
 
 
 def recall(ports: Ports, replay: RequestKey | None) -> tuple[Known | None, Snapshot | None]:

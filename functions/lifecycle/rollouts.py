@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,7 +16,8 @@ from functions.domain.errors import Conflict, NotAllowedNow, NotFound, Unavailab
 from functions.domain.rollout import AT_ONCE, Rollout, Stage, seen
 from functions.domain.toolbox import Toolbox, ToolboxStatus
 from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, toolbox_ref
-from functions.lifecycle.ports import Create, Ports, Query, Ref, Replace, Task
+from functions.lifecycle.ports import Create, Ports, Query, Ref, Replace, Task, Write
+from functions.lifecycle.replay import RequestKey, recall
 from functions.lifecycle.toolbox_change import AskedOfToolbox, upgrade_shim
 
 log = logging.getLogger(__name__)
@@ -25,15 +27,22 @@ PAGE = 50
 LOOKED_AT_EVERY = timedelta(seconds=30)
 
 
-def start(ports: Ports, caller: Caller, image: str) -> Rollout:
-    """Begin, or begin again where it has ended; one that is running goes on. Raises NotFound for all but admins."""
+def start(ports: Ports, caller: Caller, image: str, request: RequestKey | None = None) -> Rollout:
+    """Begin, or begin again where it has ended; one that is running goes on. Raises NotFound for all but admins.
+
+    A repeat tells how the one stands that the first attempt began or met. Raises KeyReused, Conflict.
+    """
     _require_admin(caller)
-    found = _load(ports, _ref(image))
-    if found and found.value.stage is Stage.RUNNING:
-        return found.value
+    known, expired = recall(ports, request)
+    found = _load(ports, Ref(ROLLOUTS, known.about) if known else _ref(image))
     now = ports.now()
+    asked: list[Write] = [request.asked(_ref(image).id, now, expired)] if request and not known else []
+    if found and (known or found.value.stage is Stage.RUNNING):
+        if asked:
+            ports.store.commit(asked)
+        return found.value
     rollout = Rollout(image, caller.subject, started_at=now, due_at=now)
-    _saved(ports, found, rollout)
+    _saved(ports, found, rollout, asked)
     try:
         ports.queue.publish([Task("rollout", _ref(image).id)])
     except Unavailable:
@@ -115,7 +124,7 @@ def _load(ports: Ports, ref: Ref) -> Loaded[Rollout] | None:
     return load(Rollout, ports.store.get([ref])[0])
 
 
-def _saved(ports: Ports, found: Loaded[Rollout] | None, rollout: Rollout) -> None:
-    """Raises Conflict."""
+def _saved(ports: Ports, found: Loaded[Rollout] | None, rollout: Rollout, writes: Sequence[Write] = ()) -> None:
+    """With `writes` in the same commit. Raises Conflict."""
     ref, document = _ref(rollout.image), dump(replace(rollout, revision=ports.new_id()))
-    ports.store.commit([Replace(ref, document, found.version) if found else Create(ref, document)])
+    ports.store.commit([Replace(ref, document, found.version) if found else Create(ref, document), *writes])

@@ -1,4 +1,7 @@
-"""A toolbox's shim started anew, proven by when it says that it began. Containers do not notice."""
+"""A toolbox's shim started anew, proven by when it says that it began. Containers do not notice.
+
+Two calls, so that who repeats the second, its answer lost, has the same process ended and not the one after it.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,17 @@ PROVEN_WITHIN = timedelta(seconds=25)
 LOOK_EVERY_SECONDS, LOOK_SECONDS = 0.5, 5.0
 
 
-def restart(ports: Ports, caller: Caller, toolbox_id: str) -> messages.Status:
-    """What the new process says. Raises OutcomeUnknown where none is heard in time."""
+def serving(ports: Ports, caller: Caller, toolbox_id: str) -> str:
+    """When the process that serves now began, as it says."""
+    return str(look(ports, get(ports, caller, toolbox_id)).started_at)
+
+
+def restart(ports: Ports, caller: Caller, toolbox_id: str, before: str) -> messages.Status:
+    """What the process after that of `before` says. Raises OutcomeUnknown where none is heard in time."""
     toolbox = get(ports, caller, toolbox_id)
-    before = look(ports, toolbox)
+    present = look(ports, toolbox)
+    if str(present.started_at) != before:
+        return present
     told = event.shim_restart_requested(toolbox, ports.new_id(), caller.subject, ports.now())
     ports.store.commit([recording_toolbox(toolbox, told)])
     until = ports.now() + PROVEN_WITHIN
@@ -38,7 +48,7 @@ def restart(ports: Ports, caller: Caller, toolbox_id: str) -> messages.Status:
             after = look(ports, toolbox)
         except (ToolboxUnavailable, protocol.OutcomeUnknown):
             continue
-        if after.started_at != before.started_at:
+        if str(after.started_at) != before:
             return after
     raise OutcomeUnknown(f"the shim was asked to restart and was not heard anew within {PROVEN_WITHIN.seconds} seconds")
 

@@ -67,7 +67,7 @@ def change(ports: Ports, asked: AskedOfToolbox, verb: str, ask: Callable[[Toolbo
         intent = stamped(ports, replace(wanted, due_at=ports.now()))
         told = event.toolbox_requested(toolbox, intent, verb, asked.caller.subject, ports.now())
         writes: list[Write] = [recording_toolbox(intent, told)]
-        writes += [asked.replay.asked(intent, ports.now(), expired)] if asked.replay else []
+        writes += [asked.replay.asked(intent.id, ports.now(), expired)] if asked.replay else []
         if write(ports, intent, found, writes):
             hint(ports, intent.id)
             return intent

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import re
 
-from flask import request
+from flask import current_app, request
 
 from functions.domain.errors import BadRequest
 from functions.lifecycle.hold import D
@@ -25,7 +25,8 @@ def request_key(account: str, secret: bytes) -> RequestKey | None:
         return None
     if not _KEY.fullmatch(key):
         raise BadRequest("an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
-    told = f"{request.method}\n{request.path}\n".encode() + raw_body()
+    # The path is below the function's own name, and several functions have the same ones.
+    told = f"{request.method}\n{current_app.name}\n{request.path}\n".encode() + raw_body()
     return RequestKey(account, key, hmac.digest(secret, told, "sha256").hex())
 
 

@@ -10,6 +10,7 @@ from functions.domain.rollout import Rollout, Stage
 from functions.lifecycle import rollouts, strays
 from functions.lifecycle.ports import Ports
 from functions.web.callers import Callers
+from functions.web.idempotency import request_key
 from functions.web.record_types import Time, exact
 from functions.web.requests import body
 from functions.web.route import Empty, Route
@@ -44,7 +45,7 @@ class StrayDropletRecord(TypedDict):
 
 UPGRADE_ALL = Route(
     "POST", "/upgrade-shims", "The present shim on every toolbox, a few at a time; operators only",
-    {202: RolloutRecord}, Empty, problems=(errors.NotFound, errors.Conflict),
+    {202: RolloutRecord}, Empty, problems=(errors.NotFound, errors.Conflict), replayed=True,
 )  # fmt: skip
 UPGRADES = Route(
     "GET", "/upgrade-shims", "How that stands; operators only", {200: RolloutRecord}, problems=(errors.NotFound,)
@@ -56,12 +57,13 @@ STRAYS = Route(
 ROUTES = (UPGRADE_ALL, UPGRADES, STRAYS)
 
 
-def add_to(app: Flask, ports: Ports, callers: Callers, shim_image: str) -> None:
+def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes, shim_image: str) -> None:
     @UPGRADE_ALL.on(app)
     def upgrade_all() -> tuple[Response, int]:
         caller = callers()
         body(Empty)
-        return jsonify(rollout_record(rollouts.start(ports, caller, shim_image))), 202
+        request = request_key(caller.account, fingerprint_key)
+        return jsonify(rollout_record(rollouts.start(ports, caller, shim_image, request))), 202
 
     @UPGRADES.on(app)
     def upgrades() -> Response:

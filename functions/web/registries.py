@@ -14,6 +14,7 @@ from functions.lifecycle import registries
 from functions.lifecycle.ports import Ports
 from functions.web.callers import Callers
 from functions.web.fields import Username
+from functions.web.idempotency import request_key
 from functions.web.record_types import Time, exact
 from functions.web.requests import body
 from functions.web.route import Empty, Route
@@ -38,11 +39,11 @@ GET = Route("GET", ONE, "A private registry", {200: RegistryRecord})
 PUT = Route(
     "PUT", ONE, "Keep credentials for a registry", {200: RegistryRecord}, Credentials, problems=(NotAllowedNow,)
 )
-DELETE = Route("DELETE", ONE, "Forget a registry's credentials", {204: None})
+DELETE = Route("DELETE", ONE, "Forget a registry's credentials", {204: None}, replayed=True)
 ROUTES = (LIST, GET, PUT, DELETE)
 
 
-def add_to(app: Flask, ports: Ports, callers: Callers) -> None:
+def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes) -> None:
     @LIST.on(app)
     def list_registries() -> Response:
         return jsonify([registry_record(registry) for registry in registries.page(ports, callers())])
@@ -59,7 +60,9 @@ def add_to(app: Flask, ports: Ports, callers: Callers) -> None:
 
     @DELETE.on(app)
     def delete(host: str) -> tuple[str, int]:
-        registries.delete(ports, callers(), registry_host(host))
+        caller = callers()
+        request = request_key(caller.account, fingerprint_key)
+        registries.delete(ports, caller, registry_host(host), request)
         return "", 204
 
 

@@ -19,11 +19,12 @@ from functions.domain.instance import Instance
 from functions.domain.toolbox import ToolboxStatus
 from functions.lifecycle import change, instances, logs, toolboxes
 from functions.lifecycle.change import Answer, Asked
+from functions.lifecycle.once import begun
 from functions.lifecycle.ports import Ports
 from functions.web import problems
 from functions.web.callers import Callers
 from functions.web.fields import InstanceKey, ToolboxId
-from functions.web.idempotency import replay
+from functions.web.idempotency import replay, request_key
 from functions.web.inside import log_line
 from functions.web.paging import DEFAULT_LIMIT
 from functions.web.problems import ProblemDocument
@@ -99,6 +100,10 @@ def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes) -
     @ACT.on(app)
     def act() -> tuple[Response, int] | Response:
         caller, asked = callers(), body(Action)
+        if asked.action in (None, "logs"):
+            # Its key is bound, and no answer kept: to read anew does nothing, and what a container wrote is its own.
+            request = request_key(caller.account, fingerprint_key)
+            begun(ports, request, lambda: toolboxes.get(ports, caller, toolbox_id(asked.toolboxId)).id)
         if asked.action is None or asked.instanceId is None:
             return jsonify(_overview(ports, caller, toolbox_id(asked.toolboxId)))
         if asked.action == "logs":

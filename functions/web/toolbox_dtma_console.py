@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 from flask import Flask, Response, jsonify
 from typing_extensions import TypedDict
 
 from functions.domain import errors
+from functions.domain.caller import Caller
 from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle import instances, shim_redeploy, shim_restart, toolboxes
+from functions.lifecycle.once import once
 from functions.lifecycle.ports import Ports
+from functions.lifecycle.replay import Replay, Told
+from functions.lifecycle.toolbox_change import AskedOfToolbox
 from functions.web.app import create
 from functions.web.callers import Callers
 from functions.web.fields import ToolboxId
+from functions.web.idempotency import replay, request_key
 from functions.web.record_types import SystemMetrics, Time, exact
 from functions.web.records import system_metrics
 from functions.web.requests import body, toolbox_id
@@ -97,31 +103,52 @@ ACT = Route(
     problems=(
         *ASKS_SHIM, protocol.Busy, errors.NotFound, errors.NotAllowedNow, errors.OutcomeUnknown, errors.ShimNotReplaced,
     ),
+    replayed=True,
 )  # fmt: skip
 ROUTES = (ACT,)
 
 
-def build(ports: Ports, callers: Callers, shim_image: str) -> Flask:
+def build(ports: Ports, callers: Callers, fingerprint_key: bytes, shim_image: str) -> Flask:
     """`shim_image` is what a redeploy leads to, by digest."""
     app = create(NAME, ports.limits)
 
     @ACT.on(app)
-    def act() -> Response | tuple[Response, int]:
+    def act() -> tuple[Response, int]:
         caller, asked = callers(), body(Console)
         box = toolbox_id(asked.toolboxId)
-        if asked.action == "restart":
-            version = shim_restart.restart(ports, caller, box).version
-            return jsonify(_acted(True, f"the shim was restarted, version {version}", asked.action, ports))
         if asked.action == "redeploy":
-            done = shim_redeploy.redeploy(ports, caller, box, shim_image).settled
-            message = "the configured shim serves" if done else "the shim is being replaced"
-            return jsonify(_acted(done, message, asked.action, ports)), 200 if done else 202
-        toolbox = toolboxes.get(ports, caller, box)
+            return redeploy(caller, box)
+        request = request_key(caller.account, fingerprint_key)
+        if asked.action == "restart":
+            serving = partial(shim_restart.serving, ports, caller, box)
+            status, told = once(ports, request, serving, lambda before: restarted(caller, box, before))
+        else:
+            known = partial(toolboxes.get, ports, caller, box)
+            status, told = once(ports, request, lambda: known().id, lambda _: (200, shown(caller, known())))
+        return jsonify(told), status
+
+    def redeploy(caller: Caller, box: str) -> tuple[Response, int]:
+        again: Replay[Toolbox] | None = replay(caller.account, fingerprint_key, lambda one: _redeployed(one, ports))
+        answer = shim_redeploy.redeploy(ports, AskedOfToolbox(caller, box, again), shim_image)
+        status, told = _redeployed(answer, ports) if isinstance(answer, Toolbox) else answer
+        return jsonify(told), status
+
+    def restarted(caller: Caller, box: str, before: str) -> Told:
+        version = shim_restart.restart(ports, caller, box, before).version
+        return 200, _acted(True, f"the shim was restarted, version {version}", "restart", ports)
+
+    def shown(caller: Caller, toolbox: Toolbox) -> ConsoleStatus:
         status = shim_restart.look(ports, toolbox)
-        listed = {instance.id: instance for instance in instances.page(ports, caller, box, ports.limits.page, None)}
-        return jsonify(console_status(toolbox, status, listed, ports.now().isoformat()))
+        listed = instances.page(ports, caller, toolbox.id, ports.limits.page, None)
+        return console_status(toolbox, status, {one.id: one for one in listed}, ports.now().isoformat())
 
     return app
+
+
+def _redeployed(toolbox: Toolbox, ports: Ports) -> Told:
+    done = toolbox.settled
+    message = "the configured shim serves" if done else "the shim is being replaced"
+    return 200 if done else 202, _acted(done, message, "redeploy", ports)
 
 
 def _acted(success: bool, message: str, action: str, ports: Ports) -> ConsoleAct:

@@ -8,10 +8,12 @@ from typing import Any
 from flask import Flask, Response, jsonify
 
 from functions.lifecycle import toolboxes
+from functions.lifecycle.once import once
 from functions.lifecycle.ports import Ports
 from functions.web import operators, paging, registries, toolbox_life
 from functions.web.app import create
 from functions.web.callers import Callers
+from functions.web.idempotency import request_key
 from functions.web.record_types import ToolboxRecord
 from functions.web.records import toolbox_record
 from functions.web.requests import toolbox_id
@@ -27,7 +29,7 @@ GET = Route("GET", "/<box>", "A toolbox", {200: ToolboxRecord})
 REFRESH = [
     Route(
         method, "/<box>/refresh-status", "Ask the toolbox how it is; one that cannot be reached is a record too",
-        {200: ToolboxRecord}, problems=ASKS_SHIM,
+        {200: ToolboxRecord}, problems=ASKS_SHIM, replayed=method == "POST",
     )
     for method in ("GET", "POST")
 ]  # fmt: skip
@@ -59,16 +61,26 @@ def build(
         return jsonify(toolbox_record(toolboxes.get(ports, caller, toolbox_id(box))))
 
     @REFRESH[0].on(app)
-    @REFRESH[1].on(app)
     def refresh_status(box: str) -> Response:
         caller = callers()
         return jsonify(toolbox_record(toolboxes.refresh(ports, caller, toolbox_id(box))))
+
+    @REFRESH[1].on(app)
+    def refresh_status_once(box: str) -> tuple[Response, int]:
+        caller = callers()
+        status, record = once(
+            ports,
+            request_key(caller.account, fingerprint_key),
+            lambda: toolboxes.get(ports, caller, toolbox_id(box)).id,
+            lambda about: (200, toolbox_record(toolboxes.refresh(ports, caller, about))),
+        )
+        return jsonify(record), status
 
     @OPENAPI.on(app)
     def openapi() -> Response:
         return jsonify(described())
 
-    registries.add_to(app, ports, callers)
-    operators.add_to(app, ports, callers, shim_image)
+    registries.add_to(app, ports, callers, fingerprint_key)
+    operators.add_to(app, ports, callers, fingerprint_key, shim_image)
     toolbox_life.add_to(app, ports, callers, fingerprint_key, shim_image)
     return app

@@ -124,12 +124,16 @@ class World:
 
     def settled_toolbox(self) -> Toolbox:
         """The toolbox as one that serves and of which nothing more is wanted."""
+        return self.change_toolbox(lambda box: replace(box, observed_generation=box.generation, served_at=self.time))
+
+    def change_toolbox(self, change: Callable[[Toolbox], Toolbox]) -> Toolbox:
+        """The toolbox as some other worker's commit leaves it."""
         [snapshot] = self.store.get([toolbox_ref(TOOLBOX)])
         loaded = load(Toolbox, snapshot)
         assert loaded
-        served = replace(loaded.value, observed_generation=loaded.value.generation, served_at=self.time)
-        self.store.commit([Replace(toolbox_ref(TOOLBOX), dump(served), loaded.version)])
-        return served
+        changed = change(loaded.value)
+        self.store.commit([Replace(toolbox_ref(TOOLBOX), dump(changed), loaded.version)])
+        return changed
 
     def deploy(self, wanted: NewInstance | None = None, replay: Replay[Instance] | None = None) -> Instance:
         """Deployed as far as the request itself goes."""

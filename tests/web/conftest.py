@@ -82,7 +82,7 @@ def built(world: World, issuer: Issuer) -> dict[str, Flask]:
     return {
         "toolboxes-user": toolboxes_user.build(world.ports, callers, description.document, b"secret", SHIM_IMAGE),
         "toolbox-tools": toolbox_tools.build(world.ports, callers, b"secret"),
-        "toolbox-dtma-console": toolbox_dtma_console.build(world.ports, callers, SHIM_IMAGE),
+        "toolbox-dtma-console": toolbox_dtma_console.build(world.ports, callers, b"secret", SHIM_IMAGE),
         "webhooks": webhooks.build(world.ports, WebhookVerifier([*WEBHOOK_SECRETS])),
         "digitalocean-options": digitalocean_options.build(world.ports, world.digitalocean),
         "enrol": shims.build_enrol(world.ports, FleetCertificates(), CONTROL_KEYS),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle.documents import dump, load, toolbox_ref
-from functions.lifecycle.ports import Replace
 from shim import protocol
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.issuer import Issuer
@@ -84,12 +80,6 @@ def test_a_shim_that_does_not_know_the_command_is_said_to_be_too_old(call: Calle
     assert (answer.status_code, "upgrade it" in answer.json["message"]) == (409, True)
 
 
-def write(world: World, change: Callable[[Toolbox], Toolbox]) -> None:
-    found = load(Toolbox, world.store.get([toolbox_ref(TOOLBOX)])[0])
-    assert found
-    world.store.commit([Replace(toolbox_ref(TOOLBOX), dump(change(found.value)), found.version)])
-
-
 @pytest.mark.parametrize(("serves", "status"), [(SHIM_IMAGE, 200), ("another", 502), (None, 202)])
 def test_a_redeploy_succeeds_once_the_configured_shim_has_answered(
     world: World, issuer: Issuer, serves: str | None, status: int
@@ -98,9 +88,11 @@ def test_a_redeploy_succeeds_once_the_configured_shim_has_answered(
         """What another worker's pass leaves, where there is one."""
         world.pass_time(seconds)
         if serves:
-            write(world, lambda box: replace(box, upgrade=None, shim_image=serves, observed_generation=box.generation))
+            world.change_toolbox(
+                lambda box: replace(box, upgrade=None, shim_image=serves, observed_generation=box.generation)
+            )
 
-    write(world, lambda box: replace(box, observed_generation=box.generation))
+    world.change_toolbox(lambda box: replace(box, observed_generation=box.generation))
     world.ports = replace(world.ports, pause=meanwhile)
     answer = console(Caller(built(world, issuer), issuer.token(ACCOUNT)), "redeploy")
     assert (answer.status_code, answer.json.get("success")) == (status, {200: True, 202: False}.get(status))
