@@ -13,6 +13,7 @@ from functions.domain.toolbox_want import want_gone, want_rebuilt, want_shim
 from functions.lifecycle.documents import load, recording_toolbox, toolbox_ref
 from functions.lifecycle.hold import ATTEMPTS, backoff, stamped, write
 from functions.lifecycle.instances import owned
+from functions.lifecycle.once import begun
 from functions.lifecycle.ports import Ports, Write
 from functions.lifecycle.provision import Answer, hint, repeated
 from functions.lifecycle.replay import Replay, recall
@@ -63,6 +64,7 @@ def change(ports: Ports, asked: AskedOfToolbox, verb: str, ask: Callable[[Toolbo
                 return repeated(ports, known)
             raise
         if wanted == toolbox:
+            begun(ports, asked.replay, lambda: asked.toolbox_id)
             return toolbox
         intent = stamped(ports, replace(wanted, due_at=ports.now()))
         told = event.toolbox_requested(toolbox, intent, verb, asked.caller.subject, ports.now())

@@ -76,6 +76,12 @@ def test_a_key_is_of_one_function_where_two_have_the_same_path_and_body(call: Ca
     assert call("POST", "toolbox-tools", "/", json=body, headers=KEY).status_code == 422
 
 
+def test_a_key_is_bound_also_where_nothing_was_left_to_do(call: Caller) -> None:
+    assert call("DELETE", "toolboxes-user", f"/{TOOLBOX}").status_code == 202
+    assert [call("DELETE", "toolboxes-user", f"/{TOOLBOX}", headers=KEY).status_code for _ in range(2)] == [202, 202]
+    assert call("POST", "toolboxes-user", REFRESH, headers=KEY).status_code == 422
+
+
 @pytest.mark.parametrize(
     "body", [{"toolboxId": TOOLBOX}, {"toolboxId": TOOLBOX, "action": "logs", "instanceId": "server"}]
 )
