@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from infra.local import deployed, services
+from infra.local import backing, deployed, services
 from infra.local.digitalocean.account import Account
 from infra.local.droplet import Droplet
 from infra.local.toolbox import shim_answers
@@ -44,7 +44,23 @@ def restart_every_function(of: World, cloud: Account, droplet: Droplet) -> None:
         processes.restart(function)
 
 
-@pytest.mark.parametrize("blow", [kill_the_shim, reboot_the_droplet, restart_every_function])
+def rotate_the_command_key_while_the_droplet_is_off(of: World, cloud: Account, droplet: Droplet) -> None:
+    """However long that was: when it is back, nobody signs any more with the key that its user-data named."""
+    cloud.act(droplet.id, "power_off")
+    (of.directory / "command.pem").unlink()
+    services.up(of, backing.found())
+    cloud.act(droplet.id, "power_on")
+
+
+@pytest.mark.parametrize(
+    "blow",
+    [
+        kill_the_shim,
+        reboot_the_droplet,
+        restart_every_function,
+        rotate_the_command_key_while_the_droplet_is_off,
+    ],
+)
 def test_a_container_is_known_listed_startable_and_stoppable_after(
     of: World, api: Api, cloud: Account, tools: Tools, image: str, name: str, droplet: Droplet,
     blow: Callable[[World, Account, Droplet], None],
