@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import requests
@@ -153,6 +154,14 @@ def test_a_droplet_whose_engine_is_broken_is_no_concern_of_the_others(
 def test_a_deploy_that_a_droplet_went_down_under_is_done_in_the_end(
     boxes: list[Box], cloud: Account, image: str, sweep: Callable[[], None]
 ) -> None:
+    def ended_up(box: Box, name: str) -> dict[str, Any]:
+        deadline = time.monotonic() + 170
+        while (record := box.tools("GET", name).json())["status_on_toolbox"] not in ("running", "error_install"):
+            assert time.monotonic() < deadline, record
+            sweep()
+            time.sleep(2)
+        return record
+
     def deployed_during(box: Box, act: str) -> None:
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(box.tools.deploy, image, act, **SMALL, **BODY)
@@ -160,11 +169,13 @@ def test_a_deploy_that_a_droplet_went_down_under_is_done_in_the_end(
             cloud.act(box.droplet.id, act)
             assert asked.result().status_code in (201, 202, 503, 504)
         until_reached(box, sweep)
-        deadline = time.monotonic() + 170
-        while (record := box.tools("GET", act).json())["status_on_toolbox"] != "running":
-            assert time.monotonic() < deadline, record
-            sweep()
-            time.sleep(2)
+        record = ended_up(box, act)
+        if act == "power_cycle" and (record["status_reason"] or {}).get("code") == "port-taken":
+            # The engine had reserved the port when its power went, and holds it for ever: another one is drawn.
+            assert box.tools("DELETE", act).status_code == 200
+            assert box.tools.deploy(image, act, **SMALL, **BODY).status_code in (201, 202)
+            record = ended_up(box, act)
+        assert record["status_on_toolbox"] == "running"
         listed = box.droplet.run("docker", "ps", "--all", "--filter", f"name={record['id']}", "--format", "{{.State}}")
         assert listed == "running"
 
