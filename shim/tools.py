@@ -35,10 +35,9 @@ class Tools:
     def listing(self, *, limits: bool = False) -> tuple[str, list[Listed]]:
         """The engine's id and all managed containers, by one list where any container says on which engine it was made.
 
-        Those that the engine remembers to have been edited are inspected for their limits; with `limits` all are.
-
         Else the id is read last, so that the containers of an engine which was replaced meanwhile are never missed
-        under the old one's id.
+        under the old one's id. Containers that the engine remembers to have been edited are inspected for their limits;
+        with `limits` all are.
         """
         said = self._entries({})
         found = self._managed(said)
