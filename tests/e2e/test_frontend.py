@@ -6,15 +6,19 @@ import json
 import os
 import shutil
 import subprocess
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.local.digitalocean.account import Account
 from infra.local.issuer import Issuer
 from infra.local.processes import BIN
 from infra.local.toolbox import ACCOUNT
 from infra.local.world import STATE, World
+from tests.e2e.conftest import Api
 
 pytestmark = pytest.mark.world
 SOURCE = Path(__file__).resolve().parent / "frontend"
@@ -39,21 +43,28 @@ def folder() -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(folder: Path, of: World, toolbox: dict[str, Any], image: str) -> dict[str, Any]:
+def told(folder: Path, of: World, api: Api, toolbox: dict[str, Any], image: str) -> Iterator[dict[str, Any]]:
+    name = f"frontend {uuid.uuid4().hex[:8]}"
     environment = {
         "PATH": os.environ["PATH"],
         "GATEWAY": of.gateway,
         "TOKEN": Issuer(of).token(ACCOUNT),
         "TOOLBOX": toolbox["id"],
         "IMAGE": image,
+        "NEW_TOOLBOX": name,
     }
     command = [str(BIN / "node"), str(folder / "calls.mjs")]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=TOGETHER_SECONDS, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    read: dict[str, Any] = json.loads(done.stdout)
-    return read
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=TOGETHER_SECONDS, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        yield json.loads(done.stdout)
+    finally:
+        # Gone already, unless the script has not come so far.
+        for left in api("GET", "/toolboxes-user").json():
+            if left["name"] == name:
+                api("DELETE", f"/toolboxes-user/{left['id']}")
 
 
 @pytest.fixture
@@ -68,6 +79,19 @@ def test_toolboxes_are_listed_shown_and_refreshed(said: dict[str, Any], toolbox:
     ]
     assert (said["toolbox"]["data"]["id"], said["refreshed"]["data"]["status"]) == (toolbox["id"], "active")
     assert said["refreshed"]["data"]["dtma_health_details_json"]["system_metrics"]["memory"]["total_bytes"] > 0
+
+
+def test_a_toolbox_is_provisioned_comes_to_serve_and_is_gone_once_deprovisioned(
+    said: dict[str, Any], cloud: Account
+) -> None:
+    asked, active = said["provisioned"]["data"], said["active"]["data"]
+    assert (asked["id"], asked["status"]) == (active["id"], "pending_provision")
+    assert (active["region_slug"], active["size_slug"]) == ("fra1", "s-2vcpu-4gb")
+    assert active["public_ip_address"] and active["do_droplet_id"]
+    assert active["id"] in [record["id"] for record in said["toolboxes with it"]["data"]]
+    assert said["deprovisioned"]["data"]["status"] in ("pending_deprovision", "deprovisioning", "deprovisioned")
+    assert said["toolbox that is gone"]["data"]["status"] == "deprovisioned"
+    assert active["do_droplet_id"] not in [str(droplet["id"]) for droplet in cloud.droplets()]
 
 
 def test_an_error_is_one_whose_message_the_frontend_can_read(said: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@
 import { createClient } from "@supabase/supabase-js";
 import { browserFetch, preflights } from "./browser.mjs";
 
-const { GATEWAY, TOKEN, TOOLBOX, IMAGE } = process.env;
+const { GATEWAY, TOKEN, TOOLBOX, IMAGE, NEW_TOOLBOX } = process.env;
 const NAME = `Context7 MCP Server-${Date.now()}`;
 const SETTLED = ["running", "stopped", "error_install", "error_runtime"];
 const said = {};
@@ -30,14 +30,19 @@ async function plain(name, path, options = {}) {
   return said[name].data;
 }
 
-async function settled(path) {
+/** What is answered once it is so, asked for again and again as the frontend does. */
+async function until(path, so) {
+  let shown;
   for (let tries = 0; tries < 300; tries++) {
-    const { data } = await supabase.functions.invoke(path, { method: "GET" });
-    if (SETTLED.includes(data?.status_on_toolbox) && data.generation === data.observed_generation) return data;
+    shown = await supabase.functions.invoke(path, { method: "GET" });
+    if (shown.data && so(shown.data)) return shown.data;
     await new Promise((resolve) => setTimeout(resolve, 300));
   }
-  throw new Error(`${path} did not settle`);
+  throw new Error(`${path} did not come to be as awaited: ${JSON.stringify(shown.data)}`);
 }
+
+const asAsked = (record) => record.generation === record.observed_generation;
+const settled = (path) => until(path, (record) => SETTLED.includes(record.status_on_toolbox) && asAsked(record));
 
 const act = (action, instanceId) => ({ body: { toolboxId: TOOLBOX, action, instanceId } });
 
@@ -49,6 +54,11 @@ await invoke("regions", "digitalocean-options/regions", { method: "GET" });
 await invoke("sizes", "digitalocean-options/sizes", { method: "GET" });
 await plain("regions, plain", "digitalocean-options/regions");
 await plain("toolboxes, plain", "toolboxes-user/");
+
+// Its droplet boots while the other toolbox is worked.
+const made = await invoke("provisioned", "toolboxes-user", {
+  body: { name: NEW_TOOLBOX, regionSlug: "fra1", sizeSlug: "s-2vcpu-4gb" },
+});
 
 const tools = `toolbox-tools/${TOOLBOX}/tools`;
 const nested = {
@@ -97,5 +107,12 @@ await plain("console, plain", "toolbox-dtma-console", {
 });
 await invoke("deleted by action", "toolbox-tools", act("delete", deployed.id));
 await invoke("deleted by path", one, { method: "DELETE" });
+
+const box = `toolboxes-user/${made.id}`;
+said["active"] = { status: 200, data: await until(box, (record) => record.status === "active" && asAsked(record)) };
+await invoke("toolboxes with it", "toolboxes-user", { method: "GET" });
+await invoke("deprovisioned", box, { method: "DELETE" });
+await until("toolboxes-user", (records) => !records.some((record) => record.id === made.id));
+await invoke("toolbox that is gone", box, { method: "GET" });
 
 console.log(JSON.stringify({ name: NAME, said, preflights: [...new Set(preflights)] }));
