@@ -26,13 +26,17 @@ WITHIN = timedelta(seconds=10)
 
 
 def redeploy(ports: Ports, toolbox: Toolbox) -> bool:
-    """Have each instance looked at on the droplet that serves now: what it lacks is made as it is wanted."""
+    """Have each instance looked at on the droplet that serves now: what it lacks is made as it is wanted.
+
+    What was given up on the droplet before is tried on this one: the reason may have gone with that.
+    """
     until = ports.now() + WITHIN
     for found in _living(ports, toolbox):
         if ports.now() >= until:
             return False
         if found.value.due_at is None:
-            due = stamped(ports, replace(doubted(found.value), due_at=ports.now()))
+            observed = replace(doubted(found.value).observed, failure=None)
+            due = stamped(ports, replace(found.value, observed=observed, due_at=ports.now()))
             if not write(ports, due, found, ()):
                 return False
         ports.queue.publish([Task("instance", found.value.id)])

@@ -52,6 +52,19 @@ def test_a_rebuild_brings_every_instance_back_under_its_id_and_ports(world: Flee
     assert old.running() == []
 
 
+def test_what_was_given_up_on_the_droplet_before_is_tried_on_the_next_one(world: FleetWorld) -> None:
+    toolbox = world.active()
+    [old] = world.fleet.booted.values()
+    old.faults.append(Fault(protocol.PortTaken("port is already allocated"), protocol.START))
+    given_up = world.deploy_on(toolbox, new(ports=(20_001,)))
+    assert world.stored(given_up).status == "error_install"
+    world.asked(toolbox, rebuild)
+    world.settle()
+    assert world.stored(given_up).status == "running"
+    [fresh] = [one for one in world.fleet.booted.values() if one is not old]
+    assert fresh.running() == [given_up.container_name]
+
+
 def test_nothing_runs_on_two_droplets_at_any_time_and_the_old_one_goes_last(world: FleetWorld) -> None:
     toolbox, _, old = peopled(world)
     seen: list[tuple[str, bool]] = []
