@@ -49,6 +49,13 @@ def ensure_bridge() -> None:
     command.run([IP, "link", "set", OWN_BRIDGE, "up"])
 
 
+def unmount() -> None:
+    """An engine binds its data onto itself where their mount is not shared, and one that was killed leaves it so."""
+    points = [Path(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for point in reversed([point for point in points if point.is_relative_to(DATA)]):
+        command.run(["/bin/umount", point])
+
+
 def remove_bridges() -> None:
     """The engine leaves them behind when it ends; rules that name them then match nothing."""
     for bridge in (OWN_BRIDGE, DROPLETS_BRIDGE):

@@ -45,6 +45,7 @@ def down() -> None:
 def wipe() -> None:
     """Removes images, caches and this project's Python packages, once nothing runs."""
     engine.remove_bridges()
+    engine.unmount()
     for path in world.STATE.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
