@@ -19,6 +19,7 @@ from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.shim import ShimClients
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
+from functions.domain import lease
 from functions.lifecycle import watch
 from functions.lifecycle.ports import Ports, Store
 from infra.local import backing, deployed, images, secret, world
@@ -67,7 +68,9 @@ def _look(of: World, tools: Tools, droplet: Droplet, toolbox_id: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: tools.deploy(images.MCP.reference, name, **small), names))
     ports = _ports(of)
+    # What was worked on a moment ago is compared in full once more.
     for _ in range(3):
+        time.sleep(lease.GRACE.total_seconds() / 2 + 1)
         watch.look(ports, toolbox_id)
     ours = statistics.median(_timed(ports, toolbox_id) for _ in range(ROUNDS))
     peer = float(droplet.run("python3", "-c", LIST_AT_THE_SOCKET))
