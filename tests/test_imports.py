@@ -30,7 +30,12 @@ ONLY_IN = {
     "google.cloud.pubsub": "functions/adapters/queue_pubsub.py",
     "flask": ("functions/web", "functions/main.py", "shim/app.py", "shim/__main__.py"),
     # docker-py's errors are those of requests where the engine's socket fails.
-    "requests": ("functions/adapters/shim.py", "functions/adapters/pinned.py", "shim/engine.py"),
+    "requests": (
+        "functions/adapters/shim.py",
+        "functions/adapters/shim_answers.py",
+        "functions/adapters/pinned.py",
+        "shim/engine.py",
+    ),
     "sqlite3": "functions/adapters/sqlite.py",
     "pydo": "functions/adapters/digitalocean.py",
     "azure": "functions/adapters/digitalocean.py",

@@ -1,14 +1,9 @@
-"""The shims, over HTTPS: the pinned certificate and no other, one signed command a request, answers read strictly.
-
-What a droplet says is its owner's word: it is parsed as the contract's message, bounded in size, and believed only
-about that droplet.
-"""
+"""The shims, over HTTPS: the pinned certificate and no other, one signed command a request."""
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -20,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from functions.adapters.pinned import PinnedSessions
-from functions.domain.errors import Misconfigured, ShimIncompatible, ToolboxRefused, ToolboxUnreachable
+from functions.adapters.shim_answers import AnswerLines, cause, content, error_of, read, require_our_contract
+from functions.domain.errors import Misconfigured, ToolboxUnreachable
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.ports import NOTHING, Lines
 from shim import protocol, signing
@@ -36,9 +32,6 @@ PULL_SILENCE_SECONDS = 90.0
 FOLLOW_SILENCE_SECONDS = 35.0
 # Done, begun, or as it was known already.
 GOOD = (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NOT_MODIFIED)
-MAX_ANSWER_BYTES = 8 << 20
-# Of a stream; a log's line is at most 64 KiB, which JSON may make six times as much.
-MAX_LINE_BYTES = 1 << 20
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -79,21 +72,21 @@ class ShimClient:
         within: float | None = None,
     ) -> Any:
         """One command; its answer as the route's message."""
-        _, content, _ = self._answered(route, route.target(name, query), messages.dump(body), start_by, within)
-        return _read(route.answer, content)
+        _, said, _ = self._answered(route, route.target(name, query), messages.dump(body), start_by, within)
+        return read(route.answer, said)
 
     def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
         route, known = protocol.STATUS, {"If-None-Match": unless} if unless else {}
         target = route.target(query="limits=1" if limits else "")
-        code, content, etag = self._answered(route, target, b"", start_by, LIST_SECONDS, known)
-        return (None if code == HTTPStatus.NOT_MODIFIED else _read(route.answer, content)), etag
+        code, said, etag = self._answered(route, target, b"", start_by, LIST_SECONDS, known)
+        return (None if code == HTTPStatus.NOT_MODIFIED else read(route.answer, said)), etag
 
     def pull(
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
     ) -> messages.Image:
         route, payload = protocol.PULL, messages.dump(body)
         answer = self._opened(route, route.target(), payload, start_by, PULL_SILENCE_SECONDS)
-        lines: Lines[messages.PullLine] = _Lines(route.answer, answer)
+        lines: Lines[messages.PullLine] = AnswerLines(route.answer, answer)
         with closing(lines):
             for line in lines:
                 if line.image:
@@ -105,7 +98,7 @@ class ShimClient:
     def follow(self, name: str, *, start_by: datetime, query: str) -> Lines[messages.FollowLine]:
         route = protocol.FOLLOW
         answer = self._opened(route, route.target(name, query), b"", start_by, FOLLOW_SILENCE_SECONDS)
-        return _Lines(route.answer, answer)
+        return AnswerLines(route.answer, answer)
 
     def _answered(
         self,
@@ -118,7 +111,7 @@ class ShimClient:
     ) -> tuple[int, bytes, str]:
         """Status, body and ETag."""
         with self._opened(route, target, payload, start_by, within or ANSWER_SECONDS, headers) as answer:
-            return answer.status_code, _content(answer), answer.headers.get("ETag", "")
+            return answer.status_code, content(answer), answer.headers.get("ETag", "")
 
     def _opened(
         self,
@@ -135,7 +128,7 @@ class ShimClient:
             if answer.status_code in GOOD:
                 return answer
             with answer:
-                error = _error(answer.status_code, _content(answer))
+                error = error_of(answer.status_code, content(answer))
             if attempt == 2 or not isinstance(error, protocol.TokenStale):
                 raise error
         raise AssertionError("unreachable")
@@ -170,98 +163,17 @@ class ShimClient:
                 request.prepare(), stream=True, timeout=(CONNECT_SECONDS, silence), allow_redirects=False, verify=False
             )
         except (requests.ConnectTimeout, requests.exceptions.SSLError) as error:
-            raise ToolboxUnreachable(f"the toolbox cannot be reached: {_cause(error)}") from error
+            raise ToolboxUnreachable(f"the toolbox cannot be reached: {cause(error)}") from error
         except requests.ConnectionError as error:
             if _never_sent(error):
-                raise ToolboxUnreachable(f"the toolbox cannot be reached: {_cause(error)}") from error
-            raise protocol.OutcomeUnknown(f"the toolbox broke off: {_cause(error)}") from error
+                raise ToolboxUnreachable(f"the toolbox cannot be reached: {cause(error)}") from error
+            raise protocol.OutcomeUnknown(f"the toolbox broke off: {cause(error)}") from error
         except requests.RequestException as error:
-            raise protocol.OutcomeUnknown(f"the toolbox did not answer: {_cause(error)}") from error
-        _require_our_contract(answer)
+            raise protocol.OutcomeUnknown(f"the toolbox did not answer: {cause(error)}") from error
+        require_our_contract(answer)
         return answer
-
-
-class _Lines:
-    """Implements lifecycle.ports.Lines, of messages of one kind: the error in one is raised as itself."""
-
-    def __init__(self, kind: type[Any], answer: requests.Response) -> None:
-        self._kind, self._answer, self._texts = kind, answer, _texts(answer)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        line = _read(self._kind, next(self._texts))
-        if line.error:
-            raise _error(HTTPStatus.OK, json.dumps({"error": line.error}).encode())
-        return line
-
-    def close(self) -> None:
-        self._answer.close()
-
-
-def _texts(answer: requests.Response) -> Iterator[bytes]:
-    pending = b""
-    try:
-        for chunk in answer.iter_content(65536):
-            *whole, pending = (pending + chunk).split(b"\n")
-            if len(pending) > MAX_LINE_BYTES:
-                raise ToolboxRefused(f"a line of the toolbox's answer is larger than {MAX_LINE_BYTES} bytes")
-            yield from whole
-    except requests.RequestException as error:
-        raise protocol.OutcomeUnknown(f"the toolbox's answer broke off: {_cause(error)}") from error
-
-
-def _require_our_contract(answer: requests.Response) -> None:
-    theirs = answer.headers.get(protocol.CONTRACT_HEADER, "none")
-    if theirs != str(protocol.CONTRACT):
-        answer.close()
-        raise ShimIncompatible(
-            f"the toolbox's shim speaks contract {theirs[:20]} and this service {protocol.CONTRACT}; upgrade the shim"
-        )
-
-
-def _content(answer: requests.Response) -> bytes:
-    try:
-        content = b"".join(_bounded(answer))
-    except requests.RequestException as error:
-        raise protocol.OutcomeUnknown(f"the toolbox's answer broke off: {_cause(error)}") from error
-    return content
-
-
-def _bounded(answer: requests.Response) -> Iterator[bytes]:
-    taken = 0
-    for chunk in answer.iter_content(65536):
-        taken += len(chunk)
-        if taken > MAX_ANSWER_BYTES:
-            raise ToolboxRefused(f"the toolbox's answer is larger than {MAX_ANSWER_BYTES} bytes")
-        yield chunk
-
-
-def _read(kind: type[Any], content: bytes) -> Any:
-    try:
-        return messages.read(kind, content)
-    except messages.Malformed as error:
-        raise ToolboxRefused(f"the toolbox's answer is not of the contract: {error}") from None
-
-
-def _error(status: int, content: bytes) -> Exception:
-    """The shim's error as its own class; what it should not say is a refusal that quotes it."""
-    try:
-        said = json.loads(content)["error"]
-        code, message = str(said["code"]), str(said["message"])[:2000]
-    except (ValueError, KeyError, TypeError):
-        return ToolboxRefused(f"the toolbox answered HTTP {status} without the contract's error")
-    if code == protocol.Incompatible.code:
-        return ShimIncompatible(message)
-    kind = protocol.ERRORS.get(code)
-    return kind(message) if kind else ToolboxRefused(f"the toolbox answered {code[:60]}: {message}")
 
 
 def _never_sent(error: requests.ConnectionError) -> bool:
     """Whether the connection was not even made; a kept one that breaks may have carried the command."""
     return "NewConnectionError" in repr(error) or "NameResolutionError" in repr(error)
-
-
-def _cause(error: Exception) -> str:
-    return str(error)[:300]
