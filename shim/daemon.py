@@ -1,6 +1,4 @@
-"""The engine's socket, asked by hand over HTTP/1.0: an answer has no framing and ends where its connection does.
-
-So for what is asked with every command, since docker-py takes six times the CPU for it; and for what streams, since a
+"""The engine's socket, asked by hand: docker-py takes six times the CPU for what is asked with every command, and a
 client that buffers takes a stream's beginning for itself and cannot read on after a silence.
 """
 
@@ -8,11 +6,11 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import closing
-from typing import Any
+from typing import BinaryIO
 
 ANSWER_SECONDS = 30
-MAX_HEAD = 65_536
+KEPT_CONNECTIONS = 16
+MAX_LINE = 65_536
 
 
 class Refusal(Exception):
@@ -23,32 +21,69 @@ class Refusal(Exception):
         self.status, self.words = status, words
 
 
-def read(path: str, target: str) -> Any:
-    """The JSON that a GET is answered with. Raises Refusal, OSError, json.JSONDecodeError where it broke off."""
-    with closing(_sent(path, "GET", target, b"")) as stream:
-        answer = b"".join(iter(lambda: stream.recv(262_144), b""))
-    head, _, body = answer.partition(b"\r\n\r\n")
-    said = json.loads(body)
-    if (status := _status(head)) != 200:
-        raise Refusal(status, said["message"])
-    return said
+class Daemon:
+    """Safe to share between threads."""
 
+    def __init__(self, path: str) -> None:
+        self._path = path
+        # Each with a reader over it.
+        self._kept: list[tuple[socket.socket, BinaryIO]] = []
 
-def opened(path: str, method: str, target: str, body: bytes = b"") -> socket.socket:
-    """The stream behind a good answer's head, without a timeout, to be closed. Raises Refusal, OSError."""
-    stream = _sent(path, method, target, body)
-    try:
-        with stream.makefile("rb", 0) as head:
-            status = _status(head.readline(MAX_HEAD))
-            while head.readline(MAX_HEAD).strip():
-                pass
-            if status != 200:
-                raise Refusal(status, head.read(MAX_HEAD).decode("utf-8", "replace"))
-    except BaseException:
-        stream.close()
-        raise
-    stream.settimeout(None)
-    return stream
+    def read(self, target: str) -> bytes:
+        """The body that a GET is answered with. Raises Refusal, OSError."""
+        try:
+            kept = self._kept.pop()
+        except IndexError:
+            return self._asked(target, *self._connected())
+        try:
+            return self._asked(target, *kept)
+        except ConnectionError:
+            # It had ended while it was idle, as with its engine. Who only looks may ask twice.
+            return self._asked(target, *self._connected())
+
+    def opened(self, method: str, target: str, body: bytes = b"") -> socket.socket:
+        """The stream behind a good answer's head, without a timeout, to be closed. Raises Refusal, OSError."""
+        stream, reader = self._connected(buffering=0)
+        try:
+            with reader:
+                # By HTTP/1.0 an answer has no framing: it ends where its connection does.
+                stream.sendall(_request(method, target, "1.0", body))
+                status, _ = _head(reader)
+                if status != 200:
+                    raise Refusal(status, reader.read(MAX_LINE).decode("utf-8", "replace"))
+        except BaseException:
+            stream.close()
+            raise
+        stream.settimeout(None)
+        return stream
+
+    def _connected(self, buffering: int = 65_536) -> tuple[socket.socket, BinaryIO]:
+        stream = socket.socket(socket.AF_UNIX)
+        try:
+            stream.settimeout(ANSWER_SECONDS)
+            stream.connect(self._path)
+        except BaseException:
+            stream.close()
+            raise
+        return stream, stream.makefile("rb", buffering)
+
+    def _asked(self, target: str, stream: socket.socket, reader: BinaryIO) -> bytes:
+        try:
+            stream.sendall(_request("GET", target, "1.1", b""))
+            status, fields = _head(reader)
+            body = _body(reader, fields)
+        except BaseException:
+            reader.close()
+            stream.close()
+            raise
+        if len(self._kept) < KEPT_CONNECTIONS:
+            self._kept.append((stream, reader))
+        else:
+            reader.close()
+            stream.close()
+        if status != 200:
+            raise Refusal(status, json.loads(body)["message"])
+        return body
 
 
 def received(stream: socket.socket) -> bytes | None:
@@ -59,21 +94,36 @@ def received(stream: socket.socket) -> bytes | None:
         return b""
 
 
-def _sent(path: str, method: str, target: str, body: bytes) -> socket.socket:
-    stream = socket.socket(socket.AF_UNIX)
-    try:
-        stream.settimeout(ANSWER_SECONDS)
-        stream.connect(path)
-        head = f"{method} {target} HTTP/1.0\r\nHost: engine\r\nContent-Type: application/json\r\n"
-        stream.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    except BaseException:
-        stream.close()
-        raise
-    return stream
+def _request(method: str, target: str, version: str, body: bytes) -> bytes:
+    head = f"{method} {target} HTTP/{version}\r\nHost: engine\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _status(head: bytes) -> int:
-    """Of `HTTP/1.0 200 OK`."""
-    if not head.startswith(b"HTTP/1."):
+def _head(reader: BinaryIO) -> tuple[int, dict[bytes, bytes]]:
+    """Status and header fields, these in lower case."""
+    status = reader.readline(MAX_LINE)
+    if not status.startswith(b"HTTP/1."):
         raise ConnectionResetError("no answer came")
-    return int(head[9:12])
+    fields = {}
+    while line := reader.readline(MAX_LINE).strip().lower():
+        name, _, value = line.partition(b":")
+        fields[name] = value.strip()
+    return int(status[9:12]), fields
+
+
+def _body(reader: BinaryIO, fields: dict[bytes, bytes]) -> bytes:
+    if fields.get(b"transfer-encoding") != b"chunked":
+        return _exactly(reader, int(fields[b"content-length"]))
+    chunks = []
+    while size := int(reader.readline(MAX_LINE) or b"0", 16):
+        chunks.append(_exactly(reader, size))
+        reader.readline(MAX_LINE)
+    reader.readline(MAX_LINE)
+    return b"".join(chunks)
+
+
+def _exactly(reader: BinaryIO, size: int) -> bytes:
+    body = reader.read(size)
+    if len(body) < size:
+        raise ConnectionResetError("the answer broke off")
+    return body

@@ -17,6 +17,7 @@ from docker import APIClient
 from docker.errors import APIError, DockerException
 
 from shim import daemon, faults, protocol
+from shim.daemon import Daemon
 from shim.messages import Execute
 
 PULL_SILENCE_SECONDS = 60
@@ -37,7 +38,8 @@ class Engine:
 
     def __init__(self, socket: str, silence_seconds: float = PULL_SILENCE_SECONDS) -> None:
         """`socket` is a URL, e.g. unix:///var/run/docker.sock; the engine need not be up yet."""
-        self._path, self._silence_seconds = socket.removeprefix("unix://"), silence_seconds
+        self._url, self._silence_seconds = socket, silence_seconds
+        self._daemon = Daemon(socket.removeprefix("unix://"))
         self._client: APIClient | None = None
         self._connecting = threading.Lock()
 
@@ -62,8 +64,9 @@ class Engine:
             "until": int(time.time()),
             "filters": '{"type": ["container"], "event": ["update"]}',
         }
-        with self._docker() as docker, self._opened(docker, "GET", "/events", query) as stream:
-            return {json.loads(line)["Actor"]["ID"] for line in stream.makefile("rb")}
+        with self._docker() as docker:
+            said = self._daemon.read(_target(docker, "/events", query))
+            return {json.loads(line)["Actor"]["ID"] for line in said.splitlines()}
 
     def inspect(self, reference: str) -> Said | None:
         """By name or id; None where there is none."""
@@ -205,10 +208,10 @@ class Engine:
 
     def _read(self, path: str, judge: Judge = faults.of_engine, **query: str | int) -> Any:
         with self._docker(judge) as docker:
-            return daemon.read(self._path, _target(docker, path, query))
+            return json.loads(self._daemon.read(_target(docker, path, query)))
 
     def _opened(self, docker: APIClient, method: str, path: str, query: Query, body: bytes = b"") -> socket.socket:
-        return daemon.opened(self._path, method, _target(docker, path, query), body)
+        return self._daemon.opened(method, _target(docker, path, query), body)
 
     @contextmanager
     def _docker(
@@ -229,7 +232,7 @@ class Engine:
             if self._client is None:
                 try:
                     self._client = APIClient(
-                        f"unix://{self._path}", version="auto", timeout=daemon.ANSWER_SECONDS, max_pool_size=CONNECTIONS
+                        self._url, version="auto", timeout=daemon.ANSWER_SECONDS, max_pool_size=CONNECTIONS
                     )
                     # Neither a proxy nor a .netrc has a say in this.
                     self._client.trust_env = False

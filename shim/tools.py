@@ -55,7 +55,9 @@ class Tools:
     def inspect(self, name: str, claims: Claims) -> Acted:
         """Behind whatever is under way for this instance: a look during a slow create would report absence."""
         with self._turns.of(_instance_id(name), claims):
-            return Acted(self.inspected(name)[1], changed=False)
+            # Its turn is waited for and not kept: one look need not wait for another.
+            pass
+        return Acted(self.inspected(name)[1], changed=False)
 
     def create(self, body: Create, claims: Claims) -> Acted:
         """Raises Refused, NoSuchImage, WrongPlatform, OlderSpec, NameTaken, DiskFull."""
