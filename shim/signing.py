@@ -91,8 +91,8 @@ class Verifier:
         clock: Callable[[], float],
     ) -> None:
         self._keys, self._audience, self._started_at, self._clock = dict(keys), audience, started_at, clock
-        # Used tokens by the second in which they expire, since one that comes again expires when it did. Of each the hash
-        # of its id, in eight bytes: a new one that has an old one's hash is refused as stale, and signed anew.
+        # Used tokens by the second in which they expire, since one that comes again expires when it did. Of each the
+        # hash of its id, in eight bytes: a new one that has an old one's hash is refused as stale, and signed anew.
         self._used: dict[int, array[int]] = {}
         self._lock = threading.Lock()
         # Set where a token names a key that is not among these: whoever gets the control plane's keys waits for it.
