@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 ANSWER_SECONDS = 30
 KEPT_CONNECTIONS = 16
@@ -65,7 +65,8 @@ class Daemon:
         except BaseException:
             stream.close()
             raise
-        return stream, stream.makefile("rb", buffering)
+        # Which class it is of depends on the buffering.
+        return stream, cast(BinaryIO, stream.makefile("rb", buffering))
 
     def _asked(self, target: str, stream: socket.socket, reader: BinaryIO) -> bytes:
         try:
