@@ -121,10 +121,14 @@ def _repository_and_tag(image: str) -> tuple[str, str]:
 
 
 def _digest(image: str, said: dict[str, Any]) -> str:
-    """The digest that the image's registry knows it by, else the engine's own id for it (never pushed or pulled)."""
-    wanted = _familiar(_repository_and_tag(image)[0])
+    """The digest that the image's registry knows it by, else the engine's own id for it (never pushed or pulled).
+
+    It is known by several where a list of images holds it, or several lists do: then it is the one that was asked for.
+    """
+    repository, asked = _repository_and_tag(image)
     known = [entry.partition("@") for entry in said.get("RepoDigests") or []]
-    return next((digest for repository, _, digest in known if _familiar(repository) == wanted), str(said["Id"]))
+    digests = [digest for found, _, digest in known if _familiar(found) == _familiar(repository)]
+    return asked if asked in digests else next(iter(digests), str(said["Id"]))
 
 
 def _named(references: list[str] | None) -> list[str]:

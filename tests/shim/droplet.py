@@ -23,6 +23,8 @@ import requests
 from shim import messages, protocol
 from tests.shim.caller import TlsCaller
 
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+MANIFESTS = "application/vnd.docker.distribution.manifest.list.v2+json"
 APPLETS = ("sh", "sleep", "echo", "stat", "cat", "httpd", "true", "false", "id", "chown", "seq", "wget", "touch")
 
 
@@ -75,20 +77,34 @@ class Registry:
         client.remove_image(f"{reference}:1")
         return f"{reference}:1"
 
-    def claim(self, name: str, architecture: str) -> str:
+    def claim(self, name: str, architecture: str, tag: str = "1") -> str:
         """A reference to the same image, whose configuration says that it is made for another architecture."""
         base = f"http://127.0.0.1:{self.port}/v2/{name}"
-        kind = "application/vnd.docker.distribution.manifest.v2+json"
-        manifest = requests.get(f"{base}/manifests/1", headers={"Accept": kind}).json()
+        manifest = requests.get(f"{base}/manifests/{tag}", headers={"Accept": MANIFEST}).json()
         config = requests.get(f"{base}/blobs/{manifest['config']['digest']}").json() | {"architecture": architecture}
         blob = json.dumps(config).encode()
         digest = "sha256:" + hashlib.sha256(blob).hexdigest()
         place = requests.post(f"{base}/blobs/uploads/").headers["Location"]
         requests.put(place, data=blob, params={"digest": digest}).raise_for_status()
         manifest["config"] |= {"digest": digest, "size": len(blob)}
-        answer = requests.put(f"{base}/manifests/{architecture}", json.dumps(manifest), headers={"Content-Type": kind})
+        answer = requests.put(
+            f"{base}/manifests/{architecture}", json.dumps(manifest), headers={"Content-Type": MANIFEST}
+        )
         answer.raise_for_status()
         return f"127.0.0.1:{self.port}/{name}:{architecture}"
+
+    def listed(self, name: str, tags: dict[str, str]) -> str:
+        """The digest of one list of the images of these tags, each by its architecture."""
+        base = f"http://127.0.0.1:{self.port}/v2/{name}/manifests"
+        entries: list[dict[str, Any]] = []
+        for architecture, tag in tags.items():
+            part = requests.get(f"{base}/{tag}", headers={"Accept": MANIFEST})
+            known = {"mediaType": MANIFEST, "size": len(part.content), "digest": part.headers["Docker-Content-Digest"]}
+            entries.append({**known, "platform": {"os": "linux", "architecture": architecture}})
+        body = {"schemaVersion": 2, "mediaType": MANIFESTS, "manifests": entries}
+        answer = requests.put(f"{base}/list", json.dumps(body), headers={"Content-Type": MANIFESTS})
+        answer.raise_for_status()
+        return answer.headers["Docker-Content-Digest"]
 
 
 def registry_serving(directory: Path, more: str = "") -> Iterator[Registry]:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import shim
 from shim import certificate, messages, protocol, signing
 from shim.successor import HELPER, NEXT, OLD, SHIM
-from tests.shim.caller import TlsCaller
+from tests.shim.caller import Answer, TlsCaller
 from tests.shim.droplet import Registry, busybox_image, create, eventually
 from tests.shim.own_engine import OwnEngine
 from tests.shim.process import configure
@@ -38,7 +38,10 @@ class ShimDroplet:
         configure(directory / "etc", toolbox_id, self.key.public_key(), self.repository)
 
     def build(self, version: str, **changed: str) -> str:
-        """A shim's image by its digest: this checkout's code, but for its version and what is `changed` in a file."""
+        """A shim's image, in the registry as one of a list, by that list's digest.
+
+        It is this checkout's code, but for its version and what is `changed` in a file.
+        """
         context, name = io.BytesIO(), f"{self.repository}:{version}"
         with tarfile.open(fileobj=context, mode="w") as tar:
             texts = {path.name: path.read_text() for path in SOURCE.glob("*.py")}
@@ -52,8 +55,10 @@ class ShimDroplet:
             assert "error" not in line, line
         for line in self.docker.push(self.repository, version, stream=True, decode=True):
             assert "error" not in line, line
-        said = self.docker.inspect_image(name)  # type: ignore[no-untyped-call]
-        return str(next(one for one in said["RepoDigests"] if one.startswith(self.repository)))
+        own = self.docker.inspect_image(name)["Architecture"]  # type: ignore[no-untyped-call]
+        other = {"amd64": "arm64"}.get(own, "amd64")
+        self.registry.claim("shim", other, version)
+        return f"{self.repository}@{self.registry.listed('shim', {other: other, own: version})}"
 
     def install(self, image: str) -> TlsCaller:
         socket = self.engine.url.removeprefix("unix://")
@@ -64,6 +69,7 @@ class ShimDroplet:
             "SecurityOpt": ["no-new-privileges"], "Tmpfs": {"/tmp": ""},
         }  # fmt: skip
         config = {"Image": image, "HostConfig": host}
+        self.docker.pull(image)
         self.docker.create_container_from_config(config, SHIM)  # type: ignore[no-untyped-call]
         self.docker.start(SHIM)
         eventually((self.directory / "state" / certificate.FILE).exists)
@@ -106,6 +112,14 @@ def version(caller: TlsCaller) -> str:
         return ""
 
 
+def replaced_by(caller: TlsCaller, image: str) -> Answer:
+    """As the functions do it: pulled, then the shim is asked to be replaced by it."""
+    lines = caller.call(protocol.PULL, message=messages.Pull(image)).body.splitlines()
+    pulled = messages.read(messages.PullLine, lines[-1]).image
+    assert pulled and image.endswith(f"@{pulled.digest}"), lines
+    return caller.call(protocol.UPGRADE, message=messages.Upgrade(image))
+
+
 @pytest.fixture
 def machine(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, registry: Registry, engine_socket: str, toolbox_id: str
@@ -139,7 +153,7 @@ def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine
     assert caller.call(protocol.UPGRADE, message=messages.Upgrade(absent)).code == "no-such-image"
 
     second = machine.build("1.0.1")
-    answer = caller.call(protocol.UPGRADE, message=messages.Upgrade(second))
+    answer = replaced_by(caller, second)
     assert (answer.status, answer.json) == (202, {"image": second})
     eventually(lambda: version(caller) == "1.0.1" and machine.shims() == {SHIM: "running"})
     # The same certificate, and a container that noticed nothing.
@@ -151,12 +165,12 @@ def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine
     dead = changed("__main__", serve, f"    sys.exit('planted')\n{serve}")
     hasty = changed("upgrade", "PROOF_SECONDS = 30.0", "PROOF_SECONDS = 8.0")
     broken = machine.build("1.0.2", __main__=dead, upgrade=hasty)
-    assert caller.call(protocol.UPGRADE, message=messages.Upgrade(broken)).status == 202
+    assert replaced_by(caller, broken).status == 202
     eventually(lambda: version(caller) == "")
     eventually(lambda: version(caller) == "1.0.1" and machine.shims() == {SHIM: "running"}, 90)
 
     third = machine.build("1.0.3")
-    assert caller.call(protocol.UPGRADE, message=messages.Upgrade(third)).status == 202
+    assert replaced_by(caller, third).status == 202
     eventually(lambda: OLD in machine.shims())
     machine.engine.restart()
     eventually(lambda: version(caller) == "1.0.3" and machine.shims() == {SHIM: "running"}, 90)

@@ -172,6 +172,8 @@ def test_an_image_that_is_missing_or_for_another_platform_is_told_apart(
         ("nginx:1", ["other@sha256:2", "nginx@sha256:3"], "sha256:3"),
         ("docker.io/library/nginx", ["nginx@sha256:3"], "sha256:3"),
         ("127.0.0.1:5000/a/b:1", ["b@sha256:2", "127.0.0.1:5000/a/b@sha256:3"], "sha256:3"),
+        # As the engine knows an image that two lists hold.
+        (f"nginx@sha256:{'3' * 64}", ["nginx@sha256:2", f"nginx@sha256:{'3' * 64}"], f"sha256:{'3' * 64}"),
         ("nginx:1", ["other@sha256:2"], IMAGE["Id"]),
         ("nginx:1", None, IMAGE["Id"]),
     ],
