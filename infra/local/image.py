@@ -12,6 +12,8 @@ from pathlib import Path
 from infra.local import command, engine, registry, world
 
 INPUTS_LABEL = "toolboxes.inputs"
+# For another architecture than the machine's each program is emulated.
+BUILD_SECONDS = 1800
 
 
 def nothing(context: Path) -> None:
@@ -23,22 +25,28 @@ class Image:
     """`sources` are files and folders of the checkout, `root` the folder that they keep their paths from.
 
     `fetch` adds to the build's folder what the build itself may be unable to reach: Debian's packages can be had
-    inside a build, other registries behind a company's certificate can not.
+    inside a build, other registries behind a company's certificate can not. `options` are more of `docker build`'s.
     """
 
-    name: str
+    repository: str
     tag: str
     root: str
     sources: tuple[str, ...]
     fetch: Callable[[Path], None] = nothing
+    options: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str:
-        return f"{registry.ADDRESS}/{self.name}:{self.tag}"
+        return f"{self.repository}:{self.tag}"
+
+    @property
+    def context(self) -> Path:
+        """The build's folder, which is there while it builds."""
+        return world.STATE / "build" / self.reference.replace("/", "-")
 
     def build(self) -> None:
         """Makes sure that the engine has it, made of what the checkout has now."""
-        inputs = self._inputs()
+        inputs = self.inputs()
         known = engine.inspect("image", self.reference)
         if known is None or known["Config"]["Labels"].get(INPUTS_LABEL) != inputs:
             self._build(inputs)
@@ -60,6 +68,20 @@ class Image:
             raise LookupError(f"{self.reference} is not in the registry")
         return found
 
+    def words(self, inputs: str) -> list[str]:
+        """What docker is told once the folder is complete."""
+        dockerfile = self.context / next(name for name in self._files() if name.endswith("Dockerfile"))
+        named = ["--tag", self.reference, "--label", f"{INPUTS_LABEL}={inputs}"]
+        # Debian's archive is reached by the machine's own way out; a build's network may have no name service.
+        return ["build", "--network", "host", *self.options, *named, "--file", str(dockerfile), str(self.context)]
+
+    def inputs(self) -> str:
+        """A digest of all that it is made of."""
+        digest = hashlib.sha256()
+        for name, file in self._files().items():
+            digest.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        return digest.hexdigest()
+
     def _files(self) -> dict[str, Path]:
         """Every source by its path in the build's folder."""
         root = world.CHECKOUT / self.root
@@ -68,21 +90,11 @@ class Image:
             files.extend(source.glob("*.py") if source.is_dir() else [source])
         return {str(file.relative_to(root)): file for file in sorted(files)}
 
-    def _inputs(self) -> str:
-        digest = hashlib.sha256()
-        for name, file in self._files().items():
-            digest.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-        return digest.hexdigest()
-
     def _build(self, inputs: str) -> None:
-        context = world.STATE / "build" / self.name
-        shutil.rmtree(context, ignore_errors=True)
+        shutil.rmtree(self.context, ignore_errors=True)
         for name, file in self._files().items():
-            (context / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, context / name)
-        self.fetch(context)
-        dockerfile = context / next(name for name in self._files() if name.endswith("Dockerfile"))
-        named = ["--tag", self.reference, "--label", f"{INPUTS_LABEL}={inputs}"]
-        # Debian's archive is reached by the machine's own way out; a build's network may have no name service.
-        engine.docker("build", "--network", "host", *named, "--file", dockerfile, context)
-        shutil.rmtree(context)
+            (self.context / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, self.context / name)
+        self.fetch(self.context)
+        engine.docker(*self.words(inputs), seconds=BUILD_SECONDS)
+        shutil.rmtree(self.context)
