@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.local.firestore import EXPORT_SECONDS
 from infra.local.processes import BIN, Program
 from infra.local.world import World
 
@@ -40,7 +41,7 @@ class Backing:
         if self.firestore_jar:
             # Its last act is to write its data out.
             keeper = [str(BIN / "python"), "-m", "infra.local.firestore", str(self.firestore_jar)]
-            found.append(Program("firestore", keeper, {"TOOLBOXES_WORLD": of.name}, stop_seconds=40))
+            found.append(Program("firestore", keeper, {"TOOLBOXES_WORLD": of.name}, stop_seconds=2 * EXPORT_SECONDS))
         if self.pubsub_jar:
             address = ["--host=127.0.0.1", f"--port={of.pubsub_port}"]
             found.append(Program("pubsub", ["java", "-jar", str(self.pubsub_jar), *address]))

@@ -1,16 +1,20 @@
 """Keeps the Firestore emulator and its data: run as a process, `python -m infra.local.firestore JAR`.
 
 The emulator holds everything in memory. It is started with the last export, exported again every few seconds, and
-once more before it is ended; a crash loses the seconds since.
+once more before it is ended; a crash loses the seconds since. It is reached by a door, a forwarded port, which is shut
+before the last export: nothing that was acknowledged is missing from it.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -20,18 +24,18 @@ from infra.local.steps import wait_until
 from infra.local.world import PROJECT, World
 
 EXPORT_EVERY_SECONDS = 15
+# Usually one; a disk that others keep busy has taken half a minute.
+EXPORT_SECONDS = 60
 EXPORT = "data"
-
-
-class Stop(Exception):
-    """supervisord asked for the end."""
+ENDS = {signal.SIGTERM}
 
 
 class Firestore:
     """One world's emulator, as seen from outside."""
 
-    def __init__(self, of: World) -> None:
-        self._url = f"http://127.0.0.1:{of.firestore_port}"
+    def __init__(self, of: World, port: int) -> None:
+        """`port` is the emulator's own, or its door."""
+        self._url = f"http://127.0.0.1:{port}"
         self._exports = of.directory / "firestore"
 
     def answers(self) -> bool:
@@ -58,7 +62,8 @@ class Firestore:
             "export_directory": str(unfinished),
             "export_name": EXPORT,
         }
-        requests.post(f"{self._url}/emulator/v1/projects/{PROJECT}:export", json=asked, timeout=30).raise_for_status()
+        url = f"{self._url}/emulator/v1/projects/{PROJECT}:export"
+        requests.post(url, json=asked, timeout=EXPORT_SECONDS).raise_for_status()
         before = [path for path in self._exports.iterdir() if path != unfinished]
         # Sorts after all before it, also where the clock went back meanwhile.
         latest = max((int(path.name) for path in before), default=0)
@@ -68,37 +73,50 @@ class Firestore:
 
 
 def keep(jar: Path, of: World) -> None:
-    """Runs the emulator until Stop is raised. Raises RuntimeError where the emulator ends by itself."""
-    emulator = Firestore(of)
+    """Runs the emulator until SIGTERM, which is to be blocked. Raises RuntimeError where it ends by itself."""
+    emulator = Firestore(of, of.emulator_port)
     newest = emulator.newest_export()
     imported = [f"--import-data={newest}"] if newest else []
     main_class = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-    address = ["--host=127.0.0.1", f"--port={of.firestore_port}"]
-    command = ["java", "-Duser.language=en", "-cp", str(jar), main_class, "start", *address, *imported]
+    address = ["--host=127.0.0.1", f"--port={of.emulator_port}"]
     # Should this process be killed, the emulator must not live on with nobody to export its data.
-    process = subprocess.Popen(["/usr/bin/setpriv", "--pdeathsig", "KILL", *command])  # noqa: S603  # our own words
+    process = _started(["java", "-Duser.language=en", "-cp", str(jar), main_class, "start", *address, *imported])
     try:
         wait_until(lambda: process.poll() is not None or emulator.answers(), 120, "the Firestore emulator")
-        while process.poll() is None:
-            time.sleep(EXPORT_EVERY_SECONDS)
-            try:
-                emulator.export()
-            except requests.RequestException as error:
-                print(f"not exported, the one before stays: {error}", flush=True)
-        raise RuntimeError(f"the Firestore emulator ended with {process.returncode}")
-    except Stop:
+        with door(of):
+            # Waited for here and nowhere else: an export that is under way is never cut off by it.
+            while signal.sigtimedwait(ENDS, EXPORT_EVERY_SECONDS) is None:
+                if process.poll() is not None:
+                    raise RuntimeError(f"the Firestore emulator ended with {process.returncode}")
+                try:
+                    emulator.export()
+                except requests.RequestException as error:
+                    print(f"not exported, the one before stays: {error}", flush=True)
         emulator.export()
     finally:
         process.kill()
 
 
-def main() -> None:
-    def stop(*_: object) -> None:
-        # Once only: the last export is not to be cut off by a second signal.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Stop
+@contextmanager
+def door(of: World) -> Iterator[None]:
+    """Forwards the port that the emulator is reached at; in the end cuts every connection to it."""
+    listening = f"TCP-LISTEN:{of.firestore_port},bind=127.0.0.1,reuseaddr,fork,nodelay"
+    forwarding = _started(["socat", listening, f"TCP:127.0.0.1:{of.emulator_port},nodelay"])
+    try:
+        yield
+    finally:
+        # With the process that it has for each connection.
+        os.killpg(forwarding.pid, signal.SIGKILL)
 
-    signal.signal(signal.SIGTERM, stop)
+
+def _started(command: list[str]) -> subprocess.Popen[bytes]:
+    """In a group of its own, and gone when this process is."""
+    bound = ["/usr/bin/setpriv", "--pdeathsig", "KILL", *command]
+    return subprocess.Popen(bound, start_new_session=True)  # noqa: S603  # our own words
+
+
+def main() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     keep(Path(sys.argv[1]), world.current())
 
 

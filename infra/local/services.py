@@ -38,7 +38,7 @@ def up(of: World, backing: Backing) -> None:
 
 def _wait(of: World, backing: Backing) -> None:
     if backing.firestore_jar:
-        wait_until(Firestore(of).answers, START_SECONDS, "the Firestore emulator")
+        wait_until(Firestore(of, of.firestore_port).answers, START_SECONDS, "the Firestore emulator")
     ports = {function: deployed.port(of, function) for function in deployed.FUNCTIONS}
     ports |= {"the gateway": of.base_port, "the local DigitalOcean": of.digitalocean_port}
     if backing.pubsub_jar:

@@ -51,7 +51,12 @@ class World:
 
     @property
     def firestore_port(self) -> int:
+        """Where the Firestore emulator is reached; it listens at `emulator_port`."""
         return self.base_port + 20
+
+    @property
+    def emulator_port(self) -> int:
+        return self.base_port + 25
 
     @property
     def pubsub_port(self) -> int:

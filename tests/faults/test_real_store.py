@@ -1,0 +1,43 @@
+"""The world's store, stopped and started again in the middle of writes: what it says of them stays true."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from infra.local import services
+from infra.local.firestore import Firestore
+from infra.local.steps import wait_until
+from infra.local.world import PROJECT, World
+
+pytestmark = [pytest.mark.world, pytest.mark.timeout(600)]
+
+
+@pytest.mark.emulator
+def test_what_the_store_acknowledged_is_there_after_it_was_stopped_and_started(of: World) -> None:
+    store = f"http://127.0.0.1:{of.firestore_port}/v1/"
+    documents = f"projects/{PROJECT}/databases/(default)/documents"
+    acknowledged: list[str] = []
+
+    def write_until_refused() -> None:
+        for _ in range(100_000):
+            name = f"{documents}/probe/{uuid.uuid4()}"
+            try:
+                writes = [{"update": {"name": name}}]
+                requests.post(f"{store}{documents}:commit", json={"writes": writes}, timeout=20).raise_for_status()
+            except requests.RequestException:
+                return
+            acknowledged.append(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        writing = [pool.submit(write_until_refused) for _ in range(4)]
+        services.of_world(of).restart("firestore")
+        for one in writing:
+            one.result()
+    wait_until(Firestore(of, of.firestore_port).answers, 120, "the Firestore emulator")
+    read = requests.post(f"{store}{documents}:batchGet", json={"documents": acknowledged}, timeout=60).json()
+    assert acknowledged
+    assert {one["found"]["name"] for one in read if "found" in one} == set(acknowledged)
