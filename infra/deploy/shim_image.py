@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 
 from infra.deploy.publication import ARCHITECTURES, NotPublished, Publication, tag_of
 from infra.local import command, engine, images, machine
-from infra.local.image import Image
 from shim import __version__
 
 SECONDS = 1800
@@ -36,11 +35,14 @@ def main() -> None:
         return
     if not engine.answers():
         machine.engine_up()
-    for architecture, shim in shims.items():
-        _build(architecture, shim)
-    print(publish(publication))
+    for architecture in ARCHITECTURES:
+        _ready(architecture)
     for shim in shims.values():
-        engine.docker("image", "rm", shim.reference)
+        _say(shim.words(shim.inputs()))
+        shim.build()
+    reference = publish(publication)
+    engine.docker("image", "rm", *(shim.reference for shim in shims.values()))
+    print(reference)
 
 
 def publish(publication: Publication) -> str:
@@ -54,17 +56,14 @@ def publish(publication: Publication) -> str:
     return reference
 
 
-def _build(architecture: str, shim: Image) -> None:
+def _ready(architecture: str) -> None:
+    """Debian for it is here and runs. Raises command.Failed and NotPublished."""
     images.ensure_base(architecture)
     try:
         engine.docker("run", "--rm", images.debian(architecture).reference, "true")
     except command.Failed as error:
-        # A build keeps why to itself.
-        raise NotPublished(
-            f"This machine runs nothing for {architecture}; qemu-user-static may be missing. {error}"
-        ) from None
-    _say(shim.words(shim.inputs()))
-    shim.build()
+        # A build would keep why to itself.
+        raise NotPublished(f"Nothing for {architecture} runs here; qemu-user-static may be missing. {error}") from None
 
 
 def _docker(*words: str) -> str:

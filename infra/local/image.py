@@ -91,10 +91,13 @@ class Image:
         return {str(file.relative_to(root)): file for file in sorted(files)}
 
     def _build(self, inputs: str) -> None:
+        # A build that was killed left its own.
         shutil.rmtree(self.context, ignore_errors=True)
-        for name, file in self._files().items():
-            (self.context / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, self.context / name)
-        self.fetch(self.context)
-        engine.docker(*self.words(inputs), seconds=BUILD_SECONDS)
-        shutil.rmtree(self.context)
+        try:
+            for name, file in self._files().items():
+                (self.context / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, self.context / name)
+            self.fetch(self.context)
+            engine.docker(*self.words(inputs), seconds=BUILD_SECONDS)
+        finally:
+            shutil.rmtree(self.context, ignore_errors=True)

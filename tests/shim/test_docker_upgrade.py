@@ -21,7 +21,7 @@ from tests.shim.process import configure
 
 pytestmark = pytest.mark.docker
 SOURCE = Path(shim.__file__).parent
-IMAGE = "toolboxes-shim"
+IMAGE = "toolboxes-shim:local"
 
 
 class ShimDroplet:
