@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from functions.domain.instance import Instance, edited
+from functions.domain.condition import edited
+from functions.domain.instance import Instance
 from shim.protocol import messages
 
 

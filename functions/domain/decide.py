@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from functions.domain.instance import LIVE_STATES, STEADY_AFTER, DesiredState, Instance, death, edited, finished, steady
+from functions.domain.condition import STEADY_AFTER, death, edited, finished, steady
+from functions.domain.instance import LIVE_STATES, DesiredState, Instance
 from functions.domain.plan import (
     AwaitHealth,
     CreateContainer,

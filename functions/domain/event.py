@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from functions.domain.account import Account, Standing
+from functions.domain.condition import death, last_exit
 from functions.domain.droplet import Droplet
-from functions.domain.instance import Instance, death, last_exit
+from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox
 
 CONVERGE = "converge"

@@ -5,20 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from functions.domain.condition import death, instant, last_exit, ready
 from functions.domain.errors import ToolboxesError, ToolboxUnreachable
-from functions.domain.instance import (
-    DesiredState,
-    Failure,
-    Instance,
-    McpSeen,
-    Observed,
-    Reason,
-    RestartsSeen,
-    death,
-    instant,
-    last_exit,
-    ready,
-)
+from functions.domain.instance import DesiredState, Failure, Instance, McpSeen, Observed, Reason, RestartsSeen
 from functions.domain.lease import MAX_SKEW
 from functions.domain.plan import KeepPostMortem, Step, StopContainer
 from functions.domain.spec import engine_limits

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from functions.domain import lease, status, toolbox_status
+from functions.domain.condition import derive_status
 from functions.domain.errors import Conflict, Contended, Unavailable
-from functions.domain.instance import Instance, derive_status
+from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.documents import Loaded, dump, load, ref_of
 from functions.lifecycle.ports import Create, Ports, Replace, Write

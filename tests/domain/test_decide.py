@@ -5,17 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from functions.domain.condition import derive_status
 from functions.domain.decide import decide
-from functions.domain.instance import (
-    Desired,
-    DesiredState,
-    Failure,
-    Instance,
-    Observed,
-    Reason,
-    Version,
-    derive_status,
-)
+from functions.domain.instance import Desired, DesiredState, Failure, Instance, Observed, Reason, Version
 from functions.domain.spec import Spec, engine_limits
 from functions.domain.status import Status
 from functions.domain.want import want

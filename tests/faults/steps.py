@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions.domain import plan
-from functions.domain.instance import Desired, DesiredState, Instance, Observed, death
+from functions.domain.condition import death
+from functions.domain.instance import Desired, DesiredState, Instance, Observed
 from functions.domain.spec import Mcp, Spec, create_body
 from functions.lifecycle.execute import execute
 from functions.lifecycle.ports import Ports, Shim, Write

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from functions.domain.instance import DesiredState, Instance, derive_status
+from functions.domain.condition import derive_status
+from functions.domain.instance import DesiredState, Instance
 from functions.domain.spec import Mcp
 from functions.domain.status import Status, check_move
 from functions.domain.want import want

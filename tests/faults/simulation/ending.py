@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from functions.domain.instance import LIVE_STATES, DesiredState, Instance, finished
+from functions.domain.condition import finished
+from functions.domain.instance import LIVE_STATES, DesiredState, Instance
 from functions.domain.toolbox import Toolbox, ToolboxStatus
 from functions.lifecycle.documents import claims
 from tests.faults.simulation.droplet import Droplet
