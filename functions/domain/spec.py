@@ -1,7 +1,7 @@
 """What an account asks for in one container, and how that becomes the shim's `create` body.
 
 A spec is kept as it was asked (limits as "512m" and "0.5"), so that the record shows the caller's own words; only
-the host ports that the control plane chose are added.
+the host ports that the control plane drew are added.
 """
 
 from __future__ import annotations
@@ -39,10 +39,13 @@ class Mcp:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
+    """`drawn`: those of `ports` whose host port was left open; the others were asked for by their number."""
+
     image: str
     command: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     ports: list[messages.Port] = field(default_factory=list)
+    drawn: list[messages.Port] = field(default_factory=list)
     volumes: list[messages.Volume] = field(default_factory=list)
     limits: ResourceLimits = ResourceLimits()
     restart_policy: str = "unless-stopped"

@@ -70,7 +70,7 @@ def _drafted(ports: Ports, toolbox: Toolbox, new: NewInstance) -> Instance:
         toolbox_id=toolbox.id,
         account=toolbox.account,
         name=new.name,
-        spec=replace(new.spec, ports=host_ports.drawn(ports, new.spec.ports)),
+        spec=host_ports.mapped(ports, new.spec, new.spec.ports),
         desired=Desired(DesiredState.RUNNING if new.start else DesiredState.STOPPED),
         created_at=now,
         updated_at=now,

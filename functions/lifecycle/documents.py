@@ -25,7 +25,7 @@ from functions.domain.rollout import Rollout
 from functions.domain.rotation import Rotation
 from functions.domain.spec import engine_limits
 from functions.domain.toolbox import Toolbox
-from functions.lifecycle.ports import Create, Document, Put, Ref, Snapshot, Version, Write
+from functions.lifecycle.ports import Create, Delete, Document, Put, Ref, Snapshot, Version, Write
 from shim.protocol import messages
 
 # An instance's memory limit in bytes, beside what the spec says of it in words: Firestore adds up numbers only.
@@ -83,17 +83,22 @@ def port_ref(toolbox_id: str, port: messages.Port) -> Ref:
 
 
 def claims(instance: Instance) -> list[Ref]:
-    """Every document that keeps others from this instance's name and host ports."""
-    ports = [port_ref(instance.toolbox_id, port) for port in instance.spec.ports]
-    return [name_ref(instance.toolbox_id, instance.name), *ports]
+    """Every document that keeps others from this instance's name and host ports, those of both its versions."""
+    specs = [instance.spec, *([instance.replacing.spec] if instance.replacing else [])]
+    ports = [port_ref(instance.toolbox_id, port) for spec in specs for port in spec.ports]
+    return [name_ref(instance.toolbox_id, instance.name), *dict.fromkeys(ports)]
 
 
-def claim(ref: Ref, instance: Instance) -> Write:
-    return Create(ref, {"instance_id": instance.id, "name": instance.name})
+def claiming(instance: Instance, before: Instance | None = None) -> list[Write]:
+    """The claims that it is to have and `before` does not hold already."""
+    held, about = claims(before) if before else [], {"instance_id": instance.id, "name": instance.name}
+    return [Create(ref, about) for ref in claims(instance) if ref not in held]
 
 
-def claiming(instance: Instance) -> list[Write]:
-    return [claim(ref, instance) for ref in claims(instance)]
+def giving_up(before: Instance, after: Instance | None = None) -> list[Write]:
+    """The claims that `before` holds and `after` no longer needs (None: it is gone)."""
+    kept = claims(after) if after else []
+    return [Delete(ref) for ref in claims(before) if ref not in kept]
 
 
 def recording_toolbox(toolbox: Toolbox, event: Event) -> Put:

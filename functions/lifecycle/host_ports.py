@@ -1,4 +1,4 @@
-"""Host ports: drawn where none was asked for, claimed in the commit that needs them, refused by their holder's name."""
+"""Host ports: drawn where none was asked for, and refused by their holder's name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from functions.domain.errors import PortTaken
-from functions.domain.instance import Instance
-from functions.lifecycle.documents import claim, port_ref
-from functions.lifecycle.ports import Ports, Write
+from functions.domain.spec import Spec
+from functions.lifecycle.documents import port_ref
+from functions.lifecycle.ports import Ports
 from shim import protocol
 from shim.protocol import messages
 
@@ -16,17 +16,23 @@ from shim.protocol import messages
 ANY_HOST_PORT = (0, protocol.PORT)
 
 
-def drawn(ports: Ports, asked: Sequence[messages.Port], held: Iterable[messages.Port] = ()) -> list[messages.Port]:
-    """Each port with a host port: as asked, else the one that `held` has for the same container port, else random."""
+def mapped(ports: Ports, spec: Spec, asked: Sequence[messages.Port], held: Iterable[messages.Port] = ()) -> Spec:
+    """`spec` with `asked`, each with a host port: as asked, else that of `held` for its container port, else drawn."""
     known = {(port.container_port, port.protocol): port.host_port for port in held}
+    left_open = [port.host_port in ANY_HOST_PORT for port in asked]
     filled = [
-        replace(port, host_port=known.get((port.container_port, port.protocol), 0))
-        if port.host_port in ANY_HOST_PORT else port
-        for port in asked
-    ]  # fmt: skip
-    used = {(port.host_port, port.protocol) for port in filled}
+        replace(port, host_port=known.get((port.container_port, port.protocol), 0)) if is_open else port
+        for port, is_open in zip(asked, left_open, strict=True)
+    ]
+    chosen = _drawn(ports, filled)
+    return replace(spec, ports=chosen, drawn=[port for port, is_open in zip(chosen, left_open, strict=True) if is_open])
+
+
+def _drawn(ports: Ports, wanted: Sequence[messages.Port]) -> list[messages.Port]:
+    """Each with its host port, or a random one in place of 0."""
+    used = {(port.host_port, port.protocol) for port in wanted}
     chosen = []
-    for port in filled:
+    for port in wanted:
         host_port = port.host_port
         while host_port == 0:
             candidate = protocol.HOST_PORTS.start + int(ports.draw() * len(protocol.HOST_PORTS))
@@ -34,13 +40,6 @@ def drawn(ports: Ports, asked: Sequence[messages.Port], held: Iterable[messages.
         used.add((host_port, port.protocol))
         chosen.append(replace(port, host_port=host_port))
     return chosen
-
-
-def newly_claimed(before: Instance, after: Instance) -> list[Write]:
-    """The claims of `after` that `before` does not hold already."""
-    held = {port_ref(before.toolbox_id, port) for port in before.spec.ports}
-    refs = [port_ref(after.toolbox_id, port) for port in after.spec.ports]
-    return [claim(ref, after) for ref in refs if ref not in held]
 
 
 def refuse_taken(ports: Ports, toolbox_id: str, asked: Sequence[messages.Port], but: str = "") -> None:

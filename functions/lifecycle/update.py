@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from functions.domain.errors import Contended, NotAllowedNow
 from functions.domain.instance import Instance
@@ -11,6 +11,7 @@ from functions.domain.spec import Spec
 from functions.domain.want import want_spec
 from functions.lifecycle import host_ports, secrets
 from functions.lifecycle.change import Answer, Asked, change
+from functions.lifecycle.documents import claiming
 from functions.lifecycle.instances import find
 from functions.lifecycle.ports import Ports
 from functions.lifecycle.quota import require_quota
@@ -37,7 +38,7 @@ def update(ports: Ports, asked: Asked, changes: Changes, verb: str = "update") -
             raise NotAllowedNow(f"instance {instance.name!r} is being updated; wait until that has ended")
         spec = changes.respec(instance.spec)
         if changes.ports is not None:
-            spec = replace(spec, ports=host_ports.drawn(ports, changes.ports, instance.spec.ports))
+            spec = host_ports.mapped(ports, spec, changes.ports, instance.spec.ports)
         if changes.secrets is not None:
             spec = secrets.set_secrets(ports.vault, instance, spec, changes.secrets)
         require_quota(ports, instance.account, spec, instead_of=instance.spec)
@@ -45,7 +46,7 @@ def update(ports: Ports, asked: Asked, changes: Changes, verb: str = "update") -
         return want_spec(instance, spec)
 
     try:
-        return change(ports, asked, verb, ask, host_ports.newly_claimed)
+        return change(ports, asked, verb, ask, lambda before, after: claiming(after, before))
     except Contended:
         _, found = find(ports, asked.caller, asked.toolbox_id, asked.key)
         host_ports.refuse_taken(ports, found.value.toolbox_id, changes.ports or [], but=found.value.id)

@@ -51,3 +51,17 @@ def test_what_is_left_of_an_update_that_was_deleted_is_deleted_too(world: World)
     stored = world.stored(instance)
     assert world.droplet.containers == {}
     assert (stored.settled, stored.lease, stored.due_at, stored.observed.trouble) == (True, None, None, None)
+
+
+def test_which_host_ports_were_left_open_and_which_were_asked_for_is_kept(world: World) -> None:
+    instance = world.stored(world.deploy(new(ports=(0, 20_001, 30_000))))
+    assert instance.spec.drawn == [instance.spec.ports[0], instance.spec.ports[2]]
+    assert world.stored(patched(world, instance, None, OTHER)).spec.drawn == instance.spec.drawn
+
+
+def test_a_patch_says_anew_which_host_ports_are_left_open(world: World) -> None:
+    instance = world.deploy(new(ports=(0, 20_001)))
+    first, second = instance.spec.ports
+    patched(world, instance, [first, replace(second, host_port=0)])
+    stored = world.stored(instance)
+    assert (stored.spec.ports, stored.spec.drawn) == ([first, second], [second])
