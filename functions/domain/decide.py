@@ -13,6 +13,7 @@ from functions.domain.instance import LIVE_STATES, DesiredState, Instance
 from functions.domain.plan import (
     AwaitHealth,
     CreateContainer,
+    FallBack,
     Inspect,
     KeepPostMortem,
     Plan,
@@ -119,7 +120,7 @@ def _after_failure(instance: Instance) -> Iterator[Step]:
     cause = f"given up: {reason.code}" if reason else ""
     if instance.replacing:
         yield from _remove(name, observed.container, instance, cause, known_gone=observed.gone)
-        yield from _fall_back(instance)
+        yield from _fall_back(instance, cause)
     elif observed.container and observed.container.state in LIVE_STATES:
         yield from _post_mortem(name, observed.container, instance, cause)
         yield StopContainer(cause, name)
@@ -127,18 +128,14 @@ def _after_failure(instance: Instance) -> Iterator[Step]:
         yield RemoveContainer(cause, name)
 
 
-def _fall_back(instance: Instance) -> Iterator[Step]:
+def _fall_back(instance: Instance, cause: str) -> Iterator[Step]:
     previous, name = instance.observed.previous, instance.previous_name
     if previous is None or name is None:
         return
     if not previous.started_at:
         yield RemoveContainer("it never ran either", name)
-    elif instance.aim is DesiredState.STOPPED:
-        yield from _retire(instance, f"desired stopped, seen {previous.state}")
-    elif previous.state not in LIVE_STATES:
-        yield StartContainer("the version before serves again", name)
-    elif previous.state == "paused":
-        yield RestartContainer("it was paused by hand", name, previous.started_at)
+    else:
+        yield FallBack(cause, name)
 
 
 def _delete(instance: Instance) -> Iterator[Step]:

@@ -91,6 +91,7 @@ class Observed:
     stopped        the death (see `death`) that this side asked for
     kept           the death whose post-mortem is kept
     previous       the container of the version that is being replaced, `previous_uncertain` as for the other one
+    fell_back      why an update was given up, until the version before is as it is wanted
     """
 
     container: messages.Container | None = None
@@ -110,6 +111,7 @@ class Observed:
     kept: str = ""
     previous: messages.Container | None = None
     previous_uncertain: bool = False
+    fell_back: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""What is to be done, step by step, each with its cause. A step is one call of the shim, and its data is complete."""
+"""What is to be done, step by step, each with its cause. A step is one call of the shim, and its data is complete.
+
+One is no call but a commit: FallBack.
+"""
 
 from __future__ import annotations
 
@@ -91,6 +94,13 @@ class KeepPostMortem(Step):
 @dataclass(frozen=True, slots=True)
 class RemoveContainer(Step):
     verb, lingers = "remove", True
+
+
+@dataclass(frozen=True, slots=True)
+class FallBack(Step):
+    """The version before is wanted again; `container` is its."""
+
+    verb = "fall back on"
 
 
 class Planned(Protocol):

@@ -44,6 +44,7 @@ def want_spec(instance: Instance, spec: Spec) -> Instance:
         image_missing=False,
         mcp=None,
         restarts=[],
+        fell_back=None,
         previous=seen.container,
         previous_uncertain=seen.uncertain or (seen.container is None and not seen.gone),
     )

@@ -15,7 +15,7 @@ from functions.domain import event, lease
 from functions.domain.decide import decide
 from functions.domain.errors import Unavailable
 from functions.domain.instance import DesiredState, Instance, Reason, doubted
-from functions.domain.plan import KeepPostMortem, PullImage, Step
+from functions.domain.plan import FallBack, KeepPostMortem, PullImage, Step
 from functions.domain.toolbox import Toolbox
 from functions.domain.want import want_held
 from functions.lifecycle import farewell, room
@@ -136,7 +136,7 @@ class _Pass:
 
         start_by = lease.start_by(hold.lease, ports.now())
         seen, writes = execute(step, shim, instance, start_by, ports, on_progress)
-        if isinstance(step, KeepPostMortem):
+        if isinstance(step, KeepPostMortem | FallBack):
             # On record before the container is gone: nothing could fetch it again.
             after = stamped(ports, seen)
             told = event.seen_so_far(hold.stored, after, ports.now())

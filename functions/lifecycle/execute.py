@@ -7,10 +7,12 @@ from datetime import datetime
 
 from functions.domain import observe
 from functions.domain.errors import SecretsUnreadable, ToolboxesError
+from functions.domain.fallback import fallen_back
 from functions.domain.instance import Instance
 from functions.domain.plan import (
     AwaitHealth,
     CreateContainer,
+    FallBack,
     Inspect,
     KeepPostMortem,
     PullImage,
@@ -24,6 +26,7 @@ from functions.domain.plan import (
 from functions.domain.secrets import strike
 from functions.domain.spec import create_body
 from functions.lifecycle import post_mortems, registries, secrets
+from functions.lifecycle.documents import giving_up
 from functions.lifecycle.handshake import shake_hands
 from functions.lifecycle.ports import Ports, Shim, Vault, Write
 from shim import protocol
@@ -47,6 +50,9 @@ def execute(
                 return observe.shaken(instance, shake_hands(step, shim, start_by, now)), []
             case KeepPostMortem():
                 return observe.kept(instance, step), [post_mortems.keep(step, shim, instance, start_by, ports)]
+            case FallBack():
+                back = fallen_back(instance)
+                return back, giving_up(instance, back)
         return observe.acted(instance, step, _command(step, shim, instance, start_by, ports.vault), now()), []
     except (protocol.ContractError, ToolboxesError) as error:
         return observe.erred(instance, step, _struck(error, ports.vault, instance), now(), start_by), []

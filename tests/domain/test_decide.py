@@ -106,10 +106,15 @@ SEEN_BOTH = Observed(container("running", T2), at=AT, previous=container("exited
         (RUN, replace(SEEN_BOTH, previous_uncertain=True), f"inspect {NAME}: something may have happened unseen"),
         (RUN, replace(SEEN_BOTH, uncertain=True, previous_uncertain=True),
          f"inspect {OTHER}: something may have happened unseen"),
+        (RUN, Observed(container("created", ""), previous=container("exited"), failure=UPDATE_GIVEN_UP),
+         f"remove {OTHER}: given up: image-unavailable\nfall back on {NAME}: given up: image-unavailable"),
         (RUN, Observed(gone=True, previous=container("exited"), failure=UPDATE_GIVEN_UP),
-         f"start {NAME}: the version before serves again"),
-        (RUN, Observed(gone=True, previous=container("paused"), failure=UPDATE_GIVEN_UP),
-         f"restart {NAME}: it was paused by hand"),
+         f"fall back on {NAME}: given up: image-unavailable"),
+        (STOP, Observed(gone=True, previous=container("running"), failure=UPDATE_GIVEN_UP),
+         f"fall back on {NAME}: given up: image-unavailable"),
+        (RUN, Observed(gone=True, previous=container("created", ""), failure=UPDATE_GIVEN_UP),
+         f"remove {NAME}: it never ran either"),
+        (RUN, Observed(gone=True, failure=UPDATE_GIVEN_UP), "nothing to do"),
         (STOP, replace(SEEN_BOTH, kept=DEATH),
          f"stop {OTHER}: desired stopped, seen running\nremove {NAME}: it was replaced"),
     ],
@@ -145,11 +150,3 @@ def test_the_status_follows_from_desired_and_observed(state: DesiredState, obser
 
 def test_a_failure_of_an_earlier_generation_is_no_status_of_this_one() -> None:
     assert derive_status(want(instance(RUN, FAILED), RUN)) is Status.DEPLOYING
-
-
-def test_a_version_before_that_was_paused_by_hand_serves_again_too() -> None:
-    given_up = Failure(2, Reason("image-unavailable", "no such image"))
-    observed = Observed(gone=True, failure=given_up, previous=container("paused"))
-    updated = instance(DesiredState.RUNNING, observed, generation=2, spec_generation=2)
-    plan = str(decide(replace(updated, replacing=Version(updated.spec, 1))))
-    assert plan == f"restart {NAME}: it was paused by hand"

@@ -9,8 +9,9 @@ from typing import Any
 
 from functions.domain import plan
 from functions.domain.condition import death
-from functions.domain.instance import Desired, DesiredState, Instance, Observed
+from functions.domain.instance import Desired, DesiredState, Failure, Instance, Observed, Reason
 from functions.domain.spec import Mcp, Spec, create_body
+from functions.domain.want import want_spec
 from functions.lifecycle.execute import execute
 from functions.lifecycle.ports import Ports, Shim, Write
 from shim import protocol
@@ -27,10 +28,14 @@ Make = Callable[[Container | None, Spec], plan.Step]
 
 @dataclass(frozen=True)
 class Scene:
-    """`stands`: what is done before the step, which is made of the container that this leaves."""
+    """`stands`: what is done before the step, which is made of the container that this leaves.
+
+    `updated`: that is the version before of one that was given up.
+    """
 
     stands: tuple[protocol.Route, ...]
     step: Make
+    updated: bool = False
 
 
 CREATED, RUNNING = (protocol.CREATE,), (protocol.CREATE, protocol.START)
@@ -70,6 +75,7 @@ SCENES: dict[str, Scene] = {
     "restart": Scene(RUNNING, _restart),
     "restart-stopped": Scene(EXITED, _restart),
     "keep-post-mortem": Scene(EXITED, _keep),
+    "fall-back": Scene(EXITED, _of(plan.FallBack), updated=True),
     "remove": Scene(EXITED, _of(plan.RemoveContainer)),
     "remove-running": Scene(RUNNING, _of(plan.RemoveContainer)),
     "remove-nothing": Scene((), _of(plan.RemoveContainer)),
@@ -103,7 +109,13 @@ def staged(scene: Scene, shim: Shim, spec: Spec, now: datetime) -> Stage:
         id=ID, toolbox_id="t", account="a", name="n", spec=spec, desired=Desired(DesiredState.RUNNING),
         created_at=now, updated_at=now, observed=Observed(seen),
     )  # fmt: skip
-    return Stage(shim, instance, scene.step(seen, spec), now)
+    return Stage(shim, _updated(instance) if scene.updated else instance, scene.step(seen, spec), now)
+
+
+def _updated(instance: Instance) -> Instance:
+    failed = Observed(gone=True, previous=instance.observed.container, failure=Failure(2, Reason("start-failed", WHY)))
+    asked = want_spec(instance, instance.spec)
+    return replace(asked, observed=failed)
 
 
 def _by(now: datetime) -> datetime:

@@ -223,3 +223,23 @@ def test_a_version_that_ends_right_after_its_start_is_not_taken_for_proven(world
     assert (after.status, after.spec.image, after.settled) == (Status.RUNNING, IMAGE, True)
     assert after.observed.trouble
     assert after.observed.trouble.code == "update-failed"
+
+
+def test_a_version_before_that_does_not_start_either_is_given_up_too_and_can_be_changed(world: World) -> None:
+    instance = world.deploy()
+    world.droplet.images.add(OTHER)
+    world.droplet.faults += [Fault(protocol.StartFailed(why), protocol.START) for why in ("no such file", "no memory")]
+    after = patched(world, instance, image=OTHER)
+    assert (after.status, after.spec.image, after.settled) == (Status.ERROR_RUNTIME, IMAGE, True)
+    assert after.failure
+    assert after.failure.message == "no memory; before that an update was given up: no such file"
+    assert patched(world, instance, image=OTHER).status is Status.RUNNING
+
+
+def test_a_version_before_is_asked_again_whether_it_serves(world: World) -> None:
+    world.droplet.mcp = Server(["a"])
+    instance = world.deploy(replace(new(), spec=replace(new().spec, mcp=Mcp(3000, "/mcp"))))
+    world.droplet.images.add(OTHER)
+    world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
+    after = patched(world, instance, image=OTHER)
+    assert (after.status, after.spec.image, after.settled) == (Status.RUNNING, IMAGE, True)

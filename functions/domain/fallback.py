@@ -1,0 +1,43 @@
+"""The way back to the version before, where an update is given up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from functions.domain.condition import death
+from functions.domain.instance import Failure, Instance, Reason
+
+
+def fallen_back(instance: Instance) -> Instance:
+    """The version before is what is wanted again, and the container of the one that was given up is gone."""
+    before, seen, why = instance.replacing, instance.observed, instance.failure
+    assert before is not None and why is not None and seen.previous is not None
+    observed = replace(
+        seen,
+        container=seen.previous,
+        gone=False,
+        image_missing=False,
+        failure=None,
+        mcp=None,
+        restarts=[],
+        # It was stopped to make room.
+        stopped=death(seen.previous),
+        previous=None,
+        fell_back=why,
+    )
+    desired = replace(instance.desired, spec_generation=before.spec_generation)
+    return replace(instance, spec=before.spec, desired=desired, replacing=None, observed=observed)
+
+
+def told(instance: Instance) -> Instance:
+    """Where an update was given up, the reason stays to be read once that has ended one way or the other."""
+    seen, why = instance.observed, instance.observed.fell_back
+    if why is None:
+        return instance
+    if failure := instance.failure:
+        also = Reason(failure.code, f"{failure.message}; before that an update was given up: {why.message}")
+        return replace(
+            instance, observed=replace(seen, failure=Failure(instance.desired.generation, also), fell_back=None)
+        )
+    trouble = Reason(why.code, f"{why.message}; the version before serves again")
+    return replace(instance, observed=replace(seen, trouble=trouble, fell_back=None))
