@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from functions.domain.caller import Caller
@@ -87,7 +88,9 @@ class Clients:
         request.tries += 1
         name = f"{request.verb} {request.number}.{request.tries}"
         self._scheduler.tell(f"asks: {request} by {'key' if request.key else 'no key'}")
-        self._scheduler.spawn(name, lambda: self._perform(request), self._ended).request = request
+        # What was sent before may yet hear of a fault from then.
+        ended = partial(self._ended, calm=self.calm)
+        self._scheduler.spawn(name, lambda: self._perform(request), ended).request = request
 
     def _perform(self, request: Request) -> Answer:
         caller = Caller(request.account, request.account)
@@ -98,7 +101,7 @@ class Clients:
             return update(self._ports, asked, request.wanted)
         return VERBS[request.verb](self._ports, asked)
 
-    def _ended(self, worker: Worker) -> None:
+    def _ended(self, worker: Worker, calm: bool) -> None:
         request, error = worker.request, worker.error
         self._scheduler.tell(f"{worker.name} ended: {error!r}" if error else f"{worker.name} is answered")
         if error is None:
@@ -106,7 +109,7 @@ class Clients:
         elif isinstance(error, REFUSALS):
             require(request.effects == 0, f"{request} was accepted, and then refused: {error!r}")
         elif isinstance(error, ToolboxesError) and error.status >= 500 and not isinstance(error, Conflict | KeyReused):
-            require(not self.calm, f"{request} was not answered though nothing is wrong: {error!r}")
+            require(not calm, f"{request} was not answered though nothing is wrong: {error!r}")
             self._try_again(request)
         elif isinstance(error, Killed):
             self._try_again(request)
