@@ -6,9 +6,10 @@ what that saw, and asks again; the later steps are there to be read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from functions.domain.condition import STEADY_AFTER, death, edited, finished, steady
+from functions.domain.host_port import to_redraw
 from functions.domain.instance import LIVE_STATES, DesiredState, Instance
 from functions.domain.plan import (
     AwaitHealth,
@@ -18,6 +19,7 @@ from functions.domain.plan import (
     KeepPostMortem,
     Plan,
     PullImage,
+    RedrawPorts,
     RemoveContainer,
     RestartContainer,
     ShakeHands,
@@ -42,6 +44,8 @@ def _steps(instance: Instance) -> Iterator[Step]:
         return _delete(instance)
     if instance.failure:
         return _after_failure(instance)
+    if state is DesiredState.RUNNING and (taken := to_redraw(instance.spec, observed)):
+        return _redraw(instance, taken)
     if observed.container is None:
         return _deploy(instance)
     if instance.replacing:
@@ -78,6 +82,14 @@ def _replace(instance: Instance, new: messages.Container) -> Iterator[Step]:
     else:
         yield from _keep_stopped(instance, new)
     yield from _remove(instance.previous_name, instance.observed.previous, instance, "it was replaced")
+
+
+def _redraw(instance: Instance, taken: Sequence[messages.Port]) -> Iterator[Step]:
+    """Its claims are given up with the draw, so the container that holds them goes first."""
+    told = ", ".join(f"{port.host_port}/{port.protocol}" for port in taken)
+    cause, name, observed = f"host port {told} is taken", instance.container_name, instance.observed
+    yield from _remove(name, observed.container, instance, cause, known_gone=observed.gone)
+    yield RedrawPorts(cause, name, tuple(taken))
 
 
 def _keep_stopped(instance: Instance, container: messages.Container) -> Iterator[Step]:

@@ -63,7 +63,8 @@ def seen_so_far(before: Instance, after: Instance, now: datetime) -> list[Event]
 
     What is on its way to another generation is told at the end of the pass.
     """
-    return [*crashed(before, after, now), *(_moved(before, after, now) if before.settled else ())]
+    moved = _moved(before, after, now) if before.settled else ()
+    return [*crashed(before, after, now), *_redrawn(before, after, now), *moved]
 
 
 def _moved(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
@@ -113,6 +114,17 @@ def _tools_changed(before: Instance, after: Instance, now: datetime) -> Iterator
         detail = f"{old.tools_count} tools before, {new.tools_count} now"
         mark = _mark(new.tools_hash + new.endpoint_id)
         yield Event(f"{generation:08d}-1-{mark}", now, "tools_changed", CONVERGE, generation, None, None, detail)
+
+
+def _redrawn(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
+    """The control plane drew host ports of its own anew; the account asked for nothing."""
+    generation, drawn = after.desired.generation, after.desired.redraws
+    if drawn == before.desired.redraws:
+        return
+    pairs = [pair for pair in zip(before.spec.ports, after.spec.ports, strict=True) if pair[0] != pair[1]]
+    detail = ", ".join(f"{old.host_port}/{old.protocol} is taken: {new.host_port} instead" for old, new in pairs)
+    event_id = f"{generation:08d}-1-{_mark(f'redrawn {drawn}')}"
+    yield Event(event_id, now, "port_redrawn", CONVERGE, generation, None, None, detail)
 
 
 def toolbox_requested(before: Toolbox | None, after: Toolbox, verb: str, actor: str, now: datetime) -> Event:

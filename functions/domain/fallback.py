@@ -20,6 +20,7 @@ def fallen_back(instance: Instance) -> Instance:
         failure=None,
         mcp=None,
         restarts=[],
+        taken=[],
         # It was stopped to make room.
         stopped=death(seen.previous),
         previous=None,

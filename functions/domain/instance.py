@@ -40,13 +40,16 @@ class Failure:
 class Desired:
     """What the account asked for. `generation` grows with each change.
 
-    `spec_generation` is the generation at which the spec last changed. `fresh_from`: a start later than this one of
-    the container's is wanted ("": any), which makes a restart, an edge, a level.
+    `spec_generation` is the generation at which the spec last changed, and more by `redraws`: how often the control
+    plane has drawn other host ports, which changes the spec and not what the account asked for. None is used twice.
+    `fresh_from`: a start later than this one of the container's is wanted ("": any), which makes a restart, an edge,
+    a level.
     """
 
     state: DesiredState
     generation: int = 1
     spec_generation: int = 1
+    redraws: int = 0
     fresh_from: str | None = None
 
 
@@ -90,6 +93,7 @@ class Observed:
     restarts       the engine's restart counts of the last minutes, oldest first
     stopped        the death (see `death`) that this side asked for
     kept           the death whose post-mortem is kept
+    taken          drawn host ports that the engine refused, since the spec was asked for or a container of it ran
     previous       the container of the version that is being replaced, `previous_uncertain` as for the other one
     fell_back      why an update was given up, until the version before is as it is wanted
     """
@@ -109,6 +113,7 @@ class Observed:
     mcp: McpSeen | None = None
     stopped: str = ""
     kept: str = ""
+    taken: list[messages.Port] = field(default_factory=list)
     previous: messages.Container | None = None
     previous_uncertain: bool = False
     fell_back: Reason | None = None

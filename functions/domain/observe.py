@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from functions.domain.condition import death, instant, last_exit, ready
 from functions.domain.errors import ToolboxesError, ToolboxUnreachable
+from functions.domain.host_port import MAX_REDRAWS, refused
 from functions.domain.instance import DesiredState, Failure, Instance, McpSeen, Observed, Reason, RestartsSeen
 from functions.domain.lease import MAX_SKEW
 from functions.domain.plan import KeepPostMortem, Step, StopContainer
@@ -39,6 +40,7 @@ def acted(instance: Instance, step: Step, answer: messages.Acted, now: datetime)
         progress=None,
         stopped=stopped,
         restarts=_restarts(seen, container, now),
+        taken=[] if container and container.state == "running" else seen.taken,
     )
     return _judged(replace(instance, observed=observed), now)
 
@@ -79,6 +81,8 @@ def erred(instance: Instance, step: Step, error: Problem, now: datetime, start_b
             return replace(
                 instance, observed=replace(seen, uncertain=True, may_begin_until=until, trouble=reason(error))
             )
+        case protocol.PortTaken() if refusal := _refusal(instance, error):
+            return replace(instance, observed=replace(refusal, reachable=True, trouble=None))
         case ToolboxUnreachable():
             return replace(instance, observed=replace(seen, reachable=False, trouble=reason(error), progress=None))
     # A deletion is never given up.
@@ -87,6 +91,15 @@ def erred(instance: Instance, step: Step, error: Problem, now: datetime, start_b
         failed = replace(seen, reachable=True, trouble=None, progress=None)
         return replace(instance, observed=failing(failed, instance.desired.generation, reason(error)))
     return replace(instance, observed=replace(seen, trouble=reason(error), progress=None))
+
+
+def _refusal(instance: Instance, error: protocol.PortTaken) -> Observed | None:
+    """What is learned of a host port that something else holds; None where that ends this generation."""
+    seen = instance.observed
+    if len(seen.taken) >= MAX_REDRAWS:
+        return None
+    taken = refused(instance.spec, error.message, again=bool(seen.taken))
+    return replace(seen, taken=[*seen.taken, *taken]) if taken else None
 
 
 def failing(observed: Observed, generation: int, why: Reason) -> Observed:

@@ -1,6 +1,6 @@
 """What is to be done, step by step, each with its cause. A step is one call of the shim, and its data is complete.
 
-One is no call but a commit: FallBack.
+Two are no call but a commit: RedrawPorts and FallBack.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from functions.domain.spec import Mcp, Spec
+from shim.protocol import messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,14 @@ class FallBack(Step):
     """The version before is wanted again; `container` is its."""
 
     verb = "fall back on"
+
+
+@dataclass(frozen=True, slots=True)
+class RedrawPorts(Step):
+    """Other host ports than `ports` for a container that is gone, and one of the next spec generation in its place."""
+
+    verb = "draw other host ports for"
+    ports: tuple[messages.Port, ...]
 
 
 class Planned(Protocol):

@@ -32,7 +32,8 @@ def want_held(instance: Instance, suspended: bool) -> Instance:
 def want_spec(instance: Instance, spec: Spec) -> Instance:
     """Ask for another spec: its container is proven before the present one is removed."""
     generation = instance.desired.generation + 1
-    desired = replace(instance.desired, generation=generation, spec_generation=generation, fresh_from=None)
+    spec_generation = generation + instance.desired.redraws
+    desired = replace(instance.desired, generation=generation, spec_generation=spec_generation, fresh_from=None)
     seen = instance.observed
     # Also what is gone, since it has its claims, and what was never seen: its create may have gone through.
     replacing = Version(instance.spec, instance.desired.spec_generation)
@@ -44,6 +45,7 @@ def want_spec(instance: Instance, spec: Spec) -> Instance:
         image_missing=False,
         mcp=None,
         restarts=[],
+        taken=[],
         fell_back=None,
         previous=seen.container,
         previous_uncertain=seen.uncertain or (seen.container is None and not seen.gone),

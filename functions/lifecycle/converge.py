@@ -15,7 +15,7 @@ from functions.domain import event, lease
 from functions.domain.decide import decide
 from functions.domain.errors import Unavailable
 from functions.domain.instance import DesiredState, Instance, Reason, doubted
-from functions.domain.plan import FallBack, KeepPostMortem, PullImage, Step
+from functions.domain.plan import FallBack, KeepPostMortem, PullImage, RedrawPorts, Step
 from functions.domain.toolbox import Toolbox
 from functions.domain.want import want_held
 from functions.lifecycle import farewell, room
@@ -135,14 +135,20 @@ class _Pass:
                 instance = hold.renew(replace(instance, observed=replace(instance.observed, progress=progress)))
 
         start_by = lease.start_by(hold.lease, ports.now())
+        if isinstance(step, RedrawPorts):
+            return hold.renew_drafted(lambda: self._told(*execute(step, shim, instance, start_by, ports, on_progress)))
         seen, writes = execute(step, shim, instance, start_by, ports, on_progress)
         if isinstance(step, KeepPostMortem | FallBack):
             # On record before the container is gone: nothing could fetch it again.
-            after = stamped(ports, seen)
-            told = event.seen_so_far(hold.stored, after, ports.now())
-            return hold.renew(after, [*writes, *(recording(after, one) for one in told)])
+            return hold.renew(*self._told(seen, writes))
         # Progress may have been saved meanwhile, under a later lease.
         return replace(seen, lease=instance.lease, revision=instance.revision)
+
+    def _told(self, instance: Instance, writes: Sequence[Write]) -> tuple[Instance, list[Write]]:
+        """As it is to be saved in the middle of a pass, and what is told with that."""
+        after = stamped(self.ports, instance)
+        told = event.seen_so_far(self.hold.stored, after, self.ports.now())
+        return after, [*writes, *(recording(after, one) for one in told)]
 
     def _settle(self, instance: Instance) -> Instance:
         final, writes = settled(instance, self.ports.now())

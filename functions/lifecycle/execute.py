@@ -8,6 +8,7 @@ from datetime import datetime
 from functions.domain import observe
 from functions.domain.errors import SecretsUnreadable, ToolboxesError
 from functions.domain.fallback import fallen_back
+from functions.domain.host_port import redrawn
 from functions.domain.instance import Instance
 from functions.domain.plan import (
     AwaitHealth,
@@ -16,6 +17,7 @@ from functions.domain.plan import (
     Inspect,
     KeepPostMortem,
     PullImage,
+    RedrawPorts,
     RemoveContainer,
     RestartContainer,
     ShakeHands,
@@ -25,8 +27,8 @@ from functions.domain.plan import (
 )
 from functions.domain.secrets import strike
 from functions.domain.spec import create_body
-from functions.lifecycle import post_mortems, registries, secrets
-from functions.lifecycle.documents import giving_up
+from functions.lifecycle import host_ports, post_mortems, registries, secrets
+from functions.lifecycle.documents import claiming, giving_up
 from functions.lifecycle.handshake import shake_hands
 from functions.lifecycle.ports import Ports, Shim, Vault, Write
 from shim import protocol
@@ -50,6 +52,9 @@ def execute(
                 return observe.shaken(instance, shake_hands(step, shim, start_by, now)), []
             case KeepPostMortem():
                 return observe.kept(instance, step), [post_mortems.keep(step, shim, instance, start_by, ports)]
+            case RedrawPorts():
+                other = redrawn(instance, host_ports.redrawn(ports, instance, step.ports))
+                return other, [*claiming(other, instance), *giving_up(instance, other)]
             case FallBack():
                 back = fallen_back(instance)
                 return back, giving_up(instance, back)

@@ -35,7 +35,7 @@ def redeploy(ports: Ports, toolbox: Toolbox) -> bool:
         if ports.now() >= until:
             return False
         if found.value.due_at is None:
-            observed = replace(doubted(found.value).observed, failure=None)
+            observed = replace(doubted(found.value).observed, failure=None, taken=[])
             due = stamped(ports, replace(found.value, observed=observed, due_at=ports.now()))
             if not write(ports, due, found, ()):
                 return False

@@ -6,7 +6,7 @@ said: the commit may have been our own, another worker may have taken over, or t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -22,6 +22,8 @@ ATTEMPTS = 8
 PAUSE_SECONDS = 0.05
 
 D = TypeVar("D", Instance, Toolbox)
+# What is to be saved, and what goes with it into the same commit.
+Draft = Callable[[], tuple[D, Sequence[Write]]]
 
 
 class LeaseLost(Exception):
@@ -44,36 +46,44 @@ class Hold(Generic[D]):
 
     def renew(self, document: D, writes: Sequence[Write] = ()) -> D:
         """Save what is known so far, with `writes`, under a lease of full length. Raises LeaseLost, Superseded."""
-        return self._commit(document, lease.taken(self.lease.holder, self._ports.now()), writes)
+        return self.renew_drafted(lambda: (document, writes))
+
+    def renew_drafted(self, draft: Draft[D]) -> D:
+        """Likewise, with what `draft` makes anew at each attempt: a claim in it may be refused as another's."""
+        return self._commit(draft, lease.taken(self.lease.holder, self._ports.now()))
 
     def release(self, document: D, writes: Sequence[Write] = ()) -> D:
         """Save and let go, with `writes` in the same commit. Raises LeaseLost, Superseded."""
-        return self._commit(document, None, writes)
+        return self._commit(lambda: (document, writes), None)
 
-    def _commit(self, document: D, keep: lease.Lease | None, writes: Sequence[Write]) -> D:
-        new = stamped(self._ports, replace(document, lease=keep))
-        check_move(self.stored, new)
+    def _commit(self, draft: Draft[D], keep: lease.Lease | None) -> D:
+        # One for all attempts: whichever of them went through is known by it, also one that comes late.
+        revision = self._ports.new_id()
         for attempt in range(ATTEMPTS):
+            drafted: tuple[D, Sequence[Write]] = draft()
+            new = stamped(self._ports, replace(drafted[0], lease=keep), revision)
+            check_move(self.stored, new)
+            writes = [Replace(ref_of(new), dump(new), self._version), *drafted[1]]
             try:
-                version = self._ports.store.commit([Replace(ref_of(new), dump(new), self._version), *writes])
+                saved = Loaded(new, self._ports.store.commit(writes))
             except (Conflict, Unavailable) as error:
                 found = self._reread(new, error)
                 if found is None:
                     backoff(self._ports, attempt)
                     continue
-                version = found
-            self._version, self.stored = version, new
+                saved = found
+            self._version, self.stored = saved.version, saved.value
             self.lease = keep or self.lease
-            return new
-        raise Contended(f"{new.id} could not be saved")
+            return saved.value
+        raise Contended(f"{self.stored.id} could not be saved")
 
-    def _reread(self, new: D, error: Exception) -> object | None:
-        """The version of our own commit, or None where it did not happen and may be tried again."""
+    def _reread(self, new: D, error: Exception) -> Loaded[D] | None:
+        """Our own commit as it is stored, or None where it did not happen and may be tried again."""
         current = load(type(new), self._ports.store.get([ref_of(new)])[0])
         if current is None:
             raise LeaseLost(f"{new.id} is gone") from error
         if current.value.revision == new.revision:
-            return current.version
+            return current
         if current.value.lease is None or current.value.lease.holder != self.lease.holder:
             self.stored = current.value
             raise LeaseLost(f"the lease on {new.id} is lost") from error
@@ -84,9 +94,9 @@ class Hold(Generic[D]):
         return None
 
 
-def stamped(ports: Ports, document: D) -> D:
-    """As it will be written: a revision of its own, the time, and an instance's status, which follows from the rest."""
-    revised = replace(document, revision=ports.new_id(), updated_at=ports.now())
+def stamped(ports: Ports, document: D, revision: str = "") -> D:
+    """As it will be written: `revision` or one of its own, the time, and the status that follows from the rest."""
+    revised = replace(document, revision=revision or ports.new_id(), updated_at=ports.now())
     return replace(revised, status=derive_status(revised)) if isinstance(revised, Instance) else revised
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from functions.domain.errors import PortTaken
+from functions.domain.instance import Instance
 from functions.domain.spec import Spec
 from functions.lifecycle.documents import port_ref
 from functions.lifecycle.ports import Ports
@@ -28,9 +29,17 @@ def mapped(ports: Ports, spec: Spec, asked: Sequence[messages.Port], held: Itera
     return replace(spec, ports=chosen, drawn=[port for port, is_open in zip(chosen, left_open, strict=True) if is_open])
 
 
-def _drawn(ports: Ports, wanted: Sequence[messages.Port]) -> list[messages.Port]:
+def redrawn(ports: Ports, instance: Instance, taken: Sequence[messages.Port]) -> list[messages.Port]:
+    """The spec's ports, with others in place of `taken`, and than any that were refused before."""
+    left = [replace(port, host_port=0) if port in taken else port for port in instance.spec.ports]
+    return _drawn(ports, left, instance.observed.taken)
+
+
+def _drawn(
+    ports: Ports, wanted: Sequence[messages.Port], avoiding: Sequence[messages.Port] = ()
+) -> list[messages.Port]:
     """Each with its host port, or a random one in place of 0."""
-    used = {(port.host_port, port.protocol) for port in wanted}
+    used = {(port.host_port, port.protocol) for port in (*wanted, *avoiding)}
     chosen = []
     for port in wanted:
         host_port = port.host_port

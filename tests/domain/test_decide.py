@@ -124,6 +124,37 @@ def test_the_plan_of_an_update_follows_from_both_containers(state: DesiredState,
     assert str(decide(replace(updated, replacing=Version(Spec("nginx"), 1)))) == plan
 
 
+PORT, ASKED = messages.Port(3000, 25_000), messages.Port(3001, 20_001)
+TAKEN, DRAW = "host port 25000/tcp is taken", f"draw other host ports for {NAME}"
+
+
+@pytest.mark.parametrize(
+    ("state", "observed", "plan"),
+    [
+        (RUN, NEVER_RAN, f"remove {NAME}: {TAKEN}\n{DRAW}: {TAKEN}"),
+        (RUN, GONE, f"{DRAW}: {TAKEN}"),
+        (RUN, SEEN_RUNNING, f"stop {NAME}: {TAKEN}\nkeep post-mortem of {NAME}: before it is gone\n"
+         f"remove {NAME}: {TAKEN}\n{DRAW}: {TAKEN}"),
+        (RUN, replace(NEVER_RAN, uncertain=True), f"inspect {NAME}: something may have happened unseen"),
+        (RUN, FAILED, f"remove {NAME}: given up: start-failed"),
+        (STOP, NEVER_RAN, "nothing to do"),
+        (STOP, GONE, f"create {NAME}: no container"),
+        (DELETE, NEVER_RAN, f"remove {NAME}: desired deleted"),
+    ],
+)  # fmt: skip
+def test_a_drawn_port_that_is_taken_is_drawn_anew_once_its_container_is_gone(
+    state: DesiredState, observed: Observed, plan: str
+) -> None:
+    spec = Spec("nginx", ports=[PORT, ASKED], drawn=[PORT])
+    assert str(decide(replace(instance(state, replace(observed, taken=[PORT])), spec=spec))) == plan
+
+
+def test_a_taken_port_that_was_asked_for_by_its_number_is_not_drawn_anew() -> None:
+    wanted = instance(RUN, replace(NEVER_RAN, taken=[ASKED]))
+    plan = str(decide(replace(wanted, spec=Spec("nginx", ports=[PORT, ASKED], drawn=[PORT]))))
+    assert plan == f"start {NAME}: desired running, seen created"
+
+
 def test_a_new_generation_wakes_what_an_earlier_one_gave_up() -> None:
     assert str(decide(want(instance(RUN, FAILED), RUN))) == f"start {NAME}: desired running, seen created"
 

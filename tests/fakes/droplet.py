@@ -86,6 +86,8 @@ class FakeDroplet:
     # What the next inspects say of a running container's health.
     health: list[str] = field(default_factory=list)
     mcp: Callable[[messages.Request], messages.Response] | None = None
+    # Host ports that something else on the droplet holds, or the engine itself by mistake.
+    held_ports: set[int] = field(default_factory=set)
     # When the shim's process began, and whether it does as told where it is told to restart.
     began: float = 1.0
     restarts: bool = True
@@ -209,7 +211,14 @@ class FakeDroplet:
         container = self._found(name)
         if container.state == "running":
             return messages.Acted(container, changed=False)
+        self._bind(container)
         return messages.Acted(self._started(container), changed=True)
+
+    def _bind(self, container: messages.Container) -> None:
+        for port in container.ports:
+            if port.host_port in self.held_ports:
+                why = f"Bind for 0.0.0.0:{port.host_port} failed: port is already allocated"
+                raise protocol.PortTaken(f"the engine says: driver failed programming external connectivity: {why}")
 
     def _started(self, container: messages.Container) -> messages.Container:
         at = self._tick()
@@ -231,6 +240,9 @@ class FakeDroplet:
         container = self._found(name)
         if container.started_at != body.started_at:
             return messages.Acted(container, changed=False)
+        if container.state in LIVE_STATES:
+            self.die(name, exit_code=143)
+        self._bind(container)
         return messages.Acted(self._started(container), changed=True)
 
     def _remove(self, name: str, _: Any) -> messages.Acted:

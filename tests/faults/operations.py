@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 NAME = "server"
 SECOND, PULLED, BROKEN = "registry.test/server:2", "registry.test/pulled:1", "registry.test/broken:1"
 
+# Host ports that nobody asks for by their number here.
+DRAWN = range(20_010, 30_000)
+
 Ask = Callable[[Ports, Replay[Instance] | None], Answer | None]
 
 
@@ -167,11 +170,25 @@ def _crashing(place: Place) -> None:
     place.droplet.crash(name, restarts=5)
 
 
+def _keeping(before: Callable[[Place], None], ports: int = 1) -> Callable[[Place], None]:
+    """What stands on a droplet whose engine keeps `ports` of those that it is given next."""
+
+    def stand(place: Place) -> None:
+        before(place)
+        place.droplet.keeps = ports
+
+    return stand
+
+
 OPERATIONS = {
     "deploy": Operation(_deploying(), _nothing),
     "deploy-pull": Operation(_deploying(PULLED), _nothing),
     "deploy-unstarted": Operation(_deploying(start=False), _nothing),
     "deploy-broken": Operation(_deploying(BROKEN), _nothing, fails=True),
+    "deploy-taken": Operation(_deploying(), _keeping(_nothing, 2), fails=True),
+    "deploy-all-taken": Operation(_deploying(), _keeping(_nothing, 99), fails=True),
+    "start-taken": Operation(_changing(change.start), _keeping(_stopped), fails=True),
+    "restart-taken": Operation(_changing(change.restart), _keeping(_running), fails=True),
     "start": Operation(_changing(change.start), _stopped),
     "stop": Operation(_changing(change.stop), _running),
     "restart": Operation(_changing(change.restart), _running),
@@ -181,11 +198,14 @@ OPERATIONS = {
     "update-pull": Operation(_updating(PULLED), _running),
     "update-mcp": Operation(_updating(SECOND, Mcp(3000, "/mcp")), _running),
     "update-broken": Operation(_updating(BROKEN), _running, fails=True),
+    "update-taken": Operation(_updating(SECOND), _keeping(_running), fails=True),
+    "update-broken-taken": Operation(_updating(BROKEN), _keeping(_running), fails=True),
     "suspend": Operation(_hearing(Standing.SUSPENDED, 1), _running, takes_key=False, sent_again=True),
     "resume": Operation(_hearing(Standing.ACTIVE, 2), _suspended, takes_key=False, sent_again=True),
     "rotate": Operation(_rotating, _running, takes_key=False, sent_again=True),
     "repair-removed": Operation(_sweeping, _removed_by_hand, takes_key=False),
     "repair-dead": Operation(_sweeping, _died, takes_key=False),
+    "repair-taken": Operation(_sweeping, _keeping(_died), takes_key=False, fails=True),
     "repair-edited": Operation(_sweeping, _edited, takes_key=False),
     "delete-again": Operation(_sweeping, _back_after_delete, takes_key=False),
     "crash-loop": Operation(_sweeping, _crashing, takes_key=False),

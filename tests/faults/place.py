@@ -50,10 +50,14 @@ class Clock:
 
 @dataclass
 class Droplet(FakeDroplet):
-    """Keeps a record of what was really changed on it, whoever asked."""
+    """Keeps a record of what was really changed on it, whoever asked.
+
+    `keeps`: of how many more containers, each of another spec, its engine will keep a drawn host port for ever.
+    """
 
     clock: Clock = field(default_factory=Clock)
     acts: list[str] = field(default_factory=list)
+    keeps: int = 0
 
     def command(self, route: protocol.Route, **arguments: Any) -> Any:
         answer = super().command(route, **arguments)
@@ -73,6 +77,13 @@ class Droplet(FakeDroplet):
         if self._found(name).image == operations.BROKEN:
             raise protocol.StartFailed("exec: no such file")
         return super()._start(name, _)
+
+    def _bind(self, container: messages.Container) -> None:
+        drawn = {port.host_port for port in container.ports if port.host_port in operations.DRAWN}
+        if self.keeps and drawn and not drawn & self.held_ports:
+            self.keeps -= 1
+            self.held_ports.add(min(drawn))
+        super()._bind(container)
 
 
 class Place:

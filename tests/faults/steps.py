@@ -76,6 +76,7 @@ SCENES: dict[str, Scene] = {
     "restart-stopped": Scene(EXITED, _restart),
     "keep-post-mortem": Scene(EXITED, _keep),
     "fall-back": Scene(EXITED, _of(plan.FallBack), updated=True),
+    "redraw-ports": Scene((), lambda seen, spec: plan.RedrawPorts(WHY, NAME, tuple(spec.drawn))),
     "remove": Scene(EXITED, _of(plan.RemoveContainer)),
     "remove-running": Scene(RUNNING, _of(plan.RemoveContainer)),
     "remove-nothing": Scene((), _of(plan.RemoveContainer)),

@@ -19,7 +19,8 @@ from tests.faults.place import Place
 from tests.faults.whole import EVERY, READS, whole
 from tests.faults.worker import Cut
 
-FIRST = ("deploy", "start", "stop", "restart", "delete", "update", "update-stopped", "update-broken")
+FIRST = ("deploy", "start", "stop", "restart", "delete", "update", "update-stopped", "update-broken", "deploy-taken",
+         "start-taken", "update-taken", "update-broken-taken")  # fmt: skip
 ACTS = ("create", "start", "stop", "restart", "remove")
 STANDS = {
     DesiredState.RUNNING: [["running"]],

@@ -9,12 +9,14 @@ import pytest
 
 from functions.domain import plan
 from functions.domain.spec import Spec
+from shim.protocol import messages
 from tests.fakes.droplet import IMAGE, FakeDroplet
 from tests.fakes.mcp_server import Server
 from tests.faults.steps import SCENES, Stage, staged
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PULLED = "registry.test/pulled:1"
+PORT = messages.Port(3000, 20_001)
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def droplet() -> FakeDroplet:
 
 
 def stage(scene: str, droplet: FakeDroplet) -> Stage:
-    return staged(SCENES[scene], droplet, Spec(PULLED if scene == "pull" else IMAGE), NOW)
+    return staged(SCENES[scene], droplet, Spec(PULLED if scene == "pull" else IMAGE, ports=[PORT], drawn=[PORT]), NOW)
 
 
 @pytest.mark.parametrize("scene", SCENES)

@@ -133,3 +133,18 @@ def test_a_deploy_that_memory_cannot_hold_is_a_507(call: Caller, world: World) -
     call("POST", "toolboxes-user", f"/{TOOLBOX}/refresh-status")
     assert send(call, "POST", json={**BODY, "resourceLimits": {"memory": "2g"}}).status_code == 507
     assert world.documents() == []
+
+
+def test_a_record_and_an_event_show_which_host_port_took_the_place_of_a_taken_one(
+    call: Caller, world: World, deployed: dict[str, Any]
+) -> None:
+    [taken] = deployed["ports"]
+    world.droplet.held_ports = {taken["host_port"]}
+    answer = send(call, "POST", "/server/restart")
+    record, [port] = answer.json, answer.json["ports"]
+    assert (answer.status_code, record["status_on_toolbox"], record["status_reason"]) == (200, "running", None)
+    assert (record["generation"], record["observed_generation"]) == (2, 2)
+    assert port == taken | {"host_port": port["host_port"]} != taken
+    assert [mapping["hostPort"] for mapping in record["spec"]["portMappings"]] == [port["host_port"]]
+    told = [event["detail"] for event in send(call, "GET", "/server/events").json if event["type"] == "port_redrawn"]
+    assert told == [f"{taken['host_port']}/tcp is taken: {port['host_port']} instead"]

@@ -1,0 +1,37 @@
+"""Host ports that are taken on the droplet, and those that an instance has and claims."""
+
+from __future__ import annotations
+
+from functions.domain.instance import Instance
+from functions.lifecycle.documents import INSTANCES, PORT_CLAIMS
+from functions.lifecycle.ports import Query
+from shim import protocol
+from shim.protocol import Route
+from tests.fakes.world import World
+
+# Host ports that no test asks for by their number.
+DRAWN = set(range(20_010, 30_000))
+
+
+def refusing_the_first(world: World) -> None:
+    """The host ports of the next container that is started are kept from it for ever."""
+
+    def keep(route: Route, name: str) -> None:
+        if route is protocol.START:
+            world.droplet.before_command = None
+            world.droplet.held_ports |= {port.host_port for port in world.droplet.containers[name].ports} & DRAWN
+
+    world.droplet.before_command = keep
+
+
+def redraws(world: World, instance: Instance) -> list[str]:
+    events = world.store.query(Query(f"{INSTANCES}/{instance.id}/events", order_by="time"))
+    return [event.data["detail"] for event in events if event.data["type"] == "port_redrawn"]
+
+
+def claimed(world: World) -> list[str]:
+    return sorted(snapshot.ref.id.split(":")[1] for snapshot in world.store.query(Query(PORT_CLAIMS)))
+
+
+def host_ports(instance: Instance) -> list[int]:
+    return [port.host_port for port in instance.spec.ports]
