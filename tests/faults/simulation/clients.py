@@ -34,7 +34,7 @@ from tests.faults.simulation.witness import Witness
 
 VERBS = {"start": change.start, "stop": change.stop, "restart": change.restart, "delete": change.delete}
 NAMES = ("alpha", "beta", "Γάμμα ray")
-PORTS = ((), (0,), (20_001,), (20_001, 0), (20_002, 30_000))
+PORTS = ((), (0,), (0,), (0, 0), (20_001,), (20_001, 0), (20_002, 30_000))
 REFUSALS = (NotFound, NameTaken, PortTaken, NotAllowedNow)
 MAX_TRIES = 6
 

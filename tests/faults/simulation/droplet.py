@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,8 @@ SERVER, SECOND, PULLED, MISSING = (
 @dataclass
 class Droplet(FakeDroplet):
     """`locks`: instances on which a command is inside the engine. `looping`: containers that crash at every start.
+
+    `held_ports` are kept by the engine by mistake, for as long as it lives.
 
     `changed` is called after everything that happens to a container, `foreign` are those that somebody renamed, and
     `made` and `ran` the names of all that ever were there, and ever ran.
@@ -69,14 +72,21 @@ class Droplet(FakeDroplet):
         for name, container in list(self.containers.items()):
             if container.state in LIVE_STATES:
                 self.die(name, exit_code=143)
-                self._started(self.containers[name])
+                with suppress(protocol.PortTaken):
+                    self._start(name, None)
         self.changed(self)
+
+    def keep_ports(self, name: str, part: float = 1.0) -> None:
+        """The last ones, or all, of a container that is just being started: its engine takes them for nobody."""
+        ports = self.containers[name].ports if name in self.containers else []
+        self.held_ports |= {port.host_port for port in ports[int((1 - part) * len(ports)) :]}
 
     def replace_engine(self) -> None:
         self.engine_id = f"{self.name}-engine-{next(self._engines)}"
         self.containers.clear()
         self.foreign.clear()
         self.looping.clear()
+        self.held_ports.clear()
         self.images = {SERVER}
         self.changed(self)
 
@@ -91,14 +101,18 @@ class Droplet(FakeDroplet):
         container = self._found(name)
         if container.state in LIVE_STATES:
             return messages.Acted(container, changed=False)
-        wanted = {(port.host_port, port.protocol) for port in container.ports}
-        for other in (*self.containers.values(), *self.foreign):
-            held = {(port.host_port, port.protocol) for port in other.ports}
-            if other.id != container.id and other.state in LIVE_STATES and held & wanted:
-                raise protocol.PortTaken(f"driver failed programming external connectivity: held by {other.name}")
+        acted = super()._start(name, body)
         self.looping.discard(name)
         self.ran.add(name)
-        return super()._start(name, body)
+        return acted
+
+    def _bind(self, container: messages.Container) -> None:
+        super()._bind(container)
+        wanted = {port.host_port for port in container.ports}
+        for other in (*self.containers.values(), *self.foreign):
+            held = {port.host_port for port in other.ports}
+            if other.id != container.id and other.state in LIVE_STATES and held & wanted:
+                raise protocol.PortTaken(f"Bind for 0.0.0.0:{min(held & wanted)} failed: port is already allocated")
 
     def _create(self, name: str, body: messages.Create) -> messages.Acted:
         self.made.add(name)

@@ -19,7 +19,7 @@ class Hands:
         droplet = self._droplets[rng.choice(sorted(self._droplets))]
         act = rng.choice((
             self._remove, self._kill, self._rename, self._edit, self._crash, self._end, self._pause, self._loop,
-            self._restart_engine, self._replace_engine, self._cut_off, self._lose_images,
+            self._restart_engine, self._cut_power, self._replace_engine, self._cut_off, self._lose_images,
         ))  # fmt: skip
         live = sorted(name for name, one in droplet.containers.items() if one.state in LIVE_STATES)
         name = rng.choice(live) if live else ""
@@ -57,6 +57,10 @@ class Hands:
         droplet.looping.add(name)
 
     def _restart_engine(self, droplet: Droplet, name: str) -> None:
+        droplet.restart_engine()
+
+    def _cut_power(self, droplet: Droplet, name: str) -> None:
+        droplet.keep_ports(name)
         droplet.restart_engine()
 
     def _replace_engine(self, droplet: Droplet, name: str) -> None:

@@ -192,6 +192,8 @@ class SimulatedShim:
                 raise protocol.NotAnswering("connection refused")
             if command.route is protocol.START and self._strikes("start fails"):
                 raise protocol.StartFailed("exec: no such file or directory")
+            if command.route in (protocol.START, protocol.RESTART) and self._strikes("port kept"):
+                self._droplet.keep_ports(command.name, self._scheduler.rng.random())
             if command.route is protocol.STATUS:
                 self._end(command, answer=self._droplet.listing(limits=command.body is True))
             else:

@@ -131,7 +131,7 @@ class Simulation:
         self.scheduler.tell("from here on nothing fails")
         for droplet in self.droplets.values():
             droplet.reachable_at = START
-            droplet.foreign.clear()  # Whoever renamed them takes them, and the host ports that they held, away.
+            droplet.foreign.clear()  # Whoever renamed them takes them, and the host ports that they had, away.
         self.scheduler.run(MAX_STEPS, to_the_end=True)
         for request in [request for request in self.clients.requests if request.key]:
             self.clients.send(request)

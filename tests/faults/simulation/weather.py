@@ -29,6 +29,7 @@ WORST = {
     "engine slow": 0.2,
     "engine unavailable": 0.08,
     "start fails": 0.05,
+    "port kept": 0.8,
     "list partial": 0.4,
     "list stale": 0.4,
     "registry fails": 0.3,

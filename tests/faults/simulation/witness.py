@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from functions.domain.instance import LIVE_STATES, DesiredState, Instance
+from functions.domain.host_port import MAX_REDRAWS
+from functions.domain.instance import DesiredState, Instance
 from functions.domain.lease import GRACE
+from functions.domain.spec import Spec
 from functions.domain.status import MOVES
 from functions.lifecycle.documents import INSTANCES, NAMES, PORT_CLAIMS, load, name_ref, port_ref
 from functions.lifecycle.ports import Create, Delete, Document, Ref, Snapshot, Write
 from functions.lifecycle.replay import REQUESTS
-from shim.protocol import container_name
+from shim.protocol import container_name, messages
 from tests.faults.simulation.droplet import Droplet
 from tests.faults.simulation.scheduler import Scheduler, Worker
 from tests.faults.simulation.violated import require
@@ -32,6 +35,7 @@ class Witness:
         self.lost_leases: set[str] = set()
         self.kept: set[str] = set()
         self.not_to_run: set[str] = set()
+        self._in_a_row: Counter[str] = Counter()
         self._events: dict[Ref, Document] = {}
         self._answers: dict[Ref, Any] = {}
 
@@ -59,8 +63,8 @@ class Witness:
         elif holder := self.claims.pop(write.ref, None):
             toolbox_id, _, rest = write.ref.id.partition(":")
             port, _, protocol = rest.partition(":")
-            live = self._droplets[toolbox_id].containers.values() if rest else ()
-            held = [c.name for c in live if c.instance_id == holder and c.state in LIVE_STATES
+            there = self._droplets[toolbox_id].containers.values() if rest else ()
+            held = [c.name for c in there if c.instance_id == holder
                     and any((str(p.host_port), p.protocol) == (port, protocol) for p in c.ports)]  # fmt: skip
             require(not held, f"port {port} was given up while {held} had it")
 
@@ -103,10 +107,26 @@ class Witness:
     def _generations(self, before: Instance | None, after: Instance) -> None:
         seen, wanted = after.observed.generation, after.desired.generation
         require(seen <= wanted, f"observed_generation {seen} is ahead of generation {wanted}")
-        require(after.desired.spec_generation <= wanted, "the spec's generation is ahead")
+        require(after.desired.spec_generation <= wanted + after.desired.redraws, "the spec's generation is ahead")
         if before:
+            self._redraws(before, after)
             require(0 <= wanted - before.desired.generation <= 1, "the generation did not grow by one")
             require(seen >= before.observed.generation, "observed_generation went back")
+
+    def _redraws(self, before: Instance, after: Instance) -> None:
+        """None of a port that was asked for, and not more than three without a container that ran in between."""
+        drawn = after.desired.redraws - before.desired.redraws
+        require(drawn in (0, 1), f"the ports of {after.name} were drawn anew {drawn} times")
+        if before.desired.generation == after.desired.generation:
+            specs = [before.spec, *([before.replacing.spec] if before.replacing else [])]
+            require(_asked(after.spec) in map(_asked, specs), f"{after.name} lost a port that it was asked for")
+        if drawn:
+            self._scheduler.tell(f"the ports of {after.name} are drawn anew: {[p.host_port for p in after.spec.ports]}")
+        other_spec = before.desired.spec_generation != after.desired.spec_generation
+        if before.container_name in self._droplets[after.toolbox_id].ran or (other_spec and not drawn):
+            self._in_a_row[after.id] = 0
+        self._in_a_row[after.id] += drawn
+        require(self._in_a_row[after.id] <= MAX_REDRAWS, f"the ports of {after.name} are drawn for ever")
 
     def _lease(self, before: Instance | None, after: Instance, worker: Worker) -> None:
         """Nobody but its holder changes a lease, until some time after its end."""
@@ -140,6 +160,10 @@ class Witness:
             vanished.add(container_name(after.id, after.desired.spec_generation))
         for name in sorted(vanished - worker.told_absent):
             require(False, f"{worker.name} believes that {name} is gone, which no engine said")
+
+
+def _asked(spec: Spec) -> list[messages.Port]:
+    return [port for port in spec.ports if port not in spec.drawn]
 
 
 def _known(instance: Instance) -> set[str]:
