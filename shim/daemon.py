@@ -113,14 +113,17 @@ def _head(reader: BinaryIO) -> tuple[int, dict[bytes, bytes]]:
 
 
 def _body(reader: BinaryIO, fields: dict[bytes, bytes]) -> bytes:
-    if fields.get(b"transfer-encoding") != b"chunked":
-        return _exactly(reader, int(fields[b"content-length"]))
-    chunks = []
-    while size := int(reader.readline(MAX_LINE) or b"0", 16):
-        chunks.append(_exactly(reader, size))
+    try:
+        if fields.get(b"transfer-encoding") != b"chunked":
+            return _exactly(reader, int(fields[b"content-length"]))
+        chunks = []
+        while size := int(reader.readline(MAX_LINE), 16):
+            chunks.append(_exactly(reader, size))
+            reader.readline(MAX_LINE)
         reader.readline(MAX_LINE)
-    reader.readline(MAX_LINE)
-    return b"".join(chunks)
+        return b"".join(chunks)
+    except (KeyError, ValueError) as error:
+        raise ConnectionResetError("the answer has no end") from error
 
 
 def _exactly(reader: BinaryIO, size: int) -> bytes:
