@@ -1,5 +1,6 @@
 // The peer: what the shim does for GET /tools/{name} and GET /status, with Node, express and dockerode, behind TLS and
-// the same token check. Arguments: port, PEM file, engine's socket, audience, public key in PEM, toolbox id.
+// the same token check, with the same line in the log. Arguments: port, PEM file, engine's socket, audience, public key
+// in PEM, toolbox id.
 const [port, pem, socketPath, audience, keyFile, toolbox] = process.argv.slice(2);
 const crypto = require('crypto');
 const fs = require('fs');
@@ -45,7 +46,18 @@ function container(said) {
   };
 }
 
+// The line that the shim logs of each command.
+function journal(request, response, next) {
+  const began = process.hrtime.bigint();
+  response.on('finish', () => process.stdout.write(`${JSON.stringify({
+    severity: 'INFO', message: `${request.method} ${request.path} ${response.statusCode}`,
+    time: new Date().toISOString(), toolbox, milliseconds: Number(process.hrtime.bigint() - began) / 1e6,
+  })}\n`));
+  next();
+}
+
 const app = express();
+app.use(journal);
 app.use(express.raw({ type: () => true, limit: '1mb' }));
 app.use(verify);
 app.get('/tools/:name', async (request, response) => {
