@@ -1,0 +1,66 @@
+"""Images that only their owner may pull: from a registry that asks for a password, by the account's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.local import authority, images, registry, world
+from infra.local.droplet import Droplet
+from infra.local.steps import listens, wait_until
+from tests.e2e.conftest import Api, Tools
+from tests.shim.droplet import free_port
+
+pytestmark = pytest.mark.world
+
+PASSWORD = "s3cret"
+HASHED = "$2b$05$oSMMpOQDDmLAByA2YYTBGusjMCyHI60mTnzt0mTtH7Nej3L.cOw9a"
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[str]:
+    """The address of a registry by TLS, with the local registry's images; it knows the user `u` alone."""
+    port = free_port()
+    certificate, key = authority.server(world.NETWORK_GATEWAY)
+    (tmp_path / "htpasswd").write_text(f"u:{HASHED}\n")
+    told = {
+        "HTTP_ADDR": f"{world.NETWORK_GATEWAY}:{port}", "HTTP_TLS_CERTIFICATE": str(certificate),
+        "HTTP_TLS_KEY": str(key), "AUTH_HTPASSWD_REALM": "closed", "AUTH_HTPASSWD_PATH": str(tmp_path / "htpasswd"),
+    }  # fmt: skip
+    program = registry.program()
+    environment = os.environ | dict(program.environment) | {f"REGISTRY_{name}": value for name, value in told.items()}
+    process = subprocess.Popen(program.command, env=environment)
+    try:
+        wait_until(lambda: listens(str(world.NETWORK_GATEWAY), port), 20, "the closed registry")
+        yield f"{world.NETWORK_GATEWAY}:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_password_kept_for_a_registry_opens_it_for_this_accounts_images_and_is_left_nowhere(
+    api: Api, tools: Tools, name: str, droplet: Droplet, closed: str
+) -> None:
+    image = images.MCP.reference.replace(registry.ADDRESS, closed)
+    place = f"/toolboxes-user/registries/{closed}"
+    try:
+        for password in (None, "wrong"):
+            if password:
+                assert api("PUT", place, json={"username": "u", "password": password}).ok
+            tools.deploy(image, name)
+            assert tools.until(name, "error_install")["status_reason"]["code"] == "image-denied"
+            tools("DELETE", name)
+        assert api("PUT", place, json={"username": "u", "password": PASSWORD}).ok
+        tools.deploy(image, name)
+        record = tools.until(name, "running")
+        assert record["image"] == image
+        assert PASSWORD not in api("GET", place).text
+        kept = droplet.run("sh", "-c", f"grep -rls {PASSWORD} /etc /root /run /home /var/log || true")
+        assert kept == ""
+        assert PASSWORD not in droplet.run("docker", "logs", "toolboxes-shim")
+    finally:
+        api("DELETE", place)
