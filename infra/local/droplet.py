@@ -16,6 +16,7 @@ CAPABILITIES = (
     " SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP"
     " MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ"
 ).split()
+INSTALLED = "docker.io containerd runc iptables unattended-upgrades"
 WORLD_LABEL = "toolboxes.world"
 ADDRESS_LABEL = "toolboxes.address"
 STOP_SECONDS = 30
@@ -40,14 +41,18 @@ class Droplet:
     def exists(self) -> bool:
         return engine.inspect("container", self.name) is not None
 
-    def create(self) -> None:
-        """Makes it and starts its first boot, at which cloud-init asks the metadata service who it is."""
+    def create(self, *, plain: bool = False) -> None:
+        """Makes it and starts its first boot, at which cloud-init asks the metadata service who it is.
+
+        `plain` is without what user-data installs where it is missing.
+        """
         engine.docker(
             "run", "--detach", "--name", self.name, "--hostname", self.name,
             "--label", f"{WORLD_LABEL}={self.world.name}", "--label", f"{ADDRESS_LABEL}={self.address}",
             "--network", world.NETWORK_NAME, "--ip", str(self.address),
             *_rights(),
             "--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/var/lib/docker",
+            "--env", f"WITHOUT={INSTALLED if plain else ''}",
             images.DROPLET.reference,
         )  # fmt: skip
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from infra.local.demo import MCP_PATH, MCP_PORT, speak
@@ -17,6 +18,9 @@ ASKED = {"regionSlug": "fra1", "sizeSlug": "s-2vcpu-4gb"}
 BODY = {"portMappings": [{"containerPort": MCP_PORT}], "mcp": {"port": MCP_PORT, "path": MCP_PATH}}
 SMALL = {"resourceLimits": {"memory": "128m"}}
 SERVER = "everything"
+OUT_OF_REACH = [
+    "http://169.254.169.254/metadata/v1/user-data", "https://172.17.0.1:30000/health", "https://{own}:30000/health",
+]  # fmt: skip
 
 
 class Box:
@@ -74,3 +78,22 @@ def asked_within(box: Box, url: str) -> str:
     )
     answer = box.tools("POST", SERVER, "/exec", json={"command": ["node", "--experimental-fetch", "-e", script]})
     return str(answer.json()["stdout"]).strip()
+
+
+def firewalls(cloud: Account) -> set[str]:
+    return {one["name"] for one in cloud("GET", "/v2/firewalls?per_page=200").json()["firewalls"]}
+
+
+def state_of(droplet: Droplet, service: str) -> str:
+    return droplet.run("sh", "-c", f"systemctl is-active {service} || true").strip()
+
+
+def secrets(of: World) -> Iterator[tuple[str, str]]:
+    """Every line of every key and token that this world keeps, and whatever a function's environment calls one."""
+    for file in [*of.directory.glob("*.pem"), *of.directory.glob("*-token"), *of.directory.glob("*-key*")]:
+        yield from ((file.name, line) for line in file.read_text().splitlines() if line)
+    for file in of.directory.glob("functions/*.env"):
+        for line in file.read_text().splitlines():
+            name, _, value = line.partition("=")
+            if name != "CONTROL_KEYS" and re.search("KEY|TOKEN|SECRET", name) and value:
+                yield f"{file.name} {name}", value.strip("'")

@@ -19,18 +19,17 @@ import pytest
 import requests
 
 from infra.local import services
+from infra.local.digitalocean import catalogue
 from infra.local.digitalocean.account import Account
 from infra.local.digitalocean.records import Records
 from infra.local.issuer import Issuer
+from infra.local.steps import wait_until
 from infra.local.world import World
+from tests.e2e import fleet
 from tests.e2e.conftest import Api
 from tests.e2e.fleet import ASKED, BODY, SERVER, SMALL, Box, asked_within, droplets_of, until_reached
 
 pytestmark = [pytest.mark.world, pytest.mark.timeout(400)]
-
-OUT_OF_REACH = [
-    "http://169.254.169.254/metadata/v1/user-data", "https://172.17.0.1:30000/health", "https://{own}:30000/health",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,8 @@ def boxes(of: World, api: Api, cloud: Account, image: str) -> Iterator[list[Box]
     cloud.weather({"kind": "limited", **creates, "seconds": 1}, {"kind": "lost", **creates}, tags_late_seconds=5)
 
     def made(number: int) -> Box:
-        answer = api("POST", "/toolboxes-user", json={"name": f"fleet {number}", **ASKED})
+        image_of = {"imageSlug": catalogue.PLAIN} if number == 1 else {}
+        answer = api("POST", "/toolboxes-user", json={"name": f"fleet {number}", **ASKED, **image_of})
         assert answer.status_code == 201, answer.text
         box = Box(of, api, answer.json()["id"])
         box.until("active")
@@ -81,26 +81,27 @@ def test_three_at_once_serve_each_on_one_droplet_of_its_own(boxes: list[Box], cl
     assert [droplets_of(cloud, box) for box in boxes] == [[box.record()["do_droplet_id"]] for box in boxes]
 
 
+def test_a_droplet_of_a_plain_image_installs_what_it_lacks(boxes: list[Box]) -> None:
+    plain = boxes[1].droplet
+    assert boxes[1].record()["image_slug"] == catalogue.PLAIN
+    assert "docker.io" in plain.run("cat", "/var/log/apt/history.log").partition("Commandline: apt-get -o")[2]
+    wait_until(
+        lambda: fleet.state_of(plain, "toolboxes-install.service") == "active", 120, "all that is to be installed"
+    )
+    for service in ("toolboxes-wall.service", "docker.service", "apt-daily-upgrade.timer"):
+        assert fleet.state_of(plain, service) == "active", service
+    assert plain.run("unattended-upgrade", "--help")
+
+
 def test_user_data_holds_no_secret_of_the_control_plane(of: World, boxes: list[Box]) -> None:
     record = Records(of, "droplets").get(boxes[0].droplet.id)
     assert record
-    held = list(secrets(of))
+    held = list(fleet.secrets(of))
     assert len(held) > 10
     assert not [name for name, secret in held if secret in record["user_data"]]
 
 
-def secrets(of: World) -> Iterator[tuple[str, str]]:
-    """Every line of every key and token that this world keeps, and whatever a function's environment calls one."""
-    for file in [*of.directory.glob("*.pem"), *of.directory.glob("*-token"), *of.directory.glob("*-key*")]:
-        yield from ((file.name, line) for line in file.read_text().splitlines() if line)
-    for file in of.directory.glob("functions/*.env"):
-        for line in file.read_text().splitlines():
-            name, _, value = line.partition("=")
-            if name != "CONTROL_KEYS" and re.search("KEY|TOKEN|SECRET", name) and value:
-                yield f"{file.name} {name}", value.strip("'")
-
-
-@pytest.mark.parametrize("url", OUT_OF_REACH)
+@pytest.mark.parametrize("url", fleet.OUT_OF_REACH)
 def test_a_container_reaches_neither_user_data_nor_the_shim(boxes: list[Box], url: str) -> None:
     assert asked_within(boxes[0], url) in ("refused ECONNREFUSED", "refused TimeoutError")
 
@@ -179,7 +180,7 @@ def test_a_deploy_that_a_droplet_went_down_under_is_done_in_the_end(
         list(pool.map(deployed_during, (boxes[0], boxes[2]), ("reboot", "power_cycle")))
 
 
-@pytest.mark.parametrize("url", OUT_OF_REACH)
+@pytest.mark.parametrize("url", fleet.OUT_OF_REACH)
 def test_a_reboot_takes_nothing_from_the_wall(boxes: list[Box], url: str) -> None:
     assert asked_within(boxes[0], url) in ("refused ECONNREFUSED", "refused TimeoutError")
 
@@ -218,16 +219,12 @@ def test_an_ended_toolbox_leaves_no_droplet_and_no_firewall(boxes: list[Box], ap
         assert api("DELETE", box.path).status_code in (200, 202)
     deadline = time.monotonic() + 120
     left = {f"toolbox-{box.id}" for box in boxes}
-    while left & ({tag for one in cloud.droplets() for tag in one["tags"]} | firewalls(cloud)):
+    while left & ({tag for one in cloud.droplets() for tag in one["tags"]} | fleet.firewalls(cloud)):
         assert time.monotonic() < deadline
         time.sleep(0.5)
     for box in boxes:
         box.until("deprovisioned", seconds=60)
     assert api("GET", "/toolboxes-user").json() == []
-
-
-def firewalls(cloud: Account) -> set[str]:
-    return {one["name"] for one in cloud("GET", "/v2/firewalls?per_page=200").json()["firewalls"]}
 
 
 def test_a_droplet_that_no_toolbox_knows_is_told_of_and_left_alone(cloud: Account, sweep: Callable[[], None]) -> None:

@@ -69,7 +69,8 @@ class Droplets:
             key, now = self._next_id(), datetime.now(UTC)
             record = {
                 "id": key, "address": str(self._free_address(key, present)), "created_at": now.isoformat(),
-                "name": asked["name"], "region": asked["region"], "size": asked["size"], "powered": True,
+                "name": asked["name"], "region": asked["region"], "size": asked["size"],
+                "image": asked["image"], "powered": True,
                 "tags": list(asked.get("tags") or []), "tagged_at": (now + self.tags_late).isoformat(),
                 "user_data": asked.get("user_data") or "", "leaving": False, "actions": [],
             }  # fmt: skip
@@ -129,7 +130,7 @@ class Droplets:
             self._records.delete(record["id"])
             return
         if not machine.exists():
-            machine.create()
+            machine.create(plain=_image(record) == catalogue.PLAIN)
         elif record["powered"] and not machine.running():
             machine.start()
         if record["powered"]:
@@ -215,10 +216,15 @@ def shown(record: Record, tags: list[str], status: str) -> Record:
         "id": record["id"], "name": record["name"], "memory": size["memory"], "vcpus": size["vcpus"],
         "disk": size["disk"], "locked": status == "new", "status": status, "kernel": None,
         "created_at": record["created_at"], "features": ["droplet_agent"], "backup_ids": [],
-        "next_backup_window": None, "snapshot_ids": [], "image": catalogue.image(), "volume_ids": [], "size": size,
-        "size_slug": record["size"], "networks": {"v4": [] if status == "new" else [address], "v6": []},
+        "next_backup_window": None, "snapshot_ids": [], "image": catalogue.image(_image(record)), "volume_ids": [],
+        "size": size, "size_slug": record["size"], "networks": {"v4": [] if status == "new" else [address], "v6": []},
         "region": catalogue.region(record["region"]), "tags": tags,
     }  # fmt: skip
+
+
+def _image(record: Record) -> str:
+    """One from when there was one image does not name it."""
+    return str(record.get("image", catalogue.PREPARED))
 
 
 def _check(asked: dict[str, Any]) -> None:
@@ -228,7 +234,7 @@ def _check(asked: dict[str, Any]) -> None:
         raise Unprocessable("You specified an invalid region for Droplet creation.")
     if asked.get("size") not in catalogue.SIZES:
         raise Unprocessable("You specified an invalid size for Droplet creation.")
-    if asked.get("image") != catalogue.IMAGE_SLUG:
+    if asked.get("image") not in catalogue.IMAGES:
         raise Unprocessable("You specified an invalid image for Droplet creation.")
     if any(str(key) not in catalogue.SSH_KEYS for key in asked.get("ssh_keys") or []):
         raise Unprocessable("There are invalid key identifiers for Droplet creation.")

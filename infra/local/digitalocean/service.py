@@ -183,7 +183,7 @@ def _catalogue() -> Blueprint:
     api = Blueprint("catalogue", __name__, url_prefix="/v2")
     api.add_url_rule("/regions", "regions", lambda: _page("regions", catalogue.regions()))
     api.add_url_rule("/sizes", "sizes", lambda: _page("sizes", catalogue.sizes()))
-    api.add_url_rule("/images", "images", lambda: _page("images", [catalogue.image()]))
+    api.add_url_rule("/images", "images", lambda: _page("images", catalogue.images()))
     api.add_url_rule("/account", "account", lambda: jsonify({"account": catalogue.ACCOUNT}))
     return api
 
