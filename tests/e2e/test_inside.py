@@ -114,7 +114,7 @@ def written(of: World, droplet: Droplet) -> dict[str, str]:
     try:
         found["the store"] = requests.post(emulator, json=everything, headers={"Authorization": "Bearer owner"}).text
     except requests.ConnectionError:
-        assert any(path.name.endswith(".db") for path in files), "neither an emulator nor a file holds the store"
+        assert any(path.name == "store.sqlite" for path in files), "neither an emulator nor a file holds the store"
     return found
 
 

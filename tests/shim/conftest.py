@@ -113,10 +113,13 @@ def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519Privat
     thread = threading.Thread(target=served.serve)
     thread.start()
     audience = signing.audience(toolbox_id, certificate.fingerprint(pem))
-    made = Droplet(TlsCaller(key, audience, port), engine, toolbox_id)
-    yield made
-    served.stop()
-    thread.join()
+    try:
+        made = Droplet(TlsCaller(key, audience, port), engine, toolbox_id)
+        yield made
+    finally:
+        # Else its threads would keep the tests' process from its end.
+        served.stop()
+        thread.join()
     made.clean()
 
 

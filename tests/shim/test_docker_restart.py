@@ -36,7 +36,8 @@ def test_an_engine_that_goes_in_the_middle_is_survived(
         gone.start()
         assert stop.result(40).status in (200, 503, 504)
         followed_to = messages.read(messages.FollowLine, follow.result(40).body.splitlines()[-1])
-        assert followed_to.error and followed_to.error["code"] in HONEST
+        # Without an error where an engine that ends in order had stopped the container, and still said so.
+        assert followed_to.error["code"] in HONEST if followed_to.error else how == signal.SIGTERM
         if (executed := execute.result(40)).status != 200:
             assert executed.code in HONEST
         gone.join()
