@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from functions.domain.instance import Catalogue
 from functions.domain.spec import Mcp, ResourceLimits, Spec
@@ -80,6 +80,20 @@ class Configuration(Empty):
     mcp: McpEndpoint | None = None
     init: bool | None = None
 
+    @field_validator("portMappings")
+    @classmethod
+    def _ports_once(cls, ports: list[PortMapping] | None) -> list[PortMapping] | None:
+        chosen = [p for p in ports or [] if p.hostPort and p.hostPort not in ANY_HOST_PORT]
+        _once("container port", [f"{p.containerPort}/{p.protocol}" for p in ports or []])
+        _once("host port", [f"{p.hostPort}/{p.protocol}" for p in chosen])
+        return ports
+
+    @field_validator("volumes")
+    @classmethod
+    def _paths_once(cls, volumes: list[VolumeMount] | None) -> list[VolumeMount] | None:
+        _once("volume path", [volume.path for volume in volumes or []])
+        return volumes
+
 
 class Patch(Configuration):
     """What is to change; a key that is left out stays."""
@@ -125,23 +139,11 @@ class Deploy(Configuration):
                 raise ValueError(f"{key} differs between the body and its baseConfigOverrideJson")
         if self._configured("dockerImage") is None:
             raise ValueError("dockerImage is required")
-        for what, used in self._used_twice():
-            raise ValueError(f"{what} {used} is mapped twice")
         return self
 
     def _configured(self, key: str) -> Any:
         outer = getattr(self, key)
         return getattr(self.baseConfigOverrideJson, key, None) if outer is None else outer
-
-    def _used_twice(self) -> list[tuple[str, str]]:
-        ports, volumes = self._configured("portMappings") or [], self._configured("volumes") or []
-        chosen = [p for p in ports if p.hostPort and p.hostPort not in ANY_HOST_PORT]
-        keys = {
-            "container port": [f"{p.containerPort}/{p.protocol}" for p in ports],
-            "host port": [f"{p.hostPort}/{p.protocol}" for p in chosen],
-            "volume path": [v.path for v in volumes],
-        }
-        return [(what, key) for what, used in keys.items() for key in sorted(set(used)) if used.count(key) > 1]
 
     def wanted(self) -> NewInstance:
         nested, sent = self.baseConfigOverrideJson or Override(), self.baseConfigOverrideJson
@@ -158,6 +160,11 @@ class Deploy(Configuration):
         )
         secrets = _plain(configured["secretVariables"] or {})
         return NewInstance(self.instanceNameOnToolbox, spec, catalogue, self.start, secrets)
+
+
+def _once(what: str, keys: list[str]) -> None:
+    if twice := sorted(key for key in set(keys) if keys.count(key) > 1):
+        raise ValueError(f"{what} {twice[0]} is mapped twice")
 
 
 def _plain(secrets: dict[str, SecretStr | None]) -> dict[str, str | None]:

@@ -35,7 +35,14 @@ def test_a_patch_changes_what_is_sent_and_keeps_the_rest(call: Caller, world: Wo
     assert record["version"] == "2"
 
 
-@pytest.mark.parametrize("body", [{"instanceNameOnToolbox": "x"}, {"dockerImage": "Not An Image"}, {"start": False}])
+ONE_PORT_TWICE = [{"containerPort": 80, "hostPort": 20_001}, {"containerPort": 81, "hostPort": 20_001}]
+WRONG = [
+    {"instanceNameOnToolbox": "x"}, {"dockerImage": "Not An Image"}, {"start": False}, {"portMappings": ONE_PORT_TWICE},
+    {"volumes": [{"name": "a", "path": "/data"}, {"name": "b", "path": "/data"}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", WRONG)
 def test_a_patch_that_is_not_valid_changes_nothing(
     call: Caller, deployed: dict[str, Any], body: dict[str, Any]
 ) -> None:
