@@ -11,6 +11,7 @@ import pytest
 
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
+from infra.local.steps import listens, wait_until
 from infra.local.world import World
 from tests.e2e.conftest import Api, Tools
 
@@ -178,3 +179,20 @@ def test_a_data_directory_that_was_wiped_is_another_engine_and_its_instances_ret
     assert record["container_id"] != running["container_id"]
     toolbox = api("GET", f"/toolboxes-user/{tools.path.split('/')[2]}").json()
     assert toolbox["status"] == "active"
+
+
+def test_a_drawn_host_port_that_another_process_of_the_droplet_holds_is_drawn_anew(
+    tools: Tools, image: str, name: str, droplet: Droplet
+) -> None:
+    tools.deploy(image, name, portMappings=[{"containerPort": 3001}], start=False)
+    (drawn,) = tools.until(name, "stopped")["ports"]
+    held = f"socket.create_server(('0.0.0.0', {drawn['host_port']}))"
+    droplet.run("sh", "-c", f'python3 -c "import socket, time; s = {held}; time.sleep(60)" >/dev/null 2>&1 &')
+    wait_until(lambda: listens(str(droplet.address), drawn["host_port"]), 20, "the other process")
+    tools("POST", name, "/start")
+    record = tools.until(name, "running")
+    (another,) = record["ports"]
+    assert another["host_port"] != drawn["host_port"] and record["generation"] == record["observed_generation"] == 2
+    told = {event["type"] for event in tools("GET", name, "/events").json()}
+    assert "port_redrawn" in told
+    wait_until(lambda: listens(str(droplet.address), another["host_port"]), 20, "the instance's server")
