@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import ExitStack
 from typing import BinaryIO, cast
 
 ANSWER_SECONDS = 30
@@ -44,44 +45,37 @@ class Daemon:
     def opened(self, method: str, target: str, body: bytes = b"") -> socket.socket:
         """The stream behind a good answer's head, without a timeout, to be closed. Raises Refusal, OSError."""
         stream, reader = self._connected(buffering=0)
-        try:
-            with reader:
-                # By HTTP/1.0 an answer has no framing: it ends where its connection does.
-                stream.sendall(_request(method, target, "1.0", body))
-                status, _ = _head(reader)
-                if status != 200:
-                    raise Refusal(status, reader.read(MAX_LINE).decode("utf-8", "replace"))
-        except BaseException:
-            stream.close()
-            raise
+        with ExitStack() as failed, reader:
+            failed.callback(stream.close)
+            # By HTTP/1.0 an answer has no framing: it ends where its connection does.
+            stream.sendall(_request(method, target, "1.0", body))
+            status, _ = _head(reader)
+            if status != 200:
+                raise Refusal(status, reader.read(MAX_LINE).decode("utf-8", "replace"))
+            failed.pop_all()
         stream.settimeout(None)
         return stream
 
     def _connected(self, buffering: int = 65_536) -> tuple[socket.socket, BinaryIO]:
         stream = socket.socket(socket.AF_UNIX)
-        try:
+        with ExitStack() as failed:
+            failed.callback(stream.close)
             stream.settimeout(ANSWER_SECONDS)
             stream.connect(self._path)
-        except BaseException:
-            stream.close()
-            raise
+            failed.pop_all()
         # Which class it is of depends on the buffering.
         return stream, cast(BinaryIO, stream.makefile("rb", buffering))
 
     def _asked(self, target: str, stream: socket.socket, reader: BinaryIO) -> bytes:
-        try:
+        with ExitStack() as unkept:
+            unkept.callback(stream.close)
+            unkept.callback(reader.close)
             stream.sendall(_request("GET", target, "1.1", b""))
             status, fields = _head(reader)
             body = _body(reader, fields)
-        except BaseException:
-            reader.close()
-            stream.close()
-            raise
-        if len(self._kept) < KEPT_CONNECTIONS:
-            self._kept.append((stream, reader))
-        else:
-            reader.close()
-            stream.close()
+            if len(self._kept) < KEPT_CONNECTIONS:
+                unkept.pop_all()
+                self._kept.append((stream, reader))
         if status != 200:
             raise Refusal(status, json.loads(body)["message"])
         return body

@@ -26,6 +26,7 @@ CONNECTIONS = 32
 
 Said = dict[str, Any]
 Query = dict[str, str | int]
+_EDITS = '{"type": ["container"], "event": ["update"]}'
 _LOG: Query = {"stdout": 1, "stderr": 1, "timestamps": 1}
 Judge = Callable[[int, str], protocol.ContractError]
 
@@ -59,11 +60,7 @@ class Engine:
 
     def updated(self) -> set[str]:
         """Ids of the containers that were edited (`docker update`), as far as the engine still remembers: a hint."""
-        query: Query = {
-            "since": 0,
-            "until": int(time.time()),
-            "filters": '{"type": ["container"], "event": ["update"]}',
-        }
+        query: Query = {"since": 0, "until": int(time.time()), "filters": _EDITS}
         with self._docker() as docker:
             said = self._daemon.read(_target(docker, "/events", query))
             return {json.loads(line)["Actor"]["ID"] for line in said.splitlines()}

@@ -15,13 +15,12 @@ Seen = TypeVar("Seen")
 def step(what: str) -> Iterator[None]:
     """Names what the block does, then the seconds it took. Steps do not nest."""
     print(f"{what} ... ", end="", flush=True)
-    began = time.monotonic()
+    began, ended = time.monotonic(), "failed"
     try:
         yield
-    except BaseException:
-        print("failed", flush=True)
-        raise
-    print(f"{time.monotonic() - began:.1f} s", flush=True)
+        ended = f"{time.monotonic() - began:.1f} s"
+    finally:
+        print(ended, flush=True)
 
 
 def listens(host: str, port: int) -> bool:
