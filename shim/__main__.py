@@ -15,9 +15,10 @@ from pathlib import Path
 
 from flask import Flask
 
-from shim import certificate, journal, messages, metrics, protocol, signing
+from shim import certificate, journal, metrics
 from shim.app import create_app, handlers
 from shim.configuration import Configuration, configured
+from shim.contract import messages, routes, tokens
 from shim.control_plane import ControlPlane
 from shim.engine import Engine
 from shim.enrolment import Enrolment
@@ -41,7 +42,7 @@ class Shim:
     app: Flask
     engine: Engine
     turns: Turns
-    verifier: signing.Verifier
+    verifier: tokens.Verifier
 
 
 def assemble(given: Configuration, pem: Path, engine_socket: str) -> Shim:
@@ -53,9 +54,9 @@ def assemble(given: Configuration, pem: Path, engine_socket: str) -> Shim:
         info = engine.info()
         return metrics.measure(info["ServerVersion"], info["DockerRootDir"], pem.parent)
 
-    audience = signing.audience(toolbox_id, certificate.fingerprint(pem))
+    audience = tokens.audience(toolbox_id, certificate.fingerprint(pem))
     process = Process(started_at=time.time())
-    verifier = signing.Verifier(given.control_keys, audience, process.started_at, clock=time.time)
+    verifier = tokens.Verifier(given.control_keys, audience, process.started_at, clock=time.time)
     successor = Successor(engine, images, given.shim_repository)
     app = create_app(verifier, handlers(tools, images, Volumes(engine, tools), successor, measure, process))
     return Shim(app, engine, turns, verifier)
@@ -88,7 +89,7 @@ def main() -> None:
     given = configured()
     journal.to_stdout(given.toolbox_id)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    serve(given, STATE, ENGINE_SOCKET, ("0.0.0.0", protocol.PORT))  # noqa: S104  the control plane is outside
+    serve(given, STATE, ENGINE_SOCKET, ("0.0.0.0", routes.PORT))  # noqa: S104  the control plane is outside
 
 
 if __name__ == "__main__":

@@ -19,20 +19,21 @@ from urllib.parse import parse_qsl
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from shim import __version__, logs, messages, protocol
+from shim import __version__, logs
+from shim.contract import errors, messages, names, routes
+from shim.contract.messages import Metrics
+from shim.contract.routes import Route
+from shim.contract.tokens import Claims, Verifier
 from shim.images import Images
-from shim.messages import Metrics
 from shim.process import Process
-from shim.protocol import Route
-from shim.signing import Claims, Verifier
 from shim.successor import Successor
 from shim.tools import Tools
 from shim.volumes import Volumes
 
 # What may last holds a thread of the server all the while: so many of each, and the other routes never wait for them.
 AT_ONCE = {
-    protocol.FOLLOW: 64, protocol.PULL: 4, protocol.EXECUTE: 8, protocol.REQUEST: 8, protocol.STATS: 4,
-    protocol.SAVE: 2, protocol.LOAD: 2,
+    routes.FOLLOW: 64, routes.PULL: 4, routes.EXECUTE: 8, routes.REQUEST: 8, routes.STATS: 4,
+    routes.SAVE: 2, routes.LOAD: 2,
 }  # fmt: skip
 # The key in a request's environment under which a server may ask to be told that the request is read to its end.
 READ_WHOLE = "toolboxes.read-whole"
@@ -66,10 +67,10 @@ def handlers(
     def status(command: Command) -> messages.Status:
         engine_id, listed = tools.listing(limits=_flag(command, "limits"))
         if not _flag(command, "metrics"):
-            return messages.Status(__version__, protocol.CONTRACT, engine_id, True, listed)
+            return messages.Status(__version__, routes.CONTRACT, engine_id, True, listed)
         measured, image = measure(), successor.image()
         return messages.Status(
-            __version__, protocol.CONTRACT, engine_id, True, listed, measured, image, process.started_at
+            __version__, routes.CONTRACT, engine_id, True, listed, measured, image, process.started_at
         )
 
     def lines(command: Command) -> tuple[str, int, str]:
@@ -77,40 +78,40 @@ def handlers(
         return command.name, logs.line_count(tail), logs.since(since)
 
     return {
-        protocol.STATUS: status,
-        protocol.CREATE: lambda command: tools.create(command.body, command.claims),
-        protocol.INSPECT: lambda command: tools.inspect(command.name, command.claims),
-        protocol.REMOVE: lambda command: tools.remove(command.name, command.claims),
-        protocol.START: lambda command: tools.start(command.name, command.claims),
-        protocol.STOP: lambda command: tools.stop(command.name, command.body.timeout, command.claims),
-        protocol.RESTART: lambda command: tools.restart(
+        routes.STATUS: status,
+        routes.CREATE: lambda command: tools.create(command.body, command.claims),
+        routes.INSPECT: lambda command: tools.inspect(command.name, command.claims),
+        routes.REMOVE: lambda command: tools.remove(command.name, command.claims),
+        routes.START: lambda command: tools.start(command.name, command.claims),
+        routes.STOP: lambda command: tools.stop(command.name, command.body.timeout, command.claims),
+        routes.RESTART: lambda command: tools.restart(
             command.name, command.body.started_at, command.body.timeout, command.claims
         ),
-        protocol.LOGS: lambda command: tools.logs(*lines(command)),
-        protocol.FOLLOW: lambda command: tools.follow(*lines(command)),
-        protocol.STATS: lambda command: tools.stats(command.name),
-        protocol.EXECUTE: lambda command: tools.execute(command.name, command.body, command.claims),
-        protocol.REQUEST: lambda command: tools.request(command.name, command.body),
-        protocol.SAVE: lambda command: volumes.save(command.name, command.volume, command.body),
-        protocol.LOAD: lambda command: volumes.load(command.name, command.volume, command.body, command.claims),
-        protocol.PRUNE: lambda command: images.prune(command.body),
-        protocol.UPGRADE: lambda command: successor.begin(command.body),
-        protocol.RESTART_SHIM: lambda command: process.restart(),
-        protocol.PULL: lambda command: images.pull(command.body),
+        routes.LOGS: lambda command: tools.logs(*lines(command)),
+        routes.FOLLOW: lambda command: tools.follow(*lines(command)),
+        routes.STATS: lambda command: tools.stats(command.name),
+        routes.EXECUTE: lambda command: tools.execute(command.name, command.body, command.claims),
+        routes.REQUEST: lambda command: tools.request(command.name, command.body),
+        routes.SAVE: lambda command: volumes.save(command.name, command.volume, command.body),
+        routes.LOAD: lambda command: volumes.load(command.name, command.volume, command.body, command.claims),
+        routes.PRUNE: lambda command: images.prune(command.body),
+        routes.UPGRADE: lambda command: successor.begin(command.body),
+        routes.RESTART_SHIM: lambda command: process.restart(),
+        routes.PULL: lambda command: images.pull(command.body),
     }
 
 
 def _flag(command: Command, name: str) -> bool:
     if (wanted := command.query.get(name, "0")) not in ("0", "1"):
-        raise protocol.Refused(f"{name} is {wanted[:64]!r}, neither 0 nor 1")
+        raise errors.Refused(f"{name} is {wanted[:64]!r}, neither 0 nor 1")
     return wanted == "1"
 
 
 def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:
     app = Flask("shim", static_folder=None)
     app.url_map.merge_slashes = False
-    for route in protocol.ROUTES:
-        view = _health if route == protocol.HEALTH else _view(route, acts[route])
+    for route in routes.ROUTES:
+        view = _health if route == routes.HEALTH else _view(route, acts[route])
         app.add_url_rule(
             route.path.replace("{", "<").replace("}", ">"),
             endpoint=f"{route.method} {route.path}",
@@ -122,7 +123,7 @@ def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:
     @app.before_request
     def verify() -> None:
         g.began = time.monotonic()
-        if (request.method, request.path) == (protocol.HEALTH.method, protocol.HEALTH.path):
+        if (request.method, request.path) == (routes.HEALTH.method, routes.HEALTH.path):
             return
         target = request.environ["REQUEST_URI"]
         header = request.headers.get("Authorization", "")
@@ -130,18 +131,18 @@ def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:
         # never sees the answer.
         body = request.get_data(cache=True)
         request.environ.get(READ_WHOLE, lambda: None)()
-        if len(body) > protocol.MAX_BODY_BYTES:
-            raise protocol.BodyTooLarge(f"the body is larger than {protocol.MAX_BODY_BYTES} bytes")
+        if len(body) > routes.MAX_BODY_BYTES:
+            raise errors.BodyTooLarge(f"the body is larger than {routes.MAX_BODY_BYTES} bytes")
         g.claims = verifier.verify(header, request.method, target, body)
-        if g.claims.contract != protocol.CONTRACT:
-            raise protocol.Incompatible(
-                f"the command speaks contract {g.claims.contract}, this shim {__version__} speaks {protocol.CONTRACT}"
+        if g.claims.contract != routes.CONTRACT:
+            raise errors.Incompatible(
+                f"the command speaks contract {g.claims.contract}, this shim {__version__} speaks {routes.CONTRACT}"
             )
 
     @app.after_request
     def finish(response: Response) -> Response:
-        response.headers[protocol.CONTRACT_HEADER] = str(protocol.CONTRACT)
-        if request.path != protocol.HEALTH.path:
+        response.headers[routes.CONTRACT_HEADER] = str(routes.CONTRACT)
+        if request.path != routes.HEALTH.path:
             words = "%s %s %s", request.method, request.path[:200], response.status_code
             _log.info(*words, extra=_context())
         return response
@@ -151,7 +152,7 @@ def create_app(verifier: Verifier, acts: dict[Route, Handler]) -> Flask:
 
 
 def _health() -> Response:
-    return _answer(protocol.HEALTH, messages.Health("ok", __version__, protocol.CONTRACT))
+    return _answer(routes.HEALTH, messages.Health("ok", __version__, routes.CONTRACT))
 
 
 def _view(route: Route, act: Handler) -> Callable[..., Response]:
@@ -161,10 +162,10 @@ def _view(route: Route, act: Handler) -> Callable[..., Response]:
         try:
             body: Any = messages.read(route.body, request.get_data())
         except messages.Malformed as error:
-            raise protocol.Refused(str(error)) from None
+            raise errors.Refused(str(error)) from None
         command = Command(g.claims, name, volume, body, _query(route))
         if room and not room.acquire(blocking=False):
-            raise protocol.Busy(f"{AT_ONCE[route]} of these are under way, as many as may be at once")
+            raise errors.Busy(f"{AT_ONCE[route]} of these are under way, as many as may be at once")
         with ExitStack() as left:
             if room:
                 left.callback(room.release)
@@ -183,14 +184,14 @@ def _view(route: Route, act: Handler) -> Callable[..., Response]:
 def _query(route: Route) -> dict[str, str]:
     pairs = parse_qsl(request.query_string.decode("ascii", "replace"), keep_blank_values=True)
     if len(pairs) != len(dict(pairs)) or not dict(pairs).keys() <= set(route.query):
-        raise protocol.Refused(f"the query may hold, once each, {', '.join(route.query) or 'nothing'}")
+        raise errors.Refused(f"the query may hold, once each, {', '.join(route.query) or 'nothing'}")
     return dict(pairs)
 
 
 def _answer(route: Route, message: Any) -> Response:
-    status = 202 if route in (protocol.UPGRADE, protocol.RESTART_SHIM) else 200
+    status = 202 if route in (routes.UPGRADE, routes.RESTART_SHIM) else 200
     response = Response(messages.dump(message), status, mimetype="application/json")
-    if route == protocol.STATUS and message.metrics is None:
+    if route == routes.STATUS and message.metrics is None:
         response.add_etag()
         response.make_conditional(request)
     return response
@@ -213,12 +214,12 @@ def _refusal(error: Exception) -> Response:
 def _told(error: Exception, context: dict[str, Any]) -> tuple[dict[str, str], int]:
     """Code and sentence, and the HTTP status."""
     if isinstance(error, NotFound | MethodNotAllowed):
-        error = protocol.UnknownRoute("this shim has no such route")
+        error = errors.UnknownRoute("this shim has no such route")
     elif isinstance(error, HTTPException):
-        error = protocol.Refused(error.description or "the request is not valid HTTP")
-    elif not isinstance(error, protocol.ContractError):
+        error = errors.Refused(error.description or "the request is not valid HTTP")
+    elif not isinstance(error, errors.ShimError):
         _log.error("an error that nobody foresaw", exc_info=error, extra=context)
-        error = protocol.ContractError("internal error")
+        error = errors.ShimError("internal error")
     else:
         _log.warning("%s: %s", error.code, error.message, extra=context)
     return {"code": error.code, "message": error.message}, error.status
@@ -226,7 +227,7 @@ def _told(error: Exception, context: dict[str, Any]) -> tuple[dict[str, str], in
 
 def _context() -> dict[str, Any]:
     """What a log line carries; all of it is gone once a stream runs, so a stream is given its own."""
-    match = protocol.CONTAINER_NAME.search(request.path)
+    match = names.CONTAINER_NAME.search(request.path)
     return {
         "jti": g.claims.jti if "claims" in g else None,
         "instance": match["instance"] if match else None,

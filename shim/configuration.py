@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shim import protocol, signing
+from shim.contract import names, tokens
 
 FILE = Path("/etc/toolboxes/shim.json")
 # Nobody knew it when the file above was written.
@@ -51,7 +51,7 @@ def read(text: str) -> Configuration:
         raise Unconfigured(f"it must hold control_keys, {', '.join(_STRINGS)}, and nothing else")
     if wrong := [name for name in _STRINGS if not isinstance(given[name], str)]:
         raise Unconfigured(f"{wrong[0]} must be a string")
-    if not protocol.UUID.fullmatch(given["toolbox_id"]):
+    if not names.UUID.fullmatch(given["toolbox_id"]):
         raise Unconfigured("toolbox_id must be a UUID in lower case")
     for name in ("enrol_url", "notify_url"):
         if not given[name].startswith("https://"):
@@ -80,6 +80,6 @@ def _key(kid: str, encoded: object) -> Ed25519PublicKey:
         key = Ed25519PublicKey.from_public_bytes(base64.b64decode(padded, b"-_", validate=True))
     except ValueError as error:
         raise Unconfigured(f"control key {kid} is no raw Ed25519 public key in base64url: {error}") from None
-    if signing.kid(key) != kid:
-        raise Unconfigured(f"control key {kid} is named for another key: its kid is {signing.kid(key)}")
+    if tokens.kid(key) != kid:
+        raise Unconfigured(f"control key {kid} is named for another key: its kid is {tokens.kid(key)}")
     return key

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from shim import protocol
-from shim.messages import Container, Limits, Listed, Port
+from shim.contract import names
+from shim.contract.messages import Container, Limits, Listed, Port
 
 NEVER = "0001-01-01T00:00:00Z"
 # The list has health only inside its text, e.g. "Up 5 minutes (health: starting)".
@@ -39,7 +39,7 @@ def inspected(said: dict[str, Any], toolbox_id: str) -> Container | None:
         finished_at=state["FinishedAt"].replace(NEVER, ""),
         restart_count=said["RestartCount"],
         image=config["Image"],
-        image_digest=config["Labels"].get(protocol.LABEL_IMAGE_DIGEST, ""),
+        image_digest=config["Labels"].get(names.LABEL_IMAGE_DIGEST, ""),
         ports=_ports(host.get("PortBindings") or {}),
         environment_names=[entry.partition("=")[0] for entry in config["Env"] or []],
         limits=Limits(host["Memory"], host["NanoCpus"], host["PidsLimit"] or 0),
@@ -62,7 +62,7 @@ def listed(said: dict[str, Any], toolbox_id: str) -> Listed | None:
         state=said["State"],
         health=health[1] if health else None,
         endpoint_id=_endpoint_id(said.get("NetworkSettings") or {}),
-        memory_bytes=int(memory) if (memory := said["Labels"].get(protocol.LABEL_MEMORY, "")).isdecimal() else 0,
+        memory_bytes=int(memory) if (memory := said["Labels"].get(names.LABEL_MEMORY, "")).isdecimal() else 0,
     )
 
 
@@ -79,17 +79,17 @@ def mount_point(said: dict[str, Any], volume: str) -> str:
 
 def is_of(said: dict[str, Any], toolbox_id: str, instance_id: str, spec_generation: int) -> bool:
     """Whether an entry of the list carries exactly these labels, whatever its name is."""
-    name = protocol.container_name(instance_id, spec_generation)
+    name = names.container_name(instance_id, spec_generation)
     return _identity(name, said["Labels"], toolbox_id) is not None
 
 
 def _identity(name: str, labels: dict[str, str] | None, toolbox_id: str) -> tuple[str, int] | None:
     """Instance id and spec generation, where the name and every label agree."""
-    match = protocol.CONTAINER_NAME.fullmatch(name.removeprefix("/"))
+    match = names.CONTAINER_NAME.fullmatch(name.removeprefix("/"))
     wanted = match and {
-        protocol.LABEL_TOOLBOX: toolbox_id,
-        protocol.LABEL_INSTANCE: match["instance"],
-        protocol.LABEL_SPEC_GENERATION: match["generation"],
+        names.LABEL_TOOLBOX: toolbox_id,
+        names.LABEL_INSTANCE: match["instance"],
+        names.LABEL_SPEC_GENERATION: match["generation"],
     }
     if not match or not wanted or not wanted.items() <= (labels or {}).items():
         return None

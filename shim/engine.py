@@ -16,9 +16,10 @@ import requests
 from docker import APIClient
 from docker.errors import APIError, DockerException
 
-from shim import daemon, faults, protocol
+from shim import daemon, faults
+from shim.contract import errors
+from shim.contract.messages import Execute
 from shim.daemon import Daemon
-from shim.messages import Execute
 
 PULL_SILENCE_SECONDS = 60
 HEARTBEAT_SECONDS = 10
@@ -28,7 +29,7 @@ Said = dict[str, Any]
 Query = dict[str, str | int]
 _EDITS = '{"type": ["container"], "event": ["update"]}'
 _LOG: Query = {"stdout": 1, "stderr": 1, "timestamps": 1}
-Judge = Callable[[int, str], protocol.ContractError]
+Judge = Callable[[int, str], errors.ShimError]
 
 
 class Engine:
@@ -69,7 +70,7 @@ class Engine:
         """By name or id; None where there is none."""
         try:
             return cast(Said, self._read(f"/containers/{reference}/json"))
-        except protocol.NoSuchContainer:
+        except errors.NoSuchContainer:
             return None
 
     def create(self, name: str, config: Said) -> str:
@@ -173,7 +174,7 @@ class Engine:
         try:
             with self._docker(faults.of_image_removal) as docker:
                 docker.remove_image(reference)
-        except protocol.NoSuchImage:
+        except errors.NoSuchImage:
             return False
         return True
 
@@ -189,7 +190,7 @@ class Engine:
         """
         # Sent empty, too, so that this machine's own credentials are never used.
         sent = base64.urlsafe_b64encode(json.dumps(credentials).encode()).decode()
-        with self._docker(faults.of_registry, protocol.RegistryUnreachable) as docker:
+        with self._docker(faults.of_registry, errors.RegistryUnreachable) as docker:
             url = f"{docker.base_url}/v{docker.api_version}/images/create"
             asked, head = {"fromImage": repository, "tag": tag}, {"X-Registry-Auth": sent}
             response = docker.post(url, params=asked, headers=head, stream=True, timeout=self._silence_seconds)
@@ -199,7 +200,7 @@ class Engine:
         return self._lines(response)
 
     def _lines(self, response: requests.Response) -> Iterator[Said]:
-        with response, self._docker(faults.of_registry, protocol.RegistryUnreachable):
+        with response, self._docker(faults.of_registry, errors.RegistryUnreachable):
             for line in response.iter_lines():
                 yield json.loads(line)
 
@@ -212,14 +213,14 @@ class Engine:
 
     @contextmanager
     def _docker(
-        self, judge: Judge = faults.of_engine, silence: type[protocol.ContractError] = protocol.OutcomeUnknown
+        self, judge: Judge = faults.of_engine, silence: type[errors.ShimError] = errors.OutcomeUnknown
     ) -> Iterator[APIClient]:
         """The engine's client. `judge` names its refusals, `silence` what a timeout means."""
         try:
             yield self._connected()
         except (APIError, daemon.Refusal, OSError, json.JSONDecodeError) as error:
             told = _told(error, judge, silence)
-            if isinstance(told, protocol.EngineUnavailable):
+            if isinstance(told, errors.EngineUnavailable):
                 # It may come back as another release: its API version is negotiated anew.
                 self._client = None
             raise told from error
@@ -234,7 +235,7 @@ class Engine:
                     # Neither a proxy nor a .netrc has a say in this.
                     self._client.trust_env = False
                 except DockerException as error:
-                    raise protocol.EngineUnavailable(f"the engine does not answer: {error}") from error
+                    raise errors.EngineUnavailable(f"the engine does not answer: {error}") from error
             return self._client
 
 
@@ -242,7 +243,7 @@ def _target(docker: APIClient, path: str, query: Query) -> str:
     return f"/v{docker.api_version}{quote(path, safe='/:@')}" + (f"?{urlencode(query)}" if query else "")
 
 
-def _told(error: Exception, judge: Judge, silence: type[protocol.ContractError]) -> protocol.ContractError:
+def _told(error: Exception, judge: Judge, silence: type[errors.ShimError]) -> errors.ShimError:
     if isinstance(error, daemon.Refusal):
         return judge(error.status, error.words)
     if isinstance(error, APIError):

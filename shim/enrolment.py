@@ -16,8 +16,8 @@ from pathlib import Path
 
 from shim import configuration
 from shim.configuration import Configuration, Keys, Unconfigured
+from shim.contract.tokens import Verifier
 from shim.control_plane import ControlPlane, Unanswered
-from shim.signing import Verifier
 
 KEPT = "control-keys.json"
 AUDIENCE = "enrol"

@@ -11,8 +11,9 @@ import time
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 
-from shim import deadline, messages, protocol
-from shim.messages import Request, Response
+from shim import deadline
+from shim.contract import errors, messages
+from shim.contract.messages import Request, Response
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # What makes up the message itself (host, length, encoding, connection) is this module's affair.
@@ -40,7 +41,7 @@ def check(asked: Request) -> None:
         and all(_VISIBLE.fullmatch(value) and len(value) <= MAX_HEADER_CHARACTERS for value in asked.headers.values()),
     }
     if refused := [field for field, holds in held.items() if not holds]:
-        raise protocol.Refused(f"{refused[0]} is not one that a request may have")
+        raise errors.Refused(f"{refused[0]} is not one that a request may have")
 
 
 def send(address: str, asked: Request) -> Response:
@@ -54,7 +55,7 @@ def send(address: str, asked: Request) -> Response:
             return _exchanged(connection, asked)
     except (OSError, HTTPException) as error:
         words = str(error) or type(error).__name__
-        raise protocol.NotAnswering(f"nothing answers at port {asked.port}: {words}") from error
+        raise errors.NotAnswering(f"nothing answers at port {asked.port}: {words}") from error
     finally:
         connection.close()
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from shim import deadline, logs, messages
+from shim import deadline, logs
+from shim.contract import messages
 
 MAX_STREAM_BYTES = 500_000
 

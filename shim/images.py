@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shim import faults, protocol, spec
+from shim import faults, spec
+from shim.contract import errors
+from shim.contract.messages import Image, Progress, Prune, Pruned, Pull, PullLine
 from shim.engine import Engine
-from shim.messages import Image, Progress, Prune, Pruned, Pull, PullLine
 
 PROGRESS_SECONDS = 0.5
 _DONE = ("Pull complete", "Already exists")
@@ -25,7 +26,7 @@ class Images:
         said, own = self._engine.image(reference), self._engine.platform()
         platform = f"{said['Os']}/{said['Architecture']}"
         if platform != own:
-            raise protocol.WrongPlatform(f"{reference} is made for {platform}, and this droplet is {own}")
+            raise errors.WrongPlatform(f"{reference} is made for {platform}, and this droplet is {own}")
         return Image(said["Id"], _digest(reference, said), said["Size"])
 
     def pull(self, body: Pull) -> Iterator[PullLine]:
@@ -60,7 +61,7 @@ class Images:
         """ "" where there is none."""
         try:
             return str(self._engine.image(reference)["Id"])
-        except protocol.NoSuchImage:
+        except errors.NoSuchImage:
             return ""
 
     def _told(self, lines: Iterator[dict[str, Any]], image: str) -> Iterator[PullLine]:

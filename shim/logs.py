@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from shim import messages, protocol
-from shim.messages import FollowLine, LogLine, Logs
+from shim.contract import errors, messages, names
+from shim.contract.messages import FollowLine, LogLine, Logs
 
 DEFAULT_LINES = 200
 MAX_BYTES = 1_000_000
@@ -43,11 +43,8 @@ def followed(chunks: Iterable[bytes]) -> Iterator[FollowLine]:
 
 def line_count(text: str) -> int:
     """How many lines a query asks for, "" for the default. Raises Refused."""
-    if (
-        re.fullmatch(r"\d{1,4}|", text) is None
-        or not 0 < (count := int(text or DEFAULT_LINES)) <= protocol.MAX_LOG_LINES
-    ):
-        raise protocol.Refused(f"tail is not between 1 and {protocol.MAX_LOG_LINES}")
+    if re.fullmatch(r"\d{1,4}|", text) is None or not 0 < (count := int(text or DEFAULT_LINES)) <= names.MAX_LOG_LINES:
+        raise errors.Refused(f"tail is not between 1 and {names.MAX_LOG_LINES}")
     return count
 
 
@@ -65,7 +62,7 @@ def since(text: str) -> str:
             return f"{max(0, int(seconds))}.{match['nano'] or '0'}"
     except ValueError:
         pass
-    raise protocol.Refused(f"since {text[:64]!r} is neither seconds since 1970 nor a time in RFC 3339")
+    raise errors.Refused(f"since {text[:64]!r} is neither seconds since 1970 nor a time in RFC 3339")
 
 
 def frames(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:

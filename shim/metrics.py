@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from shim.messages import Disk, Memory, Metrics
+from shim.contract.messages import Disk, Memory, Metrics
 
 
 def measure(engine_version: str, engine_root: str, directory: Path) -> Metrics:

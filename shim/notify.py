@@ -10,7 +10,7 @@ import random
 import threading
 import time
 
-from shim import protocol
+from shim.contract import errors, names
 from shim.control_plane import ControlPlane, Unanswered
 from shim.engine import Engine, Said
 from shim.turns import Turns
@@ -31,7 +31,7 @@ class Notifier:
 
     def __init__(self, engine: Engine, turns: Turns, toolbox_id: str, control_plane: ControlPlane, url: str) -> None:
         self._engine, self._turns, self._control_plane, self._url = engine, turns, control_plane, url
-        self._labels = {protocol.LABEL_TOOLBOX: toolbox_id}
+        self._labels = {names.LABEL_TOOLBOX: toolbox_id}
         self._happened = threading.Event()
 
     def follow(self) -> None:
@@ -43,13 +43,13 @@ class Notifier:
                     pause = FIRST_PAUSE_SECONDS
                     if event is None or self._matters(event["Actor"]):
                         self._happened.set()
-            except protocol.ContractError as error:
+            except errors.ShimError as error:
                 _log.info("no events: %s", error.message)
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def _matters(self, actor: Said) -> bool:
-        name = protocol.CONTAINER_NAME.fullmatch(actor["Attributes"]["name"])
+        name = names.CONTAINER_NAME.fullmatch(actor["Attributes"]["name"])
         # What a command does is in that command's answer.
         if name and self._turns.taken(name["instance"]):
             return False

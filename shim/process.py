@@ -7,7 +7,7 @@ import os
 import signal
 from dataclasses import dataclass
 
-from shim import messages
+from shim.contract import messages
 
 _log = logging.getLogger("shim")
 

@@ -17,8 +17,9 @@ from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.workers.threadpool import ThreadPool
 from cheroot.wsgi import Server
 
-from shim import deadline, protocol
+from shim import deadline
 from shim.app import AT_ONCE, READ_WHOLE
+from shim.contract import routes
 
 # For what is quick; the routes that AT_ONCE counts have theirs beside these.
 THREADS = 16
@@ -59,7 +60,7 @@ class ShimServer(Server):
         self.ssl_adapter.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.keep_alive_conn_limit = KEPT_CONNECTIONS
         # The app says itself what is too large; beyond this not even the connection is kept for it.
-        self.max_request_body_size = 2 * protocol.MAX_BODY_BYTES
+        self.max_request_body_size = 2 * routes.MAX_BODY_BYTES
         self.max_request_header_size = 16_384
 
     def prepare(self) -> None:

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-from shim import protocol
-from shim.messages import Create, Execute, HealthCheck, Port
+from shim.contract import errors, names
+from shim.contract.messages import Create, Execute, HealthCheck, Port
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID",
@@ -32,13 +32,13 @@ SYSTEM_PATHS = re.compile(r"/(proc|sys|dev)(/.*)?")
 
 def check(spec: Create) -> None:
     """Raises Refused, naming the field."""
-    name = protocol.container_name(spec.instance_id, spec.spec_generation)
-    _must(protocol.CONTAINER_NAME.fullmatch(name), "instance_id and spec_generation", "do not make a container's name")
+    name = names.container_name(spec.instance_id, spec.spec_generation)
+    _must(names.CONTAINER_NAME.fullmatch(name), "instance_id and spec_generation", "do not make a container's name")
     check_image(spec.image)
     _must(spec.limits.memory_bytes in MEMORY_BYTES, "limits.memory_bytes", "is not between 16 MiB and 256 GiB")
     _must(spec.limits.nano_cpus in NANO_CPUS, "limits.nano_cpus", "is not between 0.01 and 64 cores")
     _must(spec.limits.pids in PIDS, "limits.pids", "is not between 16 and 4096")
-    _must(spec.restart_policy in protocol.RESTART_POLICIES, "restart_policy", f"is none of {protocol.RESTART_POLICIES}")
+    _must(spec.restart_policy in names.RESTART_POLICIES, "restart_policy", f"is none of {names.RESTART_POLICIES}")
     _command("command", spec.command)
     _environment(spec.environment)
     _must(len(spec.ports) <= MAX_PORTS, "ports", f"has more than {MAX_PORTS} entries")
@@ -47,8 +47,8 @@ def check(spec: Create) -> None:
     _unique("ports", ((port.host_port, port.protocol) for port in spec.ports))
     _must(len(spec.volumes) <= MAX_VOLUMES, "volumes", f"has more than {MAX_VOLUMES} entries")
     for volume in spec.volumes:
-        _must(protocol.VOLUME_NAME.fullmatch(volume.name), "volumes.name", f"{volume.name[:64]!r} is no volume's name")
-        usable = protocol.CONTAINER_PATH.fullmatch(volume.path) and not SYSTEM_PATHS.fullmatch(volume.path)
+        _must(names.VOLUME_NAME.fullmatch(volume.name), "volumes.name", f"{volume.name[:64]!r} is no volume's name")
+        usable = names.CONTAINER_PATH.fullmatch(volume.path) and not SYSTEM_PATHS.fullmatch(volume.path)
         _must(usable, "volumes.path", f"{volume.path[:200]!r} is no absolute path for a volume")
     _unique("volumes.name", (volume.name for volume in spec.volumes))
     _unique("volumes.path", (volume.path for volume in spec.volumes))
@@ -58,7 +58,7 @@ def check(spec: Create) -> None:
 
 def check_image(image: str) -> None:
     """Raises Refused."""
-    usable = len(image) <= MAX_IMAGE_CHARACTERS and protocol.IMAGE_REFERENCE.fullmatch(image)
+    usable = len(image) <= MAX_IMAGE_CHARACTERS and names.IMAGE_REFERENCE.fullmatch(image)
     _must(usable, "image", f"{image[:200]!r} is no image reference")
 
 
@@ -68,7 +68,7 @@ def check_execution(asked: Execute) -> None:
     _command("command", asked.command)
     _environment(asked.environment)
     directory = asked.working_directory
-    _must(not directory or protocol.CONTAINER_PATH.fullmatch(directory), "working_directory", "is no absolute path")
+    _must(not directory or names.CONTAINER_PATH.fullmatch(directory), "working_directory", "is no absolute path")
     _must(asked.timeout in EXECUTION_SECONDS, "timeout", f"is not between 1 and {EXECUTION_SECONDS.stop - 1} seconds")
 
 
@@ -100,9 +100,7 @@ def _host_config(spec: Create, labels: dict[str, str]) -> dict[str, Any]:
             "Type": "volume",
             "Source": f"{spec.instance_id}-{volume.name}",
             "Target": volume.path,
-            "VolumeOptions": {
-                "Labels": {key: labels[key] for key in (protocol.LABEL_TOOLBOX, protocol.LABEL_INSTANCE)}
-            },
+            "VolumeOptions": {"Labels": {key: labels[key] for key in (names.LABEL_TOOLBOX, names.LABEL_INSTANCE)}},
         }
         for volume in spec.volumes
     ]
@@ -127,13 +125,13 @@ def _host_config(spec: Create, labels: dict[str, str]) -> dict[str, Any]:
 
 def _port(port: Port) -> None:
     _must(port.container_port in range(1, 65_536), "ports.container_port", "is not between 1 and 65535")
-    held = f"is not between {protocol.HOST_PORTS.start} and {protocol.HOST_PORTS.stop - 1}"
-    _must(port.host_port in protocol.HOST_PORTS, "ports.host_port", held)
+    held = f"is not between {names.HOST_PORTS.start} and {names.HOST_PORTS.stop - 1}"
+    _must(port.host_port in names.HOST_PORTS, "ports.host_port", held)
     _must(port.protocol in ("tcp", "udp"), "ports.protocol", "is neither tcp nor udp")
     try:
         ipaddress.ip_address(port.host_ip)
     except ValueError:
-        raise protocol.Refused(f"ports.host_ip {port.host_ip[:64]!r} is no address") from None
+        raise errors.Refused(f"ports.host_ip {port.host_ip[:64]!r} is no address") from None
 
 
 def _health_check(check: HealthCheck) -> None:
@@ -147,7 +145,7 @@ def _health_check(check: HealthCheck) -> None:
 def _environment(environment: dict[str, str]) -> None:
     _must(len(environment) <= MAX_ENVIRONMENT, "environment", f"has more than {MAX_ENVIRONMENT} entries")
     for key, value in environment.items():
-        _must(protocol.ENVIRONMENT_NAME.fullmatch(key), f"environment.{key[:128]}", "is no variable's name")
+        _must(names.ENVIRONMENT_NAME.fullmatch(key), f"environment.{key[:128]}", "is no variable's name")
         _must(len(f"{key}={value}".encode()) <= MAX_STRING_BYTES, f"environment.{key}", "is too long")
 
 
@@ -163,4 +161,4 @@ def _unique(field: str, values: Iterable[Hashable]) -> None:
 
 def _must(held: object, field: str, otherwise: str) -> None:
     if not held:
-        raise protocol.Refused(f"{field} {otherwise}")
+        raise errors.Refused(f"{field} {otherwise}")

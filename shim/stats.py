@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from shim import protocol
 from shim.container import NEVER
-from shim.messages import Stats
+from shim.contract import errors
+from shim.contract.messages import Stats
 
 NANOSECONDS = 1_000_000_000
 
@@ -20,7 +20,7 @@ def measured(said: dict[str, Any]) -> Stats:
     Raises Transient for the zeros that the engine gives where it could not measure.
     """
     if said["read"] == NEVER:
-        raise protocol.Transient("the engine measured nothing")
+        raise errors.Transient("the engine measured nothing")
     memory, networks = said["memory_stats"], (said.get("networks") or {}).values()
     # What the kernel would give back at once is not used: "total_" is cgroup 1's name for it.
     files = memory.get("stats", {})

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import certifi
 
-from shim import protocol
+from shim.contract import errors
 
 SILENCE_SECONDS = 60
 CHUNK_BYTES = 1 << 20
@@ -21,7 +21,7 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 def check(urls: list[str]) -> None:
     """Raises Refused."""
     if not urls or not all(_usable(url) for url in urls):
-        raise protocol.Refused("parts must hold the presigned URL of each part")
+        raise errors.Refused("parts must hold the presigned URL of each part")
 
 
 def put(url: str, part: bytearray) -> str:
@@ -62,12 +62,12 @@ def _asked(method: str, url: str, body: bytearray | None) -> Iterator[HTTPRespon
         connection.request(method, f"{split.path}?{split.query}", body)
         answer = connection.getresponse()
         if answer.status >= 500 or answer.status == 429:
-            raise protocol.StorageUnreachable(f"the storage answered {answer.status}")
+            raise errors.StorageUnreachable(f"the storage answered {answer.status}")
         if answer.status not in (200, 201, 204):
-            raise protocol.StorageRefused(f"the storage answered {answer.status}")
+            raise errors.StorageRefused(f"the storage answered {answer.status}")
         yield answer
     except (OSError, HTTPException) as error:
         # Its words could repeat the URL.
-        raise protocol.StorageUnreachable(f"the storage broke off: {type(error).__name__}") from None
+        raise errors.StorageUnreachable(f"the storage broke off: {type(error).__name__}") from None
     finally:
         connection.close()

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from shim import protocol
+from shim.contract import errors
+from shim.contract.messages import Upgrade, Upgrading
 from shim.engine import Engine
 from shim.images import Images
-from shim.messages import Upgrade, Upgrading
 
 SHIM, NEXT, OLD, HELPER = (f"toolboxes-shim{suffix}" for suffix in ("", "-next", "-old", "-upgrade"))
 
@@ -28,20 +28,20 @@ class Successor:
         """Raises Refused, NoSuchImage, WrongPlatform, and Transient where another upgrade is under way."""
         ours = rf"{re.escape(self._repository)}@sha256:[0-9a-f]{{64}}"
         if not self._repository or not re.fullmatch(ours, body.image):
-            raise protocol.Refused("image is no digest of the repository of shims that this droplet was given")
+            raise errors.Refused("image is no digest of the repository of shims that this droplet was given")
         own = self._engine.inspect(SHIM)
         if own is None:
-            raise protocol.Refused("this shim does not run as a container that could be replaced")
+            raise errors.Refused("this shim does not run as a container that could be replaced")
         self._images.inspect(body.image)
         # Unlike `always` it ends for good when it removes itself, and it goes on after a reboot in the middle.
         host = own["HostConfig"] | {"RestartPolicy": {"Name": "unless-stopped"}}
         config = {"Image": body.image, "Cmd": ["python3", "-m", "shim.upgrade"], "HostConfig": host}
         try:
             helper = self._engine.create(HELPER, config)
-        except protocol.NameTaken:
+        except errors.NameTaken:
             under_way = self._engine.inspect(HELPER)
             if under_way is None or under_way["Config"]["Image"] != body.image:
-                raise protocol.Transient("another upgrade is under way") from None
+                raise errors.Transient("another upgrade is under way") from None
             helper = under_way["Id"]
         self._engine.start(helper)
         return Upgrading(body.image)

@@ -8,12 +8,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from shim import container, exchange, execution, logs, protocol, spec, stats
-from shim.answers import Acted, Container, Executed, FollowLine, Listed, Logs, Response, Stats
-from shim.bodies import Create, Execute, Request
+from shim import container, exchange, execution, logs, spec, stats
+from shim.contract import errors
+from shim.contract import names as contract_names
+from shim.contract.answers import Acted, Container, Executed, FollowLine, Listed, Logs, Response, Stats
+from shim.contract.bodies import Create, Execute, Request
+from shim.contract.tokens import Claims
 from shim.engine import Engine
 from shim.images import Images
-from shim.signing import Claims
 from shim.turns import Turns
 
 T = TypeVar("T")
@@ -42,7 +44,7 @@ class Tools:
         said = self._entries({})
         found = self._managed(said)
         names = {f"/{one.name}" for one in found}
-        made_on = {entry["Labels"].get(protocol.LABEL_ENGINE) for entry in said if entry["Names"][0] in names}
+        made_on = {entry["Labels"].get(contract_names.LABEL_ENGINE) for entry in said if entry["Names"][0] in names}
         engine_id = made_on.pop() if len(made_on) == 1 else None
         looked_into = {one.id for one in found} if limits else self._engine.updated()
         found = [self._with_limits(one) if one.id in looked_into else one for one in found]
@@ -62,20 +64,20 @@ class Tools:
     def create(self, body: Create, claims: Claims) -> Acted:
         """Raises Refused, NoSuchImage, WrongPlatform, OlderSpec, NameTaken, DiskFull."""
         spec.check(body)
-        name = protocol.container_name(body.instance_id, body.spec_generation)
+        name = contract_names.container_name(body.instance_id, body.spec_generation)
         labels = {
-            protocol.LABEL_TOOLBOX: self._toolbox_id,
-            protocol.LABEL_INSTANCE: body.instance_id,
-            protocol.LABEL_SPEC_GENERATION: str(body.spec_generation),
-            protocol.LABEL_IMAGE_DIGEST: self._images.inspect(body.image).digest,
-            protocol.LABEL_MEMORY: str(body.limits.memory_bytes),
-            protocol.LABEL_ENGINE: self._engine.data_id(),
+            contract_names.LABEL_TOOLBOX: self._toolbox_id,
+            contract_names.LABEL_INSTANCE: body.instance_id,
+            contract_names.LABEL_SPEC_GENERATION: str(body.spec_generation),
+            contract_names.LABEL_IMAGE_DIGEST: self._images.inspect(body.image).digest,
+            contract_names.LABEL_MEMORY: str(body.limits.memory_bytes),
+            contract_names.LABEL_ENGINE: self._engine.data_id(),
         }
         with self._turns.of(body.instance_id, claims) as fence:
-            said = self._entries({protocol.LABEL_INSTANCE: body.instance_id})
+            said = self._entries({contract_names.LABEL_INSTANCE: body.instance_id})
             held = self._managed(said)
             if newer := [other.name for other in held if other.spec_generation > body.spec_generation]:
-                raise protocol.OlderSpec(f"{newer[0]} was made from a newer spec")
+                raise errors.OlderSpec(f"{newer[0]} was made from a newer spec")
             fence()
             if name not in [other.name for other in held]:
                 for entry in said:
@@ -85,7 +87,7 @@ class Tools:
                         return self._acted(entry["Id"])
             try:
                 made = self._engine.create(name, spec.engine_config(body, labels))
-            except protocol.NameTaken:
+            except errors.NameTaken:
                 return Acted(self._held_already(name), changed=False)
             return self._acted(made)
 
@@ -123,14 +125,14 @@ class Tools:
                 return Acted(None, changed=False)
             fence()
             container_id = before.id
-            with suppress(protocol.NoSuchContainer):
+            with suppress(errors.NoSuchContainer):
                 if before.state in LIVE:
                     self._engine.stop(container_id, REMOVAL_STOP_SECONDS)
                 self._engine.remove(container_id)
             deadline = time.monotonic() + GONE_SECONDS
             while _seen(lambda: self._find(container_id)):
                 if time.monotonic() > deadline:
-                    raise protocol.OutcomeUnknown(f"{name} is being removed for more than {GONE_SECONDS:.0f} seconds")
+                    raise errors.OutcomeUnknown(f"{name} is being removed for more than {GONE_SECONDS:.0f} seconds")
                 time.sleep(0.1)
             return Acted(None, changed=True)
 
@@ -148,7 +150,7 @@ class Tools:
         container_id = self.inspected(name)[1].id
         yield from logs.followed(self._engine.follow(container_id, tail, since))
         if (now := self._find(container_id)) and now.state in LIVE:
-            raise protocol.Transient(f"the log broke off, and {name} is {now.state}")
+            raise errors.Transient(f"the log broke off, and {name} is {now.state}")
 
     def stats(self, name: str) -> Stats:
         """Takes two seconds: the engine measures twice. Raises NotRunning."""
@@ -167,7 +169,7 @@ class Tools:
         exit_code = _seen(lambda: self._engine.exit_code(exec_id)) if ended else None
         # The engine says it in the command's own output: 126 is "cannot be run", 127 "not found".
         if exit_code in (126, 127) and out.startswith("OCI runtime exec failed"):
-            raise protocol.StartFailed(f"the engine says: {out.strip()}")
+            raise errors.StartFailed(f"the engine says: {out.strip()}")
         return Executed(_seen(lambda: self._must_find(before.id)), exit_code, out, err, truncated)
 
     def request(self, name: str, body: Request) -> Response:
@@ -175,7 +177,7 @@ class Tools:
         exchange.check(body)
         said, found = self.inspected(name)
         if found.state != "running" or not (address := container.address(said)):
-            raise protocol.NotAnswering(f"{name} is {found.state} and has no address")
+            raise errors.NotAnswering(f"{name} is {found.state} and has no address")
         return exchange.send(address, body)
 
     def inspected(self, name: str) -> tuple[dict[str, Any], Container]:
@@ -184,7 +186,7 @@ class Tools:
         said = self._engine.inspect(name)
         found = container.inspected(said, self._toolbox_id) if said else None
         if not said or not found:
-            raise protocol.NoSuchContainer(f"this toolbox manages no container {name}")
+            raise errors.NoSuchContainer(f"this toolbox manages no container {name}")
         return said, found
 
     @contextmanager
@@ -196,7 +198,7 @@ class Tools:
             yield before
 
     def _entries(self, labels: dict[str, str]) -> list[dict[str, Any]]:
-        return self._engine.containers({protocol.LABEL_TOOLBOX: self._toolbox_id, **labels})
+        return self._engine.containers({contract_names.LABEL_TOOLBOX: self._toolbox_id, **labels})
 
     def _managed(self, said: list[dict[str, Any]]) -> list[Listed]:
         return [found for found in (container.listed(entry, self._toolbox_id) for entry in said) if found]
@@ -208,7 +210,7 @@ class Tools:
     def _must_find(self, reference: str) -> Container:
         found = self._find(reference)
         if found is None:
-            raise protocol.NoSuchContainer(f"this toolbox manages no container {reference}")
+            raise errors.NoSuchContainer(f"this toolbox manages no container {reference}")
         return found
 
     def _acted(self, container_id: str) -> Acted:
@@ -218,9 +220,9 @@ class Tools:
         """The container that holds the name: a create repeated. Raises NameTaken where it is another's."""
         found = self._find(name)
         if found is None:
-            raise protocol.NameTaken(f"a container that this toolbox does not manage is named {name}")
+            raise errors.NameTaken(f"a container that this toolbox does not manage is named {name}")
         if found.state in ("removing", "dead"):
-            raise protocol.Transient(f"the last container named {name} is still being removed")
+            raise errors.Transient(f"the last container named {name} is still being removed")
         return found
 
 
@@ -228,23 +230,23 @@ def _seen(look: Callable[[], T]) -> T:
     """A look after an act: what cannot be seen then is unknown, not undone."""
     try:
         return look()
-    except protocol.Transient as error:
-        raise protocol.OutcomeUnknown(f"it was done, but not seen: {error.message}") from error
+    except errors.Transient as error:
+        raise errors.OutcomeUnknown(f"it was done, but not seen: {error.message}") from error
 
 
 def _instance_id(name: str) -> str:
     """Raises NoSuchContainer for a name that no container of ours can have."""
-    match = protocol.CONTAINER_NAME.fullmatch(name)
+    match = contract_names.CONTAINER_NAME.fullmatch(name)
     if match is None:
-        raise protocol.NoSuchContainer(f"{name[:100]!r} is no name of a managed container")
+        raise errors.NoSuchContainer(f"{name[:100]!r} is no name of a managed container")
     return match["instance"]
 
 
 def _must_run(found: Container) -> None:
     if found.state != "running":
-        raise protocol.NotRunning(f"{found.name} is {found.state}")
+        raise errors.NotRunning(f"{found.name} is {found.state}")
 
 
 def _check_timeout(timeout: int) -> None:
     if timeout not in STOP_TIMEOUTS:
-        raise protocol.Refused(f"timeout is not between 0 and {STOP_TIMEOUTS.stop - 1} seconds")
+        raise errors.Refused(f"timeout is not between 0 and {STOP_TIMEOUTS.stop - 1} seconds")

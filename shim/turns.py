@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from shim import protocol
-from shim.signing import Claims
+from shim.contract import errors
+from shim.contract.tokens import Claims
 
 STRIPES = 256
 
@@ -31,7 +31,7 @@ class Turns:
         """
         lock = self._lock(instance_id)
         if not lock.acquire(timeout=max(0.0, claims.expires - self._clock())):
-            raise protocol.TokenStale("the command expired while it waited behind another one for this instance")
+            raise errors.TokenStale("the command expired while it waited behind another one for this instance")
         try:
             yield lambda: claims.must_not_be_expired(self._clock())
         finally:

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shim import __version__, certificate, journal, protocol
+from shim import __version__, certificate, journal
 from shim.__main__ import ENGINE_SOCKET, STATE, assemble
 from shim.configuration import Configuration, configured
+from shim.contract import errors, routes
 from shim.engine import Engine
 from shim.server import ShimServer
 from shim.successor import HELPER, NEXT, OLD, SHIM
@@ -60,7 +61,7 @@ class Replacement:
         self._named(new_id, SHIM)
         try:
             self._engine.start(new_id)
-        except protocol.StartFailed as error:
+        except errors.StartFailed as error:
             _log.error("%s", error.message)
             return False
         return self._serves()
@@ -87,7 +88,7 @@ def answers(port: int) -> bool:
     while time.monotonic() < ends:
         connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
         try:
-            connection.request("GET", protocol.HEALTH.path)
+            connection.request("GET", routes.HEALTH.path)
             if json.loads(connection.getresponse().read())["version"] == __version__:
                 return True
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
@@ -120,7 +121,7 @@ def main() -> None:
     own = engine.inspect(HELPER)
     assert own, "the helper runs in a container of its name"
     proven = prove(configuration, certificate.ensure(STATE, configuration.toolbox_id), engine)
-    Replacement(engine, own["Config"]["Image"], lambda: answers(protocol.PORT)).run(proven=proven)
+    Replacement(engine, own["Config"]["Image"], lambda: answers(routes.PORT)).run(proven=proven)
     # This process ends with its container.
     engine.remove(own["Id"], running=True)
 

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from shim import container, protocol, storage
+from shim import container, storage
+from shim.contract import errors
+from shim.contract.messages import Copied, CopyLine, Load, Save
+from shim.contract.tokens import Claims
 from shim.engine import Engine
-from shim.messages import Copied, CopyLine, Load, Save
-from shim.signing import Claims
 from shim.tools import LIVE, Tools
 
 PART_BYTES = range(1 << 20, (8 << 20) + 1)
@@ -25,13 +26,13 @@ class Volumes:
     def save(self, name: str, volume: str, body: Save) -> Iterator[CopyLine]:
         """A line for each part. Raises Refused, NoSuchVolume, StorageUnreachable, StorageRefused."""
         if body.part_bytes not in PART_BYTES:
-            raise protocol.Refused(f"part_bytes is not between {PART_BYTES.start} and {PART_BYTES.stop - 1}")
+            raise errors.Refused(f"part_bytes is not between {PART_BYTES.start} and {PART_BYTES.stop - 1}")
         storage.check(body.parts)
         container_id, path = self._place(name, volume)
         digest, size, etags = hashlib.sha256(), 0, list[str]()
         for part in _parts(self._engine.archive(container_id, path), body.part_bytes):
             if len(etags) == len(body.parts):
-                raise protocol.StorageRefused(f"the volume does not fit into {len(body.parts)} parts")
+                raise errors.StorageRefused(f"the volume does not fit into {len(body.parts)} parts")
             etags.append(storage.put(body.parts[len(etags)], part))
             digest.update(part)
             size += len(part)
@@ -46,7 +47,7 @@ class Volumes:
         storage.check(body.parts)
         with self._tools.turn(name, claims) as before:
             if before.state in LIVE:
-                raise protocol.StillRunning(f"{name} is {before.state}")
+                raise errors.StillRunning(f"{name} is {before.state}")
             container_id, path = self._place(name, volume)
             tar = _Download(body)
             with ThreadPoolExecutor(1) as pool:
@@ -64,7 +65,7 @@ class Volumes:
         said, found = self._tools.inspected(name)
         path = container.mount_point(said, f"{found.instance_id}-{volume}")
         if not path:
-            raise protocol.NoSuchVolume(f"{name} has no volume {volume[:64]!r}")
+            raise errors.NoSuchVolume(f"{name} has no volume {volume[:64]!r}")
         return found.id, path
 
 
@@ -78,12 +79,12 @@ class _Download:
         for url in self._body.parts:
             for chunk in storage.get(url):
                 if not self.wanted:
-                    raise protocol.OutcomeUnknown("whoever asked for it is gone")
+                    raise errors.OutcomeUnknown("whoever asked for it is gone")
                 self.digest.update(chunk)
                 self.size += len(chunk)
                 yield chunk
         if (self.size, self.digest.hexdigest()) != (self._body.size_bytes, self._body.sha256):
-            raise protocol.StorageRefused(f"the storage holds {self.size} bytes that are not what was saved")
+            raise errors.StorageRefused(f"the storage holds {self.size} bytes that are not what was saved")
 
 
 def _parts(chunks: Iterator[bytes], size: int) -> Iterator[bytearray]:

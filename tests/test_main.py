@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from functions.adapters import settings
 from functions.adapters.settings import REQUIRED
 from functions.domain.errors import Misconfigured
-from shim import signing
+from shim.contract import tokens
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = Ed25519PrivateKey.generate()
@@ -46,7 +46,7 @@ def environment(target: str, tmp_path: Path) -> dict[str, str]:
         "SECRET_KEYS": SECRET_KEYS,
         "DIGITALOCEAN_URL": "https://api.digitalocean.com",
         "SHIM_IMAGE": f"registry.test/toolboxes-shim@sha256:{'0' * 64}",
-        "CONTROL_KEYS": json.dumps({signing.kid(KEY.public_key()): PUBLIC}),
+        "CONTROL_KEYS": json.dumps({tokens.kid(KEY.public_key()): PUBLIC}),
         "ENROL_URL": "https://functions.test/enrol",
         "NOTIFY_URL": "https://functions.test/notify",
         "SSH_KEYS": "289794, 3b:16:e4:bf:8b:00:8b:b8:59:8c:a9:d3:f0:19:fa:45",

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from functions.domain.errors import BadRequest, ToolboxUnreachable, Unauthorized
-from shim import protocol
+from shim.contract import names, routes
 
 CONNECT_SECONDS = 5.0
 # A clock that is this far off is still heard; a token that lives longer is not one of a shim's.
@@ -24,7 +24,7 @@ _CLAIMS = ("sub", "aud", "iat", "exp", "jti")
 class ShimCertificates:
     """Implements lifecycle.ports.Certificates. `port` is where shims serve."""
 
-    def __init__(self, port: int = protocol.PORT) -> None:
+    def __init__(self, port: int = routes.PORT) -> None:
         self._port = port
 
     def fingerprint(self, pem: str) -> str:
@@ -53,7 +53,7 @@ class ShimCertificates:
             said = jwt.decode(token, options={"verify_signature": False}).get("sub")
         except jwt.PyJWTError as error:
             raise Unauthorized(f"the token is not accepted: {error}") from None
-        if not isinstance(said, str) or not protocol.UUID.fullmatch(said):
+        if not isinstance(said, str) or not names.UUID.fullmatch(said):
             raise Unauthorized("the token names no toolbox")
         return said
 

@@ -18,7 +18,7 @@ from functions.domain import droplet, user_data
 from functions.domain.droplet import Droplet, NewDroplet
 from functions.domain.errors import DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown, Misconfigured
 from functions.domain.user_data import UserData
-from shim import protocol
+from shim.contract import names, routes
 
 if TYPE_CHECKING:
     from pydo import Client
@@ -78,10 +78,10 @@ class DigitalOcean:
         client, sources = self._connected(), {"addresses": list(self._born().firewall_sources)}
         # A firewall takes no tag that is not there yet.
         _asked(client.tags.create, body={"name": name})
-        last = protocol.HOST_PORTS.stop - 1
+        last = names.HOST_PORTS.stop - 1
         ports = [
-            ("tcp", str(protocol.PORT)),
-            *((kind, f"{protocol.HOST_PORTS.start}-{last}") for kind in ("tcp", "udp")),
+            ("tcp", str(routes.PORT)),
+            *((kind, f"{names.HOST_PORTS.start}-{last}") for kind in ("tcp", "udp")),
         ]
         body = {
             "name": name,

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from functions.domain.errors import Misconfigured
 from functions.domain.user_data import IMAGE
-from shim import signing
+from shim.contract import tokens
 
 API = ("DIGITALOCEAN_TOKEN", "DIGITALOCEAN_URL")
 SHIM = ("SHIM_IMAGE",)
@@ -78,7 +78,7 @@ def control_keys(environment: Mapping[str, str]) -> Mapping[str, str]:
     """Raw Ed25519 public keys in base64url by their kid, as a JSON object. Raises Misconfigured."""
     try:
         keys = json.loads(environment["CONTROL_KEYS"])
-        named = {signing.kid(_public(text)): text for text in keys.values()}
+        named = {tokens.kid(_public(text)): text for text in keys.values()}
     except (ValueError, TypeError, AttributeError):
         raise Misconfigured("CONTROL_KEYS must be a JSON object of raw Ed25519 public keys in base64url") from None
     if not named or named != keys:
@@ -94,7 +94,7 @@ def signer(pem: str) -> str:
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise Misconfigured("COMMAND_KEY must be an Ed25519 private key in PEM (PKCS #8)")
-    return signing.kid(key.public_key())
+    return tokens.kid(key.public_key())
 
 
 def _public(text: str) -> Ed25519PublicKey:

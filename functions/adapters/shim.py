@@ -19,8 +19,9 @@ from functions.adapters.shim_answers import AnswerLines, cause, content, error_o
 from functions.domain.errors import Misconfigured, ToolboxUnreachable
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.ports import NOTHING, Lines
-from shim import protocol, signing
-from shim.protocol import Route, messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes, tokens
+from shim.contract.routes import Route
 
 CONNECT_SECONDS = 5.0
 # A stop takes its own time-out, 10 s, in the engine; the slowest start that is still one takes less than the rest.
@@ -76,7 +77,7 @@ class ShimClient:
         return read(route.answer, said)
 
     def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
-        route, known = protocol.STATUS, {"If-None-Match": unless} if unless else {}
+        route, known = routes.STATUS, {"If-None-Match": unless} if unless else {}
         target = route.target(query="limits=1" if limits else "")
         code, said, etag = self._answered(route, target, b"", start_by, LIST_SECONDS, known)
         return (None if code == HTTPStatus.NOT_MODIFIED else read(route.answer, said)), etag
@@ -84,7 +85,7 @@ class ShimClient:
     def pull(
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
     ) -> messages.Image:
-        route, payload = protocol.PULL, messages.dump(body)
+        route, payload = routes.PULL, messages.dump(body)
         answer = self._opened(route, route.target(), payload, start_by, PULL_SILENCE_SECONDS)
         lines: Lines[messages.PullLine] = AnswerLines(route.answer, answer)
         with closing(lines):
@@ -93,10 +94,10 @@ class ShimClient:
                     return line.image
                 if line.progress:
                     on_progress(line.progress)
-        raise protocol.OutcomeUnknown("the pull's progress ended without a result")
+        raise shim_errors.OutcomeUnknown("the pull's progress ended without a result")
 
     def follow(self, name: str, *, start_by: datetime, query: str) -> Lines[messages.FollowLine]:
-        route = protocol.FOLLOW
+        route = routes.FOLLOW
         answer = self._opened(route, route.target(name, query), b"", start_by, FOLLOW_SILENCE_SECONDS)
         return AnswerLines(route.answer, answer)
 
@@ -129,7 +130,7 @@ class ShimClient:
                 return answer
             with answer:
                 error = error_of(answer.status_code, content(answer))
-            if attempt == 2 or not isinstance(error, protocol.TokenStale):
+            if attempt == 2 or not isinstance(error, shim_errors.TokenStale):
                 raise error
         raise AssertionError("unreachable")
 
@@ -145,9 +146,9 @@ class ShimClient:
         toolbox, now = self._toolbox, datetime.now(UTC)
         if not toolbox.address or not toolbox.fingerprint:
             raise ToolboxUnreachable(f"toolbox {toolbox.name!r} has not enrolled yet")
-        token = signing.sign(
+        token = tokens.sign(
             self._key,
-            audience=signing.audience(toolbox.id, toolbox.fingerprint),
+            audience=tokens.audience(toolbox.id, toolbox.fingerprint),
             method=route.method,
             target=target,
             body=payload,
@@ -156,7 +157,7 @@ class ShimClient:
             jti=str(uuid.uuid4()),
         )
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **more_headers}
-        url = f"https://{toolbox.address}:{protocol.PORT}{target}"
+        url = f"https://{toolbox.address}:{routes.PORT}{target}"
         request = requests.Request(route.method, url, headers=headers, data=payload or None)
         try:
             answer = self._sessions.of(toolbox.fingerprint).send(
@@ -167,9 +168,9 @@ class ShimClient:
         except requests.ConnectionError as error:
             if _never_sent(error):
                 raise ToolboxUnreachable(f"the toolbox cannot be reached: {cause(error)}") from error
-            raise protocol.OutcomeUnknown(f"the toolbox broke off: {cause(error)}") from error
+            raise shim_errors.OutcomeUnknown(f"the toolbox broke off: {cause(error)}") from error
         except requests.RequestException as error:
-            raise protocol.OutcomeUnknown(f"the toolbox did not answer: {cause(error)}") from error
+            raise shim_errors.OutcomeUnknown(f"the toolbox did not answer: {cause(error)}") from error
         require_our_contract(answer)
         return answer
 

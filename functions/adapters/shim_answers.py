@@ -10,8 +10,8 @@ from typing import Any
 import requests
 
 from functions.domain.errors import ShimIncompatible, ToolboxRefused
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 MAX_ANSWER_BYTES = 8 << 20
 # Of a stream; a log's line is at most 64 KiB, which JSON may make six times as much.
@@ -46,15 +46,15 @@ def _texts(answer: requests.Response) -> Iterator[bytes]:
                 raise ToolboxRefused(f"a line of the toolbox's answer is larger than {MAX_LINE_BYTES} bytes")
             yield from whole
     except requests.RequestException as error:
-        raise protocol.OutcomeUnknown(f"the toolbox's answer broke off: {cause(error)}") from error
+        raise shim_errors.OutcomeUnknown(f"the toolbox's answer broke off: {cause(error)}") from error
 
 
 def require_our_contract(answer: requests.Response) -> None:
-    theirs = answer.headers.get(protocol.CONTRACT_HEADER, "none")
-    if theirs != str(protocol.CONTRACT):
+    theirs = answer.headers.get(routes.CONTRACT_HEADER, "none")
+    if theirs != str(routes.CONTRACT):
         answer.close()
         raise ShimIncompatible(
-            f"the toolbox's shim speaks contract {theirs[:20]} and this service {protocol.CONTRACT}; upgrade the shim"
+            f"the toolbox's shim speaks contract {theirs[:20]} and this service {routes.CONTRACT}; upgrade the shim"
         )
 
 
@@ -62,7 +62,7 @@ def content(answer: requests.Response) -> bytes:
     try:
         return b"".join(_bounded(answer))
     except requests.RequestException as error:
-        raise protocol.OutcomeUnknown(f"the toolbox's answer broke off: {cause(error)}") from error
+        raise shim_errors.OutcomeUnknown(f"the toolbox's answer broke off: {cause(error)}") from error
 
 
 def _bounded(answer: requests.Response) -> Iterator[bytes]:
@@ -88,9 +88,9 @@ def error_of(status: int, text: bytes) -> Exception:
         code, message = str(said["code"]), str(said["message"])[:2000]
     except (ValueError, KeyError, TypeError):
         return ToolboxRefused(f"the toolbox answered HTTP {status} without the contract's error")
-    if code == protocol.Incompatible.code:
+    if code == shim_errors.Incompatible.code:
         return ShimIncompatible(message)
-    kind = protocol.ERRORS.get(code)
+    kind = shim_errors.ERRORS.get(code)
     return kind(message) if kind else ToolboxRefused(f"the toolbox answered {code[:60]}: {message}")
 
 

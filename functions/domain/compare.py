@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from functions.domain.condition import edited
 from functions.domain.instance import Instance
-from shim.protocol import messages
+from shim.contract import messages
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functions.domain.instance import LIVE_STATES, DesiredState, Instance, Observed
 from functions.domain.spec import engine_limits
 from functions.domain.status import Status
-from shim.protocol import messages
+from shim.contract import messages
 
 STEADY_AFTER = timedelta(seconds=2)
 

@@ -27,7 +27,7 @@ from functions.domain.plan import (
     Step,
     StopContainer,
 )
-from shim.protocol import messages
+from shim.contract import messages
 
 
 def decide(instance: Instance) -> Plan[Step]:

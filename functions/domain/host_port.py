@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from functions.domain.instance import Instance, Observed
 from functions.domain.spec import Spec
-from shim.protocol import messages
+from shim.contract import messages
 
 # As often as that in a row; by then it is not the number that is at fault.
 MAX_REDRAWS = 3

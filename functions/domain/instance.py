@@ -9,7 +9,8 @@ from enum import StrEnum
 from functions.domain.lease import Lease
 from functions.domain.spec import Spec
 from functions.domain.status import Status
-from shim.protocol import container_name, messages
+from shim.contract import messages
+from shim.contract.names import container_name
 
 LIVE_STATES = frozenset({"running", "restarting", "paused"})
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-from shim.protocol import messages
+from shim.contract import messages
 
 PROTOCOL_VERSION = "2025-06-18"
 MAX_PAGES = 10

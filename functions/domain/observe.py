@@ -12,12 +12,12 @@ from functions.domain.instance import DesiredState, Failure, Instance, McpSeen, 
 from functions.domain.lease import MAX_SKEW
 from functions.domain.plan import KeepPostMortem, Step, StopContainer
 from functions.domain.spec import engine_limits
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages
 
-Problem = protocol.ContractError | ToolboxesError
+Problem = shim_errors.ShimError | ToolboxesError
 # The account's spec, its image or the container itself is at fault: trying again would fail again.
-FAILURES = (protocol.ImageUnavailable, protocol.StartFailed, protocol.BodyTooLarge, protocol.NameTaken)
+FAILURES = (shim_errors.ImageUnavailable, shim_errors.StartFailed, shim_errors.BodyTooLarge, shim_errors.NameTaken)
 
 CRASH_LOOP = "crash-loop"
 CRASHES, CRASHES_WITHIN = 5, timedelta(minutes=10)
@@ -69,31 +69,31 @@ def erred(instance: Instance, step: Step, error: Problem, now: datetime, start_b
     """An error is a sighting too: some tell the truth about the container, the rest leave it as last seen."""
     seen = instance.observed
     match error:
-        case protocol.NoSuchContainer():
+        case shim_errors.NoSuchContainer():
             return acted(instance, step, messages.Acted(container=None, changed=False), now)
-        case protocol.NoSuchImage():
+        case shim_errors.NoSuchImage():
             return replace(instance, observed=replace(seen, image_missing=True, reachable=True, trouble=None))
-        case protocol.NotAnswering():
+        case shim_errors.NotAnswering():
             # Not yet, or it has ended meanwhile; how long that may go on is judged by the clock.
             return _judged(replace(instance, observed=replace(seen, uncertain=True)), now)
-        case protocol.OutcomeUnknown() | protocol.OlderSpec():
+        case shim_errors.OutcomeUnknown() | shim_errors.OlderSpec():
             until = start_by + MAX_SKEW if step.lingers else seen.may_begin_until
             return replace(
                 instance, observed=replace(seen, uncertain=True, may_begin_until=until, trouble=reason(error))
             )
-        case protocol.PortTaken() if refusal := _refusal(instance, error):
+        case shim_errors.PortTaken() if refusal := _refusal(instance, error):
             return replace(instance, observed=replace(refusal, reachable=True, trouble=None))
         case ToolboxUnreachable():
             return replace(instance, observed=replace(seen, reachable=False, trouble=reason(error), progress=None))
     # A deletion is never given up.
-    final = isinstance(error, FAILURES) or type(error) is protocol.Refused
+    final = isinstance(error, FAILURES) or type(error) is shim_errors.Refused
     if final and instance.aim is not DesiredState.DELETED:
         failed = replace(seen, reachable=True, trouble=None, progress=None)
         return replace(instance, observed=failing(failed, instance.desired.generation, reason(error)))
     return replace(instance, observed=replace(seen, trouble=reason(error), progress=None))
 
 
-def _refusal(instance: Instance, error: protocol.PortTaken) -> Observed | None:
+def _refusal(instance: Instance, error: shim_errors.PortTaken) -> Observed | None:
     """What is learned of a host port that something else holds; None where that ends this generation."""
     seen = instance.observed
     if len(seen.taken) >= MAX_REDRAWS:
@@ -110,7 +110,7 @@ def failing(observed: Observed, generation: int, why: Reason) -> Observed:
 
 
 def reason(error: Problem) -> Reason:
-    return Reason(error.code, error.message if isinstance(error, protocol.ContractError) else error.detail)
+    return Reason(error.code, error.message if isinstance(error, shim_errors.ShimError) else error.detail)
 
 
 def _restarts(seen: Observed, container: messages.Container | None, now: datetime) -> list[RestartsSeen]:

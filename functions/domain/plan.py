@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from functions.domain.spec import Mcp, Spec
-from shim.protocol import messages
+from shim.contract import messages
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from functions.domain.instance import Failure, Reason
 from functions.domain.lease import Lease
-from shim.protocol import messages
+from shim.contract import messages
 
 
 class ToolboxStatus(StrEnum):

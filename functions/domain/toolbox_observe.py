@@ -23,8 +23,8 @@ from functions.domain.toolbox_plan import (
     ToolboxStep,
     UpgradeShim,
 )
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages
 
 BEGUN = {
     ToolboxStatus.PENDING_PROVISION: ToolboxStatus.PROVISIONING,
@@ -36,7 +36,7 @@ GOES_WITHIN = timedelta(minutes=2)
 # Proving, replacing and if need be going back take the shim's helper up to half a minute each.
 UPGRADED_WITHIN = timedelta(minutes=3)
 # An image that no registry has, or a shim that will not be replaced by it: asking again changes nothing.
-FINAL = (protocol.ImageUnavailable, protocol.NoSuchImage, protocol.UnknownRoute)
+FINAL = (shim_errors.ImageUnavailable, shim_errors.NoSuchImage, shim_errors.UnknownRoute)
 
 
 def begun(toolbox: Toolbox) -> Toolbox:
@@ -165,7 +165,7 @@ def erred(toolbox: Toolbox, step: ToolboxStep, error: Problem, now: datetime) ->
         case DigitalOceanUnknown() | DigitalOceanRefused():
             return replace(toolbox, trouble=reason(error))
     if isinstance(step, PullShim | UpgradeShim):
-        final = isinstance(error, FINAL) or type(error) is protocol.Refused
+        final = isinstance(error, FINAL) or type(error) is shim_errors.Refused
         return failing(toolbox, reason(error)) if final else replace(toolbox, trouble=reason(error))
     if isinstance(step, AwaitUpgrade):
         overdue = toolbox.upgrade and toolbox.upgrade.sent_at and now - toolbox.upgrade.sent_at > UPGRADED_WITHIN

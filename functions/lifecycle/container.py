@@ -11,8 +11,9 @@ from functions.domain.errors import NotAllowedNow
 from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.ports import NOTHING, Ports
-from shim import protocol
-from shim.protocol import Route, messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages
+from shim.contract.routes import Route
 
 
 def ask(
@@ -32,7 +33,7 @@ def standing(instance: Instance) -> Iterator[None]:
     """What a shim says of a container that cannot be asked, in the caller's words."""
     try:
         yield
-    except protocol.NoSuchContainer:
+    except shim_errors.NoSuchContainer:
         raise NotAllowedNow(f"instance {instance.name!r} has no container now") from None
-    except protocol.NotRunning:
+    except shim_errors.NotRunning:
         raise NotAllowedNow(f"instance {instance.name!r} is not running") from None

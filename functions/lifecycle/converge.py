@@ -25,7 +25,7 @@ from functions.lifecycle.hold import Hold, LeaseLost, Superseded, stamped, write
 from functions.lifecycle.ports import Ports, Task, Write
 from functions.lifecycle.replay import Replay
 from functions.lifecycle.settle import settled
-from shim.protocol import messages
+from shim.contract import messages
 
 log = logging.getLogger(__name__)
 

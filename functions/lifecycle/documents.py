@@ -26,7 +26,7 @@ from functions.domain.rotation import Rotation
 from functions.domain.spec import engine_limits
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.ports import Create, Delete, Document, Put, Ref, Snapshot, Version, Write
-from shim.protocol import messages
+from shim.contract import messages
 
 # An instance's memory limit in bytes, beside what the spec says of it in words: Firestore adds up numbers only.
 MEMORY = "memory_bytes"

@@ -29,8 +29,8 @@ from functions.lifecycle.instances import find
 from functions.lifecycle.ports import Delete, Ports, Write
 from functions.lifecycle.replay import Known, RequestKey, recall
 from functions.lifecycle.standing import refuse_unless_active
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,8 @@ MARGIN_SECONDS = 15
 ANSWER = "answer"
 # After these nothing was run, and the same request may be sent again.
 NOT_BEGUN = (
-    NotAllowedNow, ToolboxUnavailable, ShimIncompatible, protocol.Refused, protocol.StartFailed, protocol.Transient,
+    NotAllowedNow, ToolboxUnavailable, ShimIncompatible, shim_errors.Refused, shim_errors.StartFailed,
+    shim_errors.Transient,
 )  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def run(ports: Ports, asked: AskedToRun) -> messages.Executed:
 
 def _sent(ports: Ports, toolbox: Toolbox, instance: Instance, command: messages.Execute) -> messages.Executed:
     within = command.timeout + MARGIN_SECONDS
-    answer = container.ask(ports, toolbox, instance, protocol.EXECUTE, body=command, within=within)
+    answer = container.ask(ports, toolbox, instance, routes.EXECUTE, body=command, within=within)
     assert isinstance(answer, messages.Executed)
     return answer
 

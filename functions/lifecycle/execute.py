@@ -31,8 +31,8 @@ from functions.lifecycle import host_ports, post_mortems, registries, secrets
 from functions.lifecycle.documents import claiming, giving_up
 from functions.lifecycle.handshake import shake_hands
 from functions.lifecycle.ports import Ports, Shim, Vault, Write
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 Progress = Callable[[messages.Progress], None]
 
@@ -59,7 +59,7 @@ def execute(
                 back = fallen_back(instance)
                 return back, giving_up(instance, back)
         return observe.acted(instance, step, _command(step, shim, instance, start_by, ports.vault), now()), []
-    except (protocol.ContractError, ToolboxesError) as error:
+    except (shim_errors.ShimError, ToolboxesError) as error:
         return observe.erred(instance, step, _struck(error, ports.vault, instance), now(), start_by), []
 
 
@@ -68,12 +68,12 @@ def _command(step: Step, shim: Shim, instance: Instance, start_by: datetime, vau
         case CreateContainer():
             opened = secrets.opened(vault, instance, step.spec)
             body = create_body(step.instance_id, step.spec_generation, step.spec, opened)
-            answer = shim.command(protocol.CREATE, body=body, start_by=start_by)
+            answer = shim.command(routes.CREATE, body=body, start_by=start_by)
         case RestartContainer():
             again = messages.Restart(step.started_at)
-            answer = shim.command(protocol.RESTART, name=step.container, body=again, start_by=start_by)
+            answer = shim.command(routes.RESTART, name=step.container, body=again, start_by=start_by)
         case StopContainer():
-            answer = shim.command(protocol.STOP, name=step.container, body=messages.Stop(), start_by=start_by)
+            answer = shim.command(routes.STOP, name=step.container, body=messages.Stop(), start_by=start_by)
         case _:
             answer = shim.command(ROUTES[type(step)], name=step.container, start_by=start_by)
     assert isinstance(answer, messages.Acted)
@@ -91,9 +91,9 @@ def _struck(error: observe.Problem, vault: Vault, instance: Instance) -> observe
     return type(error)(strike(str(error), known))
 
 
-ROUTES: dict[type[Step], protocol.Route] = {
-    Inspect: protocol.INSPECT,
-    AwaitHealth: protocol.INSPECT,
-    StartContainer: protocol.START,
-    RemoveContainer: protocol.REMOVE,
+ROUTES: dict[type[Step], routes.Route] = {
+    Inspect: routes.INSPECT,
+    AwaitHealth: routes.INSPECT,
+    StartContainer: routes.START,
+    RemoveContainer: routes.REMOVE,
 }

@@ -10,15 +10,15 @@ from functions.domain import mcp
 from functions.domain.instance import McpSeen
 from functions.domain.plan import ShakeHands
 from functions.lifecycle.ports import Shim
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 
 def shake_hands(step: ShakeHands, shim: Shim, start_by: datetime, now: Callable[[], datetime]) -> McpSeen:
     """Raises protocol.NotAnswering while nothing answers, or not as an MCP server does."""
 
     def ask(request: messages.Request) -> messages.Response:
-        answer = shim.command(protocol.REQUEST, name=step.container, body=request, start_by=start_by)
+        answer = shim.command(routes.REQUEST, name=step.container, body=request, start_by=start_by)
         assert isinstance(answer, messages.Response)
         return answer
 
@@ -28,7 +28,7 @@ def shake_hands(step: ShakeHands, shim: Shim, start_by: datetime, now: Callable[
         ask(mcp.initialized(port, path, session))
         tools = _tools(port, path, session, ask)
     except mcp.NotMcp as error:
-        raise protocol.NotAnswering(f"port {port} does not answer as an MCP server: {error}") from None
+        raise shim_errors.NotAnswering(f"port {port} does not answer as an MCP server: {error}") from None
     if mcp.SESSION_HEADER in session:
         ask(mcp.goodbye(port, path, session))
     return McpSeen(len(tools), mcp.tools_hash(tools), now(), step.endpoint_id)

@@ -10,11 +10,10 @@ from functions.domain.instance import Instance
 from functions.domain.spec import Spec
 from functions.lifecycle.documents import port_ref
 from functions.lifecycle.ports import Ports
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import messages, names, routes
 
 # What the existing frontend sends where it does not care, and the shim's own.
-ANY_HOST_PORT = (0, protocol.PORT)
+ANY_HOST_PORT = (0, routes.PORT)
 
 
 def mapped(ports: Ports, spec: Spec, asked: Sequence[messages.Port], held: Iterable[messages.Port] = ()) -> Spec:
@@ -44,7 +43,7 @@ def _drawn(
     for port in wanted:
         host_port = port.host_port
         while host_port == 0:
-            candidate = protocol.HOST_PORTS.start + int(ports.draw() * len(protocol.HOST_PORTS))
+            candidate = names.HOST_PORTS.start + int(ports.draw() * len(names.HOST_PORTS))
             host_port = 0 if (candidate, port.protocol) in used else candidate
         used.add((host_port, port.protocol))
         chosen.append(replace(port, host_port=host_port))

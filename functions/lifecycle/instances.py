@@ -12,7 +12,7 @@ from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox, ToolboxStatus
 from functions.lifecycle.documents import INSTANCES, Loaded, instance_ref, load, name_ref, toolbox_ref
 from functions.lifecycle.ports import Document, Ports, Query
-from shim import protocol
+from shim.contract import names
 
 WAIT_SECONDS = 0.25
 
@@ -56,7 +56,7 @@ def find(
     ports: Ports, caller: Caller, toolbox_id: str, key: str, *, deleted: bool = False
 ) -> tuple[Toolbox, Loaded[Instance]]:
     """The toolbox and its instance by id or name. Raises NotFound, the same for what is not there or not theirs."""
-    by_id = protocol.UUID.fullmatch(key) is not None
+    by_id = names.UUID.fullmatch(key) is not None
     second = instance_ref(key) if by_id else name_ref(toolbox_id, key)
     first_found, found = ports.store.get([toolbox_ref(toolbox_id), second])
     toolbox = owned(caller, toolbox_id, load(Toolbox, first_found))

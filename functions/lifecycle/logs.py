@@ -15,15 +15,14 @@ from functions.domain.secrets import strike
 from functions.lifecycle import container, secrets
 from functions.lifecycle.instances import find
 from functions.lifecycle.ports import Lines, Ports
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import messages, routes
 
 
 def read(ports: Ports, caller: Caller, toolbox_id: str, key: str, *, tail: int, since: str | None) -> messages.Logs:
     """The last `tail` lines, of those since the RFC 3339 time `since`. Raises NotAllowedNow where no container is."""
     toolbox, found = find(ports, caller, toolbox_id, key)
     known = secrets.known(ports.vault, found.value)
-    answer = container.ask(ports, toolbox, found.value, protocol.LOGS, query=_query(tail, since))
+    answer = container.ask(ports, toolbox, found.value, routes.LOGS, query=_query(tail, since))
     assert isinstance(answer, messages.Logs)
     return messages.Logs([_struck(line, known) for line in answer.lines], answer.truncated)
 

@@ -15,7 +15,8 @@ from functions.domain.droplet import Droplet, NewDroplet
 from functions.domain.limits import Limits
 from functions.domain.secrets import Sealed
 from functions.domain.toolbox import Toolbox
-from shim.protocol import Route, messages
+from shim.contract import messages
+from shim.contract.routes import Route
 
 Document = dict[str, Any]
 # What compare-and-set compares: Firestore's update_time, or the embedded store's revision. Opaque.

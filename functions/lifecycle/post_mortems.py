@@ -13,8 +13,8 @@ from functions.domain.secrets import strike
 from functions.lifecycle import secrets
 from functions.lifecycle.documents import INSTANCES
 from functions.lifecycle.ports import Document, Ports, Put, Ref, Shim
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 LINES = 200
 MAX_LOG_BYTES = 256_000
@@ -30,11 +30,11 @@ def keep(step: KeepPostMortem, shim: Shim, instance: Instance, start_by: datetim
     try:
         known = secrets.known(ports.vault, instance)
         logs = shim.command(
-            protocol.LOGS, name=step.container, query=f"tail={LINES}", start_by=start_by, within=WITHIN.total_seconds()
+            routes.LOGS, name=step.container, query=f"tail={LINES}", start_by=start_by, within=WITHIN.total_seconds()
         )
         assert isinstance(logs, messages.Logs)
         lines = _bounded([f"{line.time} {line.stream} {strike(line.text, known)}" for line in logs.lines])
-    except (protocol.ContractError, ToolboxesError) as error:
+    except (shim_errors.ShimError, ToolboxesError) as error:
         missing.append(f"logs: {error}")
     observed = instance.observed
     seen = observed.previous if step.container == instance.previous_name else observed.container

@@ -14,7 +14,7 @@ from functions.lifecycle.documents import Loaded, dump, load
 from functions.lifecycle.hold import ATTEMPTS, backoff
 from functions.lifecycle.ports import Create, Delete, Ports, Query, Ref, Replace, Write
 from functions.lifecycle.replay import RequestKey, recall
-from shim.protocol import messages
+from shim.contract import messages
 
 REGISTRIES = "registries"
 MAX_REGISTRIES = 50

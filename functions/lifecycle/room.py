@@ -11,8 +11,8 @@ from functions.domain.spec import Spec, engine_limits
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.documents import INSTANCES, load
 from functions.lifecycle.ports import Ports, Query
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def require_room(ports: Ports, toolbox: Toolbox, spec: Spec) -> None:
     try:
         start_by = ports.now() + lease.START_BY_MARGIN
         status, _ = ports.shims.of(toolbox).status(start_by=start_by, unless="")
-    except (protocol.ContractError, ToolboxesError):
+    except (shim_errors.ShimError, ToolboxesError):
         log.info("room could not be asked for", extra={"toolbox": toolbox.id}, exc_info=True)
         return
     assert status is not None
@@ -65,7 +65,7 @@ def prune(ports: Ports, toolbox: Toolbox, *, settling: Instance | None = None) -
     try:
         start_by = ports.now() + lease.START_BY_MARGIN
         body = messages.Prune(keep=sorted(named))
-        pruned = ports.shims.of(toolbox).command(protocol.PRUNE, body=body, start_by=start_by)
+        pruned = ports.shims.of(toolbox).command(routes.PRUNE, body=body, start_by=start_by)
         log.info("pruned images", extra={"toolbox": toolbox.id, "removed": pruned.removed})
-    except (protocol.ContractError, ToolboxesError):
+    except (shim_errors.ShimError, ToolboxesError):
         log.warning("images could not be pruned", extra={"toolbox": toolbox.id}, exc_info=True)

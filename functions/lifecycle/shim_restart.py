@@ -14,8 +14,8 @@ from functions.domain.toolbox import Toolbox
 from functions.lifecycle.documents import recording_toolbox
 from functions.lifecycle.ports import Ports
 from functions.lifecycle.toolboxes import get
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 PROVEN_WITHIN = timedelta(seconds=25)
 LOOK_EVERY_SECONDS, LOOK_SECONDS = 0.5, 5.0
@@ -37,16 +37,16 @@ def restart(ports: Ports, caller: Caller, toolbox_id: str, before: str) -> messa
     until = ports.now() + PROVEN_WITHIN
     try:
         start_by = ports.now() + lease.START_BY_MARGIN
-        ports.shims.of(toolbox).command(protocol.RESTART_SHIM, start_by=start_by, within=LOOK_SECONDS)
-    except protocol.UnknownRoute:
+        ports.shims.of(toolbox).command(routes.RESTART_SHIM, start_by=start_by, within=LOOK_SECONDS)
+    except shim_errors.UnknownRoute:
         raise NotAllowedNow("this shim is of a version that cannot restart itself; upgrade it") from None
-    except protocol.OutcomeUnknown:
+    except shim_errors.OutcomeUnknown:
         pass  # It may have ended before its answer was out; what it says of itself will tell.
     while ports.now() < until:
         ports.pause(LOOK_EVERY_SECONDS)
         try:
             after = look(ports, toolbox)
-        except (ToolboxUnavailable, protocol.OutcomeUnknown):
+        except (ToolboxUnavailable, shim_errors.OutcomeUnknown):
             continue
         if str(after.started_at) != before:
             return after
@@ -56,6 +56,6 @@ def restart(ports: Ports, caller: Caller, toolbox_id: str, before: str) -> messa
 def look(ports: Ports, toolbox: Toolbox) -> messages.Status:
     """What the shim says of itself, its containers and its system, now."""
     start_by = ports.now() + lease.START_BY_MARGIN
-    answer = ports.shims.of(toolbox).command(protocol.STATUS, start_by=start_by, query="metrics=1", within=LOOK_SECONDS)
+    answer = ports.shims.of(toolbox).command(routes.STATUS, start_by=start_by, query="metrics=1", within=LOOK_SECONDS)
     assert isinstance(answer, messages.Status)
     return answer

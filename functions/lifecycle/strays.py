@@ -16,7 +16,7 @@ from functions.domain.errors import Conflict, DigitalOceanBusy, DigitalOceanRefu
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.documents import Loaded, load, recording_toolbox, toolbox_ref
 from functions.lifecycle.ports import Create, Delete, Document, Ports, Query, Ref, Write
-from shim.protocol import UUID
+from shim.contract.names import UUID
 
 log = logging.getLogger(__name__)
 

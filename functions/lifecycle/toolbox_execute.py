@@ -33,8 +33,8 @@ from functions.domain.toolbox_plan import (
 )
 from functions.lifecycle import farewell
 from functions.lifecycle.ports import Ports, Shim
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 # An answer that is not there by then leaves the lease time for what follows.
 WITHIN_SECONDS = 10.0
@@ -62,7 +62,7 @@ def execute(
             # This process was held up: another worker may look for what it has not sent.
             raise DigitalOceanBusy("the create call was not sent in time")
         return _by_api(step, ports, toolbox, token)
-    except (protocol.ContractError, ToolboxesError) as error:
+    except (shim_errors.ShimError, ToolboxesError) as error:
         return toolbox_observe.erred(toolbox, step, error, ports.now())
 
 
@@ -102,18 +102,16 @@ def _by_shim(
             return toolbox_observe.listed(toolbox, step.retired, running)
         case StopContainer():
             shim = _of(ports, toolbox, step.retired)
-            shim.command(protocol.STOP, name=step.target, body=messages.Stop(), start_by=start_by)
+            shim.command(routes.STOP, name=step.target, body=messages.Stop(), start_by=start_by)
             return toolbox_observe.stopped(toolbox, step)
         case PullShim():
             shim = ports.shims.of(toolbox)
             shim.pull(messages.Pull(step.target), start_by=start_by, on_progress=lambda _: alive())
             return toolbox_observe.pulled(toolbox)
         case UpgradeShim():
-            ports.shims.of(toolbox).command(protocol.UPGRADE, body=messages.Upgrade(step.target), start_by=start_by)
+            ports.shims.of(toolbox).command(routes.UPGRADE, body=messages.Upgrade(step.target), start_by=start_by)
             return toolbox_observe.told_to_upgrade(toolbox, ports.now())
-    answer = ports.shims.of(toolbox).command(
-        protocol.STATUS, start_by=start_by, query="metrics=1", within=WITHIN_SECONDS
-    )
+    answer = ports.shims.of(toolbox).command(routes.STATUS, start_by=start_by, query="metrics=1", within=WITHIN_SECONDS)
     assert isinstance(answer, messages.Status)
     seen = toolbox_observe.upgraded if isinstance(step, AwaitUpgrade) else toolbox_observe.answered
     return seen(toolbox, answer, ports.now())

@@ -12,8 +12,8 @@ from functions.lifecycle.documents import TOOLBOXES, Loaded, dump, load, recordi
 from functions.lifecycle.hold import ATTEMPTS, backoff
 from functions.lifecycle.instances import owned
 from functions.lifecycle.ports import Document, Ports, Query, Replace
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 LOOK_SECONDS = 10.0
 
@@ -72,12 +72,12 @@ def _load(ports: Ports, toolbox_id: str) -> Loaded[Toolbox] | None:
 def _looked_at(ports: Ports, toolbox: Toolbox) -> Toolbox:
     try:
         return _asked(ports, toolbox)
-    except (ToolboxUnavailable, protocol.OutcomeUnknown):
+    except (ToolboxUnavailable, shim_errors.OutcomeUnknown):
         return replace(toolbox, status=ToolboxStatus.UNRESPONSIVE)
 
 
 def _asked(ports: Ports, toolbox: Toolbox) -> Toolbox:
     start_by = ports.now() + lease.START_BY_MARGIN
-    answer = ports.shims.of(toolbox).command(protocol.STATUS, start_by=start_by, query="metrics=1", within=LOOK_SECONDS)
+    answer = ports.shims.of(toolbox).command(routes.STATUS, start_by=start_by, query="metrics=1", within=LOOK_SECONDS)
     assert isinstance(answer, messages.Status)
     return toolbox_observe.answered(toolbox, answer, ports.now())

@@ -15,7 +15,7 @@ from functions.lifecycle.documents import claiming
 from functions.lifecycle.instances import find
 from functions.lifecycle.ports import Ports
 from functions.lifecycle.quota import require_quota
-from shim.protocol import messages
+from shim.contract import messages
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from functions.lifecycle import converge
 from functions.lifecycle.documents import INSTANCES, Loaded, dump, instance_ref, load, recording_toolbox, toolbox_ref
 from functions.lifecycle.hold import write
 from functions.lifecycle.ports import Ports, Query, Replace, Task
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +56,11 @@ def look_at(ports: Ports, found: Loaded[Toolbox]) -> None:
         assert status is not None
         if inspecting:
             status = _with_limits(ports, toolbox, status)
-    except (ToolboxUnavailable, protocol.OutcomeUnknown) as error:
+    except (ToolboxUnavailable, shim_errors.OutcomeUnknown) as error:
         log.info("no contact: %s", error, extra={"toolbox": toolbox.id})
         _record(ports, found, replace(toolbox, status=ToolboxStatus.UNRESPONSIVE))
         return
-    except (protocol.ContractError, ShimIncompatible) as error:
+    except (shim_errors.ShimError, ShimIncompatible) as error:
         log.warning("no list: %s", error, extra={"toolbox": toolbox.id})
         return
     if not status.complete:
@@ -159,7 +159,7 @@ def _strangers(ports: Ports, toolbox: Toolbox, listed: list[messages.Listed]) ->
         since[one.name] = toolbox.strangers.get(one.name, ports.now())
         if ports.now() - since[one.name] >= STRANGER_GRACE and one.state in ("running", "restarting"):
             start_by = ports.now() + lease.START_BY_MARGIN
-            ports.shims.of(toolbox).command(protocol.STOP, name=one.name, body=messages.Stop(), start_by=start_by)
+            ports.shims.of(toolbox).command(routes.STOP, name=one.name, body=messages.Stop(), start_by=start_by)
             log.warning("stopped a container of no instance", extra={"toolbox": toolbox.id, "container": one.name})
     return since
 

@@ -30,7 +30,7 @@ from functions.web.fields import (
     VolumeName,
 )
 from functions.web.route import Empty
-from shim.protocol import messages
+from shim.contract import messages
 
 
 class PortMapping(Empty):

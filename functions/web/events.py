@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from functions.domain.errors import ToolboxesError
 from functions.web import problems
 from functions.web.requests import request_id
-from shim.protocol import ContractError
+from shim.contract.errors import ShimError
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _written(told: Iterator[Event | None], now: Callable[[], datetime], request:
                 yield _end(f"it has lasted {LASTS.total_seconds():.0f} seconds")
                 return
         yield _end("nothing more will come")
-    except (ToolboxesError, ContractError) as error:
+    except (ToolboxesError, ShimError) as error:
         yield _failed(problems.document(error), request)
     except Exception:
         log.exception("unexpected error in what request %s streams", request)

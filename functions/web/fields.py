@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from functions.domain.registry import HOST
 from functions.domain.spec import memory_bytes, nano_cpus
 from functions.lifecycle.host_ports import ANY_HOST_PORT
-from shim import protocol
+from shim.contract import names
 
-_HOST_PORTS = protocol.HOST_PORTS
+_HOST_PORTS = names.HOST_PORTS
 # Firestore keeps names that begin and end so for itself.
-_VARIABLE = rf"(?!__.*__$){protocol.ENVIRONMENT_NAME.pattern}"
+_VARIABLE = rf"(?!__.*__$){names.ENVIRONMENT_NAME.pattern}"
 _WITHOUT_NUL = Field(json_schema_extra={"not": {"pattern": r"\x00"}})
 _NAME = r"[^/\\\x00-\x1f\x7f-\x9f]{1,128}"
 
@@ -57,13 +57,13 @@ def _name(text: str) -> str:
         raise ValueError("a name has 1 to 128 characters")
     if any(character in "/\\" or unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise ValueError("a name has no slash, backslash or control character")
-    if name in (".", "..") or protocol.UUID.fullmatch(name.lower()):
+    if name in (".", "..") or names.UUID.fullmatch(name.lower()):
         raise ValueError("a name is not '.', '..' or of an id's form")
     return name
 
 
 def _variable_name(name: str) -> str:
-    if not protocol.ENVIRONMENT_NAME.fullmatch(name):
+    if not names.ENVIRONMENT_NAME.fullmatch(name):
         raise ValueError(f"{name[:80]!r} is not an environment variable's name")
     if not re.fullmatch(_VARIABLE, name):
         raise ValueError(f"{name[:80]!r} is reserved: a name does not both begin and end with two underscores")
@@ -98,18 +98,18 @@ def _read_by(read: Callable[[str], int]) -> AfterValidator:
 # A whole number in a query string, and in JSON. They stand last, before them the bounds, which a schema shows then.
 DIGITS, WHOLE = BeforeValidator(_digits), BeforeValidator(_integral)
 
-ToolboxId = Annotated[str, Field(pattern=f"^{protocol.UUID.pattern}$", description="a toolbox's id")]
+ToolboxId = Annotated[str, Field(pattern=f"^{names.UUID.pattern}$", description="a toolbox's id")]
 InstanceKey = Annotated[str, Field(min_length=1, max_length=128, description="an instance's id or name")]
 RegistryHost = Annotated[str, Field(pattern=f"^{HOST.pattern}$", max_length=255, description="a registry's host")]
 
-_UUID_ANY_CASE = protocol.UUID.pattern.replace("a-f", "a-fA-F")
+_UUID_ANY_CASE = names.UUID.pattern.replace("a-f", "a-fA-F")
 _NO_NAME = {"anyOf": [{"enum": [".", ".."]}, {"pattern": f"^{_UUID_ANY_CASE}$"}]}
 Name = Annotated[str, AfterValidator(_name), _said(_NAME, **{"not": _NO_NAME})]
 Image = Annotated[
     str,
     Field(max_length=512),
-    _matching(protocol.IMAGE_REFERENCE.pattern, "is not an image reference like registry.example/name:tag"),
-    _said(protocol.IMAGE_REFERENCE.pattern, format="image"),
+    _matching(names.IMAGE_REFERENCE.pattern, "is not an image reference like registry.example/name:tag"),
+    _said(names.IMAGE_REFERENCE.pattern, format="image"),
 ]
 Text = Annotated[str, AfterValidator(_text), _WITHOUT_NUL]
 Argument = Annotated[Text, Field(max_length=8192)]
@@ -126,13 +126,13 @@ Secrets = Annotated[dict[VariableName, Secret | None], VARIABLES]
 GivenSecrets = Annotated[dict[VariableName, Secret], VARIABLES]
 VolumeName = Annotated[
     str,
-    _matching(protocol.VOLUME_NAME.pattern, "is not a volume name: 1 to 64 of a-z, 0-9, _, . and -"),
-    _said(protocol.VOLUME_NAME.pattern),
+    _matching(names.VOLUME_NAME.pattern, "is not a volume name: 1 to 64 of a-z, 0-9, _, . and -"),
+    _said(names.VOLUME_NAME.pattern),
 ]
 ContainerPath = Annotated[
     str,
-    _matching(protocol.CONTAINER_PATH.pattern, "is not an absolute path in the container"),
-    _said(protocol.CONTAINER_PATH.pattern),
+    _matching(names.CONTAINER_PATH.pattern, "is not an absolute path in the container"),
+    _said(names.CONTAINER_PATH.pattern),
 ]
 HttpPath = Annotated[
     str,

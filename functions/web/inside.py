@@ -22,8 +22,9 @@ from functions.web.idempotency import request_key
 from functions.web.record_types import LogsRecord, Time, exact
 from functions.web.requests import body, instance_key, query, toolbox_id
 from functions.web.route import ASKS_SHIM, Empty, Media, Query, Route
-from shim import protocol
-from shim.protocol import MAX_LOG_LINES, messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages
+from shim.contract.names import MAX_LOG_LINES
 
 # Six times as much may go to the shim, which takes a megabyte: JSON may write one byte with six.
 MAX_INPUT_BYTES = 131_072
@@ -105,16 +106,16 @@ ONE = "/<box>/tools/<key>"
 LOGS = Route(
     "GET", f"{ONE}/logs", "What its container wrote; with follow=1 as server-sent events, line by line",
     {200: (LogsRecord, Media("text/event-stream", events.EventRecord))}, query=LogsQuery,
-    problems=(*ASKS_SHIM, protocol.Busy, NotAllowedNow, SecretsUnreadable),
+    problems=(*ASKS_SHIM, shim_errors.Busy, NotAllowedNow, SecretsUnreadable),
 )  # fmt: skip
 STATS = Route(
     "GET", f"{ONE}/stats", "What its container uses", {200: StatsRecord},
-    problems=(*ASKS_SHIM, protocol.Busy, NotAllowedNow),
+    problems=(*ASKS_SHIM, shim_errors.Busy, NotAllowedNow),
 )  # fmt: skip
 EXEC = Route(
     "POST", f"{ONE}/exec", "Run a command in its container, once", {200: ExecRecord}, Exec,
     problems=(
-        *ASKS_SHIM, protocol.Busy, protocol.StartFailed, AccountNotActive, NotAllowedNow, OutcomeUnknown,
+        *ASKS_SHIM, shim_errors.Busy, shim_errors.StartFailed, AccountNotActive, NotAllowedNow, OutcomeUnknown,
         SecretsUnreadable,
     ),
     replayed=True,

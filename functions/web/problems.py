@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from functions.domain import errors
 from functions.web.record_types import exact
 from functions.web.requests import request_id
-from shim.protocol import ContractError, Refused
+from shim.contract.errors import Refused, ShimError
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +41,16 @@ class ProblemDocument(TypedDict):
     request_id: str
 
 
-def status_of(error: type[errors.ToolboxesError] | type[ContractError]) -> int:
+def status_of(error: type[errors.ToolboxesError] | type[ShimError]) -> int:
     # A refusal of what we sent is our fault and not the caller's, who never speaks to the shim.
-    if issubclass(error, ContractError) and (issubclass(error, Refused) or error.status == 500):
+    if issubclass(error, ShimError) and (issubclass(error, Refused) or error.status == 500):
         return 502
     return error.status
 
 
-def document(error: errors.ToolboxesError | ContractError) -> ProblemDocument:
+def document(error: errors.ToolboxesError | ShimError) -> ProblemDocument:
     """Of an error that is expected."""
-    if isinstance(error, ContractError):
+    if isinstance(error, ShimError):
         return _document(error.code, status_of(type(error)), f"the toolbox answered: {error.message}")
     return _document(error.code, error.status, error.detail)
 
@@ -92,8 +92,8 @@ def install(app: Flask) -> None:
             response.headers["Retry-After"] = "5"
         return response
 
-    @app.errorhandler(ContractError)
-    def the_shims(error: ContractError) -> Response:
+    @app.errorhandler(ShimError)
+    def the_shims(error: ShimError) -> Response:
         log.error("the shim answered %s: %s", error.code, error.message, exc_info=error)
         return answer(document(error))
 

@@ -28,7 +28,7 @@ from functions.web.record_types import (
     SystemMetrics,
     ToolboxRecord,
 )
-from shim.protocol import messages
+from shim.contract import messages
 
 SUSPENDED = Told("account-suspended", "the account is suspended; once it is resumed this will run again")
 

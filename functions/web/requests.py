@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from functions.domain.errors import BadRequest, NotFound, PayloadTooLarge
 from functions.web.fields import InstanceKey, RegistryHost, ToolboxId
 from functions.web.route import Query, asked_for
-from shim.protocol import UUID
+from shim.contract.names import UUID
 
 _TRACE = re.compile(r"[0-9a-f]{32}")
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from functions.domain import errors
 from functions.domain.errors import BadRequest, ToolboxesError
-from shim import protocol
-from shim.protocol import ContractError
+from shim.contract import errors as shim_errors
+from shim.contract.errors import ShimError
 
-Problem = type[ToolboxesError] | type[ContractError]
+Problem = type[ToolboxesError] | type[ShimError]
 
 
 class Empty(BaseModel):
@@ -66,8 +66,9 @@ ANY_ROUTE: tuple[Problem, ...] = (errors.BadRequest, errors.PayloadTooLarge, err
 # What may come of a command to a shim.
 ASKS_SHIM: tuple[Problem, ...] = (
     errors.ToolboxUnavailable, errors.ToolboxUnreachable, errors.ShimIncompatible, errors.ToolboxRefused,
-    protocol.ContractError, protocol.Refused, protocol.Unauthenticated, protocol.ClockSkew, protocol.TokenStale,
-    protocol.UnknownRoute, protocol.Transient, protocol.EngineUnavailable, protocol.OutcomeUnknown,
+    shim_errors.ShimError, shim_errors.Refused, shim_errors.Unauthenticated, shim_errors.ClockSkew,
+    shim_errors.TokenStale,
+    shim_errors.UnknownRoute, shim_errors.Transient, shim_errors.EngineUnavailable, shim_errors.OutcomeUnknown,
 )  # fmt: skip
 
 

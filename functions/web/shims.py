@@ -20,7 +20,7 @@ from functions.web.callers import bearer
 from functions.web.record_types import exact
 from functions.web.requests import body, client_address
 from functions.web.route import Empty, Proof, Route
-from shim.protocol import UUID
+from shim.contract.names import UUID
 
 # Anybody may try; a shim asks once, and seldom again. Everybody behind one address shares.
 TRIES = Rate(at_once=30, a_minute=30)

@@ -26,8 +26,8 @@ from functions.web.record_types import SystemMetrics, Time, exact
 from functions.web.records import system_metrics
 from functions.web.requests import body, toolbox_id
 from functions.web.route import ASKS_SHIM, Empty, Route
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 
 NAME = "toolbox-dtma-console"
 SERVICE = "toolboxes-shim"
@@ -101,7 +101,8 @@ ACT = Route(
     "POST", "/", "How the toolbox's shim is; or have it restart, or be replaced by the configured one",
     {200: (ConsoleStatus, ConsoleAct), 202: ConsoleAct}, Console,
     problems=(
-        *ASKS_SHIM, protocol.Busy, errors.NotFound, errors.NotAllowedNow, errors.OutcomeUnknown, errors.ShimNotReplaced,
+        *ASKS_SHIM, shim_errors.Busy, errors.NotFound, errors.NotAllowedNow, errors.OutcomeUnknown,
+        errors.ShimNotReplaced,
     ),
     replayed=True,
 )  # fmt: skip
@@ -167,7 +168,7 @@ def console_status(toolbox: Toolbox, status: messages.Status, known: Mapping[str
             "service": SERVICE,
             # It has accepted a command of ours: it knows our keys, and learned them where it enrolled.
             "environment": {
-                "hasAuthToken": enrolled, "hasApiKey": enrolled, "hasApiBaseUrl": enrolled, "port": protocol.PORT
+                "hasAuthToken": enrolled, "hasApiKey": enrolled, "hasApiBaseUrl": enrolled, "port": routes.PORT
             },
             "tool_instances": [_listed(one, known.get(one.instance_id)) for one in status.containers],
         },

@@ -25,7 +25,7 @@ from functions.web.record_types import EventRecord, InstanceRecord, PostMortemRe
 from functions.web.records import event_record, instance_record, post_mortem_record
 from functions.web.requests import body, instance_key, query, toolbox_id
 from functions.web.route import Empty, Query, Route
-from shim import protocol
+from shim.contract import errors as shim_errors
 
 NAME = "toolbox-tools"
 
@@ -42,7 +42,7 @@ CHANGES: dict[str, Change] = {"start": change.start, "stop": change.stop, "resta
 
 ONE = "/<box>/tools/<key>"
 AS_ASKED = {200: InstanceRecord, 202: InstanceRecord}
-CHANGED = (errors.NotAllowedNow, errors.SecretsUnreadable, protocol.OutcomeUnknown)
+CHANGED = (errors.NotAllowedNow, errors.SecretsUnreadable, shim_errors.OutcomeUnknown)
 # What may stand in the way of a new spec.
 NEW = (errors.AccountNotActive, errors.QuotaExceeded, errors.PortTaken, errors.NoRoom)
 

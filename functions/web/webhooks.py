@@ -21,7 +21,7 @@ from functions.web.app import create
 from functions.web.fields import Secret, VariableName
 from functions.web.requests import body, raw_body
 from functions.web.route import Proof, Route
-from shim.protocol import UUID
+from shim.contract.names import UUID
 
 NAME = "webhooks"
 # A fact from further ahead would stand in the way of every later one.

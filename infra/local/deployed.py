@@ -18,7 +18,7 @@ from infra.local.digitalocean.account import Account
 from infra.local.issuer import Issuer
 from infra.local.processes import BIN, Program
 from infra.local.world import World
-from shim import signing
+from shim.contract import tokens as contract_tokens
 
 FUNCTIONS = (
     "toolboxes-user", "toolbox-tools", "toolbox-dtma-console", "converge", "sweep", "webhooks", "enrol", "notify",
@@ -64,7 +64,7 @@ def source_version(*folders: str) -> str:
 def control_keys(of: World) -> dict[str, str]:
     """The public keys that its droplets and their shims are given, base64url by their kid."""
     public = command_key(of).public_key()
-    return {signing.kid(public): urlsafe_b64encode(public.public_bytes_raw()).decode().rstrip("=")}
+    return {contract_tokens.kid(public): urlsafe_b64encode(public.public_bytes_raw()).decode().rstrip("=")}
 
 
 def _environment(of: World, backing: Backing) -> dict[str, str]:

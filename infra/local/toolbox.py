@@ -16,7 +16,7 @@ from infra.local.digitalocean.account import Account
 from infra.local.droplet import Droplet
 from infra.local.steps import wait_until
 from infra.local.world import World
-from shim import protocol
+from shim.contract import routes
 
 ACCOUNT = "demo"
 WANTED = {"name": "local", "regionSlug": "fra1", "sizeSlug": "s-2vcpu-4gb"}
@@ -89,7 +89,7 @@ def shim_answers(droplet: Droplet) -> bool:
     """Whether a shim serves there, whoever it is."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    connection = HTTPSConnection(str(droplet.address), protocol.PORT, timeout=2, context=context)
+    connection = HTTPSConnection(str(droplet.address), routes.PORT, timeout=2, context=context)
     with closing(connection):
         try:
             connection.request("GET", "/health")

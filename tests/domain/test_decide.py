@@ -11,7 +11,7 @@ from functions.domain.instance import Desired, DesiredState, Failure, Instance, 
 from functions.domain.spec import Spec, engine_limits
 from functions.domain.status import Status
 from functions.domain.want import want
-from shim.protocol import messages
+from shim.contract import messages
 
 ID = "22222222-2222-4222-8222-222222222222"
 NAME = f"tool-{ID}-g1"

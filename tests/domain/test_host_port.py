@@ -9,7 +9,7 @@ from functions.domain.host_port import redrawn, refused, to_redraw
 from functions.domain.instance import Desired, DesiredState, Instance, Observed
 from functions.domain.spec import Spec
 from functions.domain.want import want_spec
-from shim.protocol import messages
+from shim.contract import messages
 
 ASKED, FIRST, SECOND = messages.Port(1, 20_001), messages.Port(2, 25_000), messages.Port(3, 25_001, "udp")
 SPEC = Spec("nginx", ports=[ASKED, FIRST, SECOND], drawn=[FIRST, SECOND])

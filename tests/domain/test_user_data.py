@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from functions.domain.errors import Misconfigured
 from functions.domain.user_data import MAX_BYTES, UserData, render
-from shim import signing
+from shim.contract import tokens
 
 TEMPLATE = (Path(__file__).parents[2] / "infra/cloud-init.yaml").read_text()
 # Longer than a word of English, of a path or of an option: what a key or a token could be.
@@ -24,7 +24,7 @@ OPAQUE = re.compile(r"[A-Za-z0-9+=_-]{20,}")
 
 def public_key() -> tuple[str, str]:
     key = Ed25519PrivateKey.generate().public_key()
-    return signing.kid(key), base64.urlsafe_b64encode(key.public_bytes_raw()).decode().rstrip("=")
+    return tokens.kid(key), base64.urlsafe_b64encode(key.public_bytes_raw()).decode().rstrip("=")
 
 
 VALUES = UserData(

@@ -14,7 +14,7 @@ import requests
 
 from infra.local.droplet import Droplet
 from infra.local.world import PROJECT, World
-from shim import protocol
+from shim.contract import routes
 from shim.server import IDLE_SECONDS
 from tests.e2e.conftest import Tools
 
@@ -64,7 +64,7 @@ def test_a_command_is_run_with_its_own_environment_and_once_under_its_key(
 
 def followers(droplet: Droplet) -> int:
     """Connections of this machine's processes to the droplet's shim."""
-    open_ones = [one for one in psutil.net_connections("tcp") if one.raddr and one.raddr.port == protocol.PORT]
+    open_ones = [one for one in psutil.net_connections("tcp") if one.raddr and one.raddr.port == routes.PORT]
     return sum(one.raddr.ip == str(droplet.address) and one.status == psutil.CONN_ESTABLISHED for one in open_ones)
 
 

@@ -15,8 +15,9 @@ from typing import Any
 from functions.domain.errors import ToolboxUnreachable
 from functions.domain.instance import LIVE_STATES
 from functions.domain.toolbox import Toolbox
-from shim import protocol
-from shim.protocol import Route, messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, names, routes
+from shim.contract.routes import Route
 
 IMAGE = "registry.test/server:1"
 NOTHING = messages.Nothing()
@@ -113,26 +114,26 @@ class FakeDroplet:
         return answer
 
     def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
-        status = self.command(protocol.STATUS, start_by=start_by, body=limits)
+        status = self.command(routes.STATUS, start_by=start_by, body=limits)
         etag = str(hash((status.engine_id, *status.containers)))
         return (None if etag == unless else status), etag
 
     def pull(
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
     ) -> messages.Image:
-        self._arrive(protocol.PULL, body.image, start_by)
+        self._arrive(routes.PULL, body.image, start_by)
         self.pulled_as.append(body.credentials)
         if body.image not in self.registry:
-            raise protocol.ImageUnavailable(f"manifest for {body.image} not found: manifest unknown")
+            raise shim_errors.ImageUnavailable(f"manifest for {body.image} not found: manifest unknown")
         on_progress(messages.Progress(bytes_done=1, bytes_total=2, layers_done=0, layers_total=1))
         if error := self.registry[body.image]:
             raise error
         self.images.add(body.image)
-        self._leave(protocol.PULL)
+        self._leave(routes.PULL)
         return messages.Image("sha256:" + "1" * 64, "sha256:" + "2" * 64, 2)
 
     def follow(self, name: str, *, start_by: datetime, query: str) -> FakeLines:
-        self._arrive(protocol.FOLLOW, name, start_by)
+        self._arrive(routes.FOLLOW, name, start_by)
         self._found(name)
         return self.lines or FakeLines(self.log)
 
@@ -164,7 +165,7 @@ class FakeDroplet:
             raise ToolboxUnreachable("the toolbox cannot be reached: connection refused")
         self.calls.append(f"{route.method} {route.target(name)}")
         if self.now() > start_by:
-            raise protocol.TokenStale("the command's start-by time has passed")
+            raise shim_errors.TokenStale("the command's start-by time has passed")
         self._fail(route, after=False)
 
     def _leave(self, route: Route) -> None:
@@ -178,18 +179,18 @@ class FakeDroplet:
 
     def _found(self, name: str) -> messages.Container:
         if name not in self.containers:
-            raise protocol.NoSuchContainer(f"there is no container {name}")
+            raise shim_errors.NoSuchContainer(f"there is no container {name}")
         return self.containers[name]
 
     def _create(self, _: str, body: messages.Create) -> messages.Acted:
-        name = protocol.container_name(body.instance_id, body.spec_generation)
+        name = names.container_name(body.instance_id, body.spec_generation)
         if any(c.instance_id == body.instance_id and c.spec_generation > body.spec_generation
                for c in self.containers.values()):  # fmt: skip
-            raise protocol.OlderSpec("a container of a newer spec generation exists")
+            raise shim_errors.OlderSpec("a container of a newer spec generation exists")
         if name in self.containers:
             return messages.Acted(self.containers[name], changed=False)
         if body.image not in self.images:
-            raise protocol.NoSuchImage(f"no such image: {body.image}")
+            raise shim_errors.NoSuchImage(f"no such image: {body.image}")
         made = messages.Container(
             id=f"{next(self._ids):064x}", name=name, instance_id=body.instance_id,
             spec_generation=body.spec_generation, state="created", health=None, exit_code=0, oom_killed=False,
@@ -218,7 +219,7 @@ class FakeDroplet:
         for port in container.ports:
             if port.host_port in self.held_ports:
                 why = f"Bind for 0.0.0.0:{port.host_port} failed: port is already allocated"
-                raise protocol.PortTaken(f"the engine says: driver failed programming external connectivity: {why}")
+                raise shim_errors.PortTaken(f"the engine says: driver failed programming external connectivity: {why}")
 
     def _started(self, container: messages.Container) -> messages.Container:
         at = self._tick()
@@ -251,24 +252,24 @@ class FakeDroplet:
     def _logs(self, name: str, _: Any) -> messages.Logs:
         self._found(name)
         if self.no_logs:
-            raise protocol.EngineUnavailable("the engine does not answer")
+            raise shim_errors.EngineUnavailable("the engine does not answer")
         return messages.Logs([messages.LogLine("2026-01-01T00:00:00.000000001Z", "stdout", self.says)], truncated=False)
 
     def _request(self, name: str, body: messages.Request) -> messages.Response:
         if self._found(name).state != "running" or self.mcp is None:
-            raise protocol.NotAnswering("connection refused")
+            raise shim_errors.NotAnswering("connection refused")
         return self.mcp(body)
 
     def _execute(self, name: str, body: messages.Execute) -> messages.Executed:
         container = self._found(name)
         if container.state != "running":
-            raise protocol.NotRunning("it does not run")
+            raise shim_errors.NotRunning("it does not run")
         self.executed.append(body)
         return self.execution or messages.Executed(container, 0, f"{body.stdin}{body.environment}", "", truncated=False)
 
     def _stats(self, name: str, _: Any) -> messages.Stats:
         if self._found(name).state != "running":
-            raise protocol.NotRunning("it does not run")
+            raise shim_errors.NotRunning("it does not run")
         return messages.Stats("2026-01-01T00:00:00Z", 1.5, 2.5, 3, 4, 5, 6, 7, 8, 9)
 
     def _restart_shim(self, _: str, __: Any) -> messages.Restarting:
@@ -283,7 +284,7 @@ class FakeDroplet:
 
     def _upgrade(self, _: str, body: messages.Upgrade) -> messages.Upgrading:
         if body.image not in self.images:
-            raise protocol.NoSuchImage(f"no such image: {body.image}")
+            raise shim_errors.NoSuchImage(f"no such image: {body.image}")
         # One that does not serve gives way to the one before.
         if body.image not in self.broken:
             self.shim_image = body.image
@@ -307,7 +308,7 @@ class FakeDroplet:
         metrics = messages.Metrics("20.10.24", 12.5, messages.Memory(self.memory_bytes, 1, 5, 3), self.disk)
         return messages.Status(
             "1.0.0",
-            protocol.CONTRACT,
+            routes.CONTRACT,
             self.engine_id,
             not self.partial,
             [] if self.partial else listed,
@@ -318,9 +319,9 @@ class FakeDroplet:
 
 
 VERBS = {
-    "create": protocol.CREATE, "inspect": protocol.INSPECT, "start": protocol.START, "stop": protocol.STOP,
-    "restart": protocol.RESTART, "request": protocol.REQUEST,
-    "execute": protocol.EXECUTE, "stats": protocol.STATS,
-    "restart_shim": protocol.RESTART_SHIM, "upgrade": protocol.UPGRADE,
-    "prune": protocol.PRUNE, "remove": protocol.REMOVE, "logs": protocol.LOGS, "status": protocol.STATUS,
+    "create": routes.CREATE, "inspect": routes.INSPECT, "start": routes.START, "stop": routes.STOP,
+    "restart": routes.RESTART, "request": routes.REQUEST,
+    "execute": routes.EXECUTE, "stats": routes.STATS,
+    "restart_shim": routes.RESTART_SHIM, "upgrade": routes.UPGRADE,
+    "prune": routes.PRUNE, "remove": routes.REMOVE, "logs": routes.LOGS, "status": routes.STATUS,
 }  # fmt: skip

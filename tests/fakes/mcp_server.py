@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from shim.protocol import messages
+from shim.contract import messages
 
 
 class Server:

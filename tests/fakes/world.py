@@ -21,7 +21,7 @@ from functions.lifecycle.deploy import NewInstance, deploy
 from functions.lifecycle.documents import INSTANCES, dump, instance_ref, load, toolbox_ref
 from functions.lifecycle.ports import Create, Ports, Query, Replace, Task, Version, Write
 from functions.lifecycle.replay import Replay
-from shim.protocol import messages
+from shim.contract import messages
 from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import IMAGE, FakeDroplet
 

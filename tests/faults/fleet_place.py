@@ -15,7 +15,7 @@ from functions.domain.toolbox import Toolbox
 from functions.lifecycle.documents import INSTANCES, NAMES, PORT_CLAIMS, TOOLBOXES
 from functions.lifecycle.enrolment import enrol
 from functions.lifecycle.ports import Query
-from shim.protocol import ContractError
+from shim.contract.errors import ShimError
 from tests.fakes.digitalocean import ApiFault, FakeDigitalOcean
 from tests.fakes.droplet import FakeDroplet
 from tests.fakes.fleet import FleetCertificates, enrolling, fingerprint
@@ -46,7 +46,7 @@ class FleetPlace(Place):
     def arrive_late(self) -> None:
         """What the dead worker had sent reaches the droplet or the API now."""
         for kind, arguments in self.late:
-            with suppress(ContractError, ToolboxesError):
+            with suppress(ShimError, ToolboxesError):
                 self._answer(kind, arguments, lambda progress: None)
 
     def lose_create(self) -> None:

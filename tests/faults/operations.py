@@ -21,7 +21,7 @@ from functions.lifecycle.ports import Ports, Task
 from functions.lifecycle.replay import Replay
 from functions.lifecycle.rotations import Rotated
 from functions.lifecycle.update import Changes, update
-from shim.protocol import messages
+from shim.contract import messages
 from tests.fakes.droplet import IMAGE
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, new
 

@@ -21,8 +21,8 @@ from functions.domain.toolbox import Toolbox, ToolboxStatus
 from functions.lifecycle import sweep, toolboxes
 from functions.lifecycle.documents import dump, toolbox_ref
 from functions.lifecycle.ports import Create
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import VERBS, FakeDroplet
 from tests.fakes.mcp_server import Server
@@ -59,7 +59,7 @@ class Droplet(FakeDroplet):
     acts: list[str] = field(default_factory=list)
     keeps: int = 0
 
-    def command(self, route: protocol.Route, **arguments: Any) -> Any:
+    def command(self, route: routes.Route, **arguments: Any) -> Any:
         answer = super().command(route, **arguments)
         if isinstance(answer, messages.Acted) and answer.changed:
             name = answer.container.name if answer.container else arguments["name"]
@@ -75,7 +75,7 @@ class Droplet(FakeDroplet):
 
     def _start(self, name: str, _: Any) -> messages.Acted:
         if self._found(name).image == operations.BROKEN:
-            raise protocol.StartFailed("exec: no such file")
+            raise shim_errors.StartFailed("exec: no such file")
         return super()._start(name, _)
 
     def _bind(self, container: messages.Container) -> None:
@@ -124,7 +124,7 @@ class Place:
     def arrive_late(self) -> None:
         """What the dead worker had sent reaches the droplet now."""
         for kind, arguments in self.late:
-            with suppress(protocol.TokenStale):
+            with suppress(shim_errors.TokenStale):
                 self._answer(kind, arguments, lambda progress: None)
                 raise AssertionError(f"{kind} began after its start-by time")
 
@@ -138,7 +138,7 @@ class Place:
 
         try:
             answer = "answer", self._answer(kind, arguments, on_progress)
-        except (protocol.ContractError, ToolboxesError) as error:
+        except (shim_errors.ShimError, ToolboxesError) as error:
             answer = "raised", error
         with suppress(ConnectionError):
             connection.send(answer)

@@ -14,12 +14,11 @@ from functions.domain.spec import Mcp, Spec, create_body
 from functions.domain.want import want_spec
 from functions.lifecycle.execute import execute
 from functions.lifecycle.ports import Ports, Shim, Write
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import messages, names, routes
 from tests.fakes.world import World
 
 ID = "22222222-2222-4222-8222-222222222222"
-NAME = protocol.container_name(ID, 1)
+NAME = names.container_name(ID, 1)
 WHY = "a test"
 
 Container = messages.Container
@@ -33,13 +32,13 @@ class Scene:
     `updated`: that is the version before of one that was given up.
     """
 
-    stands: tuple[protocol.Route, ...]
+    stands: tuple[routes.Route, ...]
     step: Make
     updated: bool = False
 
 
-CREATED, RUNNING = (protocol.CREATE,), (protocol.CREATE, protocol.START)
-EXITED = (*RUNNING, protocol.STOP)
+CREATED, RUNNING = (routes.CREATE,), (routes.CREATE, routes.START)
+EXITED = (*RUNNING, routes.STOP)
 
 
 def _of(kind: type[plan.Step]) -> Make:
@@ -103,8 +102,8 @@ class Stage:
 def staged(scene: Scene, shim: Shim, spec: Spec, now: datetime) -> Stage:
     seen: Container | None = None
     for route in scene.stands:
-        body: Any = create_body(ID, 1, spec, {}) if route is protocol.CREATE else route.body()
-        name = "" if route is protocol.CREATE else NAME
+        body: Any = create_body(ID, 1, spec, {}) if route is routes.CREATE else route.body()
+        name = "" if route is routes.CREATE else NAME
         seen = shim.command(route, name=name, body=body, start_by=_by(now)).container
     instance = Instance(
         id=ID, toolbox_id="t", account="a", name="n", spec=spec, desired=Desired(DesiredState.RUNNING),

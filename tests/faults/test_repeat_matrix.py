@@ -9,7 +9,7 @@ import pytest
 
 from functions.domain import plan
 from functions.domain.spec import Spec
-from shim.protocol import messages
+from shim.contract import messages
 from tests.fakes.droplet import IMAGE, FakeDroplet
 from tests.fakes.mcp_server import Server
 from tests.faults.steps import SCENES, Stage, staged

@@ -37,7 +37,8 @@ from functions.lifecycle.ports import (
     Version,
     Write,
 )
-from shim.protocol import Route, messages
+from shim.contract import messages
+from shim.contract.routes import Route
 from tests.fakes.droplet import VERBS
 from tests.fakes.world import VAULT
 from tests.faults.operations import OPERATIONS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functions.domain.instance import Instance
 from functions.lifecycle.documents import INSTANCES, PORT_CLAIMS
 from functions.lifecycle.ports import Query
-from shim import protocol
-from shim.protocol import Route
+from shim.contract import routes
+from shim.contract.routes import Route
 from tests.fakes.world import World
 
 # Host ports that no test asks for by their number.
@@ -17,7 +17,7 @@ def refusing_the_first(world: World) -> None:
     """The host ports of the next container that is started are kept from it for ever."""
 
     def keep(route: Route, name: str) -> None:
-        if route is protocol.START:
+        if route is routes.START:
             world.droplet.before_command = None
             world.droplet.held_ports |= {port.host_port for port in world.droplet.containers[name].ports} & DRAWN
 

@@ -6,7 +6,7 @@ from functions.domain.instance import Instance
 from functions.lifecycle.change import Asked
 from functions.lifecycle.documents import NAMES, PORT_CLAIMS
 from functions.lifecycle.update import Changes, update
-from shim.protocol import messages
+from shim.contract import messages
 from tests.fakes.droplet import IMAGE
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 

@@ -11,8 +11,9 @@ from functions.domain.status import Status
 from functions.lifecycle.converge import run
 from functions.lifecycle.documents import instance_ref, load
 from functions.lifecycle.ports import Task, Write
-from shim import protocol
-from shim.protocol import Route
+from shim.contract import errors as shim_errors
+from shim.contract import routes
+from shim.contract.routes import Route
 from tests.fakes.world import World, new
 
 
@@ -26,7 +27,7 @@ def test_a_change_of_mind_while_a_worker_holds_the_lease_is_taken_up_by_it(world
     instance = world.deploy(new())
 
     def change_of_mind(route: Route, name: str) -> None:
-        if route is protocol.STOP:
+        if route is routes.STOP:
             world.droplet.before_command = None
             answer = world.start(instance.id)
             assert not answer.settled  # It waited its whole budget, since the holder stands still meanwhile.
@@ -78,7 +79,7 @@ def test_a_worker_whose_lease_was_taken_over_begins_nothing_more(world: World) -
     """The first worker sleeps before its start for so long that a second one does all the work."""
 
     def sleep(route: Route, name: str) -> None:
-        if route is protocol.START:
+        if route is routes.START:
             world.droplet.before_command = None
             world.sweep(45)
             calls.extend(call for call in world.droplet.calls if "/tools/" in call)
@@ -149,10 +150,10 @@ def test_progress_of_a_pull_is_shown_and_renews_the_lease(world: World) -> None:
     shown = []
 
     def watch(route: Route, name: str) -> None:
-        if route is protocol.PULL:
+        if route is routes.PULL:
             world.pass_time(6)
 
-    world.droplet.registry["registry.test/other:2"] = protocol.RegistryUnreachable("cut")
+    world.droplet.registry["registry.test/other:2"] = shim_errors.RegistryUnreachable("cut")
     instance = world.deploy(new(image="registry.test/other:2"))
     world.droplet.before_command = watch
 

@@ -9,8 +9,9 @@ from functions.domain.status import Status, check_move
 from functions.domain.want import want
 from functions.lifecycle.change import Asked
 from functions.lifecycle.update import Changes, update
-from shim import protocol
-from shim.protocol import Route
+from shim.contract import errors as shim_errors
+from shim.contract import routes
+from shim.contract.routes import Route
 from tests.fakes.droplet import Fault
 from tests.fakes.mcp_server import Server
 from tests.fakes.world import CALLER, TOOLBOX, World, new
@@ -37,7 +38,7 @@ def test_what_could_not_be_reached_is_looked_at_before_it_is_said_to_run(world: 
 
 
 def test_a_command_that_was_not_answered_is_waited_out_before_its_container_is_looked_at(world: World) -> None:
-    world.droplet.faults.append(Fault(protocol.OutcomeUnknown("the toolbox broke off"), protocol.CREATE))
+    world.droplet.faults.append(Fault(shim_errors.OutcomeUnknown("the toolbox broke off"), routes.CREATE))
     sent_at = world.now()
     instance = world.deploy()
     assert not instance.settled
@@ -89,7 +90,7 @@ def test_another_spec_for_what_was_never_created_is_a_legal_move(world: World) -
 
 
 def test_an_attempt_that_changes_nothing_leaves_the_event_of_the_first_one_alone(world: World) -> None:
-    world.droplet.faults += [Fault(protocol.EngineUnavailable("no engine"), protocol.CREATE) for _ in range(3)]
+    world.droplet.faults += [Fault(shim_errors.EngineUnavailable("no engine"), routes.CREATE) for _ in range(3)]
     instance = world.deploy()
     world.sweep(10)
     world.sweep(20)

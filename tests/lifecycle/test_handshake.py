@@ -6,7 +6,8 @@ from functions.domain.instance import Instance
 from functions.domain.spec import Mcp
 from functions.domain.status import Status
 from functions.lifecycle.deploy import NewInstance
-from shim.protocol import Route, messages
+from shim.contract import messages
+from shim.contract.routes import Route
 from tests.fakes.mcp_server import Server
 from tests.fakes.world import World, new
 

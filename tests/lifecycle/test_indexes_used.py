@@ -7,7 +7,7 @@ from functions.lifecycle.change import Asked
 from functions.lifecycle.deploy import deploy
 from functions.lifecycle.ports import Ports, Query, Snapshot
 from functions.lifecycle.update import Changes, update
-from shim.protocol import messages
+from shim.contract import messages
 from tests.adapters.indexes import IndexedStore
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 

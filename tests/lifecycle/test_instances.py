@@ -9,7 +9,8 @@ from functions.lifecycle import change, instances
 from functions.lifecycle.change import Asked
 from functions.lifecycle.deploy import deploy
 from functions.lifecycle.documents import NAMES, PORT_CLAIMS
-from shim import protocol
+from shim.contract import errors as shim_errors
+from shim.contract import routes
 from tests.fakes.droplet import Fault
 from tests.fakes.world import CALLER, STRANGER, TOOLBOX, World, new
 
@@ -59,7 +60,7 @@ def test_what_failed_to_install_can_be_deleted_and_its_name_used_again(world: Wo
 
 
 def test_a_registry_that_is_down_is_tried_again_until_it_answers(world: World) -> None:
-    world.droplet.registry[OTHER_IMAGE] = protocol.RegistryUnreachable("connection refused")
+    world.droplet.registry[OTHER_IMAGE] = shim_errors.RegistryUnreachable("connection refused")
     asked = deployed(world, image=OTHER_IMAGE)
     world.deliver()
     waiting = instances.get(world.ports, CALLER, TOOLBOX, asked.id)
@@ -144,9 +145,9 @@ def test_a_toolbox_that_cannot_be_reached_keeps_the_wish_and_shows_what_was_last
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("route", [protocol.CREATE, protocol.START])
-def test_an_unknown_outcome_is_looked_at_and_never_doubled(world: World, route: protocol.Route, after: bool) -> None:
-    world.droplet.faults.append(Fault(protocol.OutcomeUnknown("timed out"), route, after=after))
+@pytest.mark.parametrize("route", [routes.CREATE, routes.START])
+def test_an_unknown_outcome_is_looked_at_and_never_doubled(world: World, route: routes.Route, after: bool) -> None:
+    world.droplet.faults.append(Fault(shim_errors.OutcomeUnknown("timed out"), route, after=after))
     instance = deployed(world)
     assert not instance.settled
     world.sweep()
@@ -156,7 +157,7 @@ def test_an_unknown_outcome_is_looked_at_and_never_doubled(world: World, route: 
 
 def test_a_restart_whose_answer_was_lost_is_not_made_twice(world: World) -> None:
     instance = deployed(world)
-    world.droplet.faults.append(Fault(protocol.OutcomeUnknown("timed out"), protocol.RESTART, after=True))
+    world.droplet.faults.append(Fault(shim_errors.OutcomeUnknown("timed out"), routes.RESTART, after=True))
     world.restart(instance.id)
     started_at = world.droplet.containers[instance.container_name].started_at
     world.sweep()
@@ -166,7 +167,7 @@ def test_a_restart_whose_answer_was_lost_is_not_made_twice(world: World) -> None
 
 def test_a_stop_whose_answer_was_lost_is_no_crash(world: World) -> None:
     instance = deployed(world)
-    world.droplet.faults.append(Fault(protocol.OutcomeUnknown("timed out"), protocol.STOP, after=True))
+    world.droplet.faults.append(Fault(shim_errors.OutcomeUnknown("timed out"), routes.STOP, after=True))
     world.stop(instance.id)
     world.sweep()
     assert instances.get(world.ports, CALLER, TOOLBOX, instance.id).status is Status.STOPPED
@@ -174,7 +175,7 @@ def test_a_stop_whose_answer_was_lost_is_no_crash(world: World) -> None:
 
 
 def test_a_container_that_cannot_start_is_an_error_with_the_engines_reason(world: World) -> None:
-    world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
+    world.droplet.faults.append(Fault(shim_errors.StartFailed("exec: no such file"), routes.START))
     instance = deployed(world)
     assert (instance.status, instance.settled) == (Status.ERROR_INSTALL, True)
     assert instance.failure

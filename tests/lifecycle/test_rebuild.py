@@ -14,7 +14,8 @@ from functions.lifecycle.change import Asked
 from functions.lifecycle.documents import INSTANCES
 from functions.lifecycle.ports import Query
 from functions.lifecycle.toolbox_change import deprovision, rebuild
-from shim import protocol
+from shim.contract import errors as shim_errors
+from shim.contract import routes
 from tests.fakes.digitalocean import ApiFault
 from tests.fakes.droplet import FakeDroplet, Fault
 from tests.fakes.fleet import FleetWorld
@@ -55,7 +56,7 @@ def test_a_rebuild_brings_every_instance_back_under_its_id_and_ports(world: Flee
 def test_what_was_given_up_on_the_droplet_before_is_tried_on_the_next_one(world: FleetWorld) -> None:
     toolbox = world.active()
     [old] = world.fleet.booted.values()
-    old.faults.append(Fault(protocol.PortTaken("port is already allocated"), protocol.START))
+    old.faults.append(Fault(shim_errors.PortTaken("port is already allocated"), routes.START))
     given_up = world.deploy_on(toolbox, new(ports=(20_001,)))
     assert world.stored(given_up).status == "error_install"
     world.asked(toolbox, rebuild)
@@ -87,7 +88,7 @@ def test_what_is_started_on_the_old_droplet_meanwhile_is_stopped_before_the_new_
     world.deliver()
     assert old.running() == []
     # A command that was on its way.
-    old.command(protocol.START, name=made[0].container_name, start_by=world.now())
+    old.command(routes.START, name=made[0].container_name, start_by=world.now())
     world.settle()
     assert old.running() == []
 
@@ -165,7 +166,7 @@ def test_the_end_waits_for_no_dead_shim_and_says_what_it_could_not_have(world: F
 
 def test_a_shim_that_lets_wait_once_is_not_asked_for_the_others(world: FleetWorld) -> None:
     toolbox, _, old = peopled(world)
-    old.faults.append(Fault(protocol.OutcomeUnknown("no answer within 10 s"), protocol.LOGS))
+    old.faults.append(Fault(shim_errors.OutcomeUnknown("no answer within 10 s"), routes.LOGS))
     old.calls.clear()
     world.asked(toolbox, deprovision)
     world.settle()

@@ -10,8 +10,8 @@ from functions.domain.host_port import MAX_REDRAWS
 from functions.domain.status import Status
 from functions.lifecycle.documents import INSTANCES, PORT_CLAIMS, dump, instance_ref
 from functions.lifecycle.ports import Create, Delete, Put, Replace, Write
-from shim import protocol
-from shim.protocol import Route
+from shim.contract import routes
+from shim.contract.routes import Route
 from tests.fakes.world import TOOLBOX, World, new
 from tests.lifecycle.taken_ports import DRAWN, claimed, host_ports, redraws, refusing_the_first
 
@@ -165,7 +165,7 @@ def test_a_stop_that_comes_while_the_port_is_drawn_anew_is_kept(world: World) ->
     world.droplet.held_ports = set(host_ports(instance))
 
     def change_of_mind(route: Route, name: str) -> None:
-        if route is protocol.REMOVE:
+        if route is routes.REMOVE:
             world.droplet.before_command = None
             world.stop(instance.id)
             world.time = began

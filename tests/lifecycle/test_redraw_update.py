@@ -8,8 +8,8 @@ from functions.domain.spec import Mcp
 from functions.domain.status import Status
 from functions.lifecycle.change import Asked
 from functions.lifecycle.update import Changes, update
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 from tests.lifecycle.taken_ports import DRAWN, claimed, host_ports, refusing_the_first
@@ -65,7 +65,7 @@ def test_a_port_that_both_versions_share_stays_claimed_until_the_old_one_is_gone
 def test_an_old_version_whose_drawn_port_was_taken_meanwhile_is_fallen_back_on_with_another_one(world: World) -> None:
     instance = world.deploy(new(ports=(0,)))
     world.droplet.held_ports = set(host_ports(instance))
-    world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
+    world.droplet.faults.append(Fault(shim_errors.StartFailed("exec: no such file"), routes.START))
     stored = patched(world, instance)
     assert stored.observed.trouble
     assert stored.observed.trouble.message == "exec: no such file; the version before serves again"
@@ -78,7 +78,7 @@ def test_an_old_version_whose_drawn_port_was_taken_meanwhile_is_fallen_back_on_w
 def test_an_old_version_whose_asked_port_was_taken_meanwhile_is_given_up_and_can_be_changed(world: World) -> None:
     instance = world.deploy(new(ports=(20_001,)))
     world.droplet.held_ports = {20_001}
-    world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
+    world.droplet.faults.append(Fault(shim_errors.StartFailed("exec: no such file"), routes.START))
     after = patched(world, instance)
     assert (after.status, after.spec.image, after.settled) == (Status.ERROR_RUNTIME, IMAGE, True)
     assert after.failure

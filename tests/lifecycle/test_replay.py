@@ -15,7 +15,7 @@ from functions.lifecycle.deploy import deploy
 from functions.lifecycle.ports import Ref, Snapshot
 from functions.lifecycle.replay import Replay
 from functions.lifecycle.update import Changes, update
-from shim.protocol import Route
+from shim.contract.routes import Route
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, World, new
 
 

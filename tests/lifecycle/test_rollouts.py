@@ -8,7 +8,8 @@ from functions.domain.errors import NotAllowedNow, NotFound
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle import rollouts
 from functions.lifecycle.toolbox_change import rebuild, upgrade_shim
-from shim import protocol
+from shim.contract import errors as shim_errors
+from shim.contract import routes
 from tests.fakes.droplet import Fault
 from tests.fakes.fleet import FleetWorld
 from tests.fakes.world import ADMIN, CALLER
@@ -67,11 +68,14 @@ def test_an_image_that_no_registry_has_is_given_up_at_once(world: FleetWorld) ->
     assert "manifest unknown" in str(world.toolbox(toolbox).error)
 
 
-@pytest.mark.parametrize("route", [protocol.PULL, protocol.UPGRADE, protocol.STATUS])
-def test_a_passing_obstacle_costs_time_and_nothing_else(world: FleetWorld, route: protocol.Route) -> None:
+@pytest.mark.parametrize("route", [routes.PULL, routes.UPGRADE, routes.STATUS])
+def test_a_passing_obstacle_costs_time_and_nothing_else(world: FleetWorld, route: routes.Route) -> None:
     [toolbox] = upgradable(world)
     [droplet] = world.fleet.booted.values()
-    droplet.faults += [Fault(protocol.EngineUnavailable("busy"), route), Fault(protocol.OutcomeUnknown("late"), route)]
+    droplet.faults += [
+        Fault(shim_errors.EngineUnavailable("busy"), route),
+        Fault(shim_errors.OutcomeUnknown("late"), route),
+    ]
     world.asked(toolbox, upgrade_shim, OTHER)
     for _ in range(4):
         world.sweep()

@@ -7,7 +7,7 @@ import pytest
 from functions.domain.errors import NoRoom
 from functions.domain.spec import ResourceLimits
 from functions.lifecycle import toolboxes
-from shim.protocol import messages
+from shim.contract import messages
 from tests.fakes.droplet import IMAGE
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 

@@ -13,8 +13,9 @@ from functions.lifecycle.change import Asked
 from functions.lifecycle.documents import INSTANCES, PORT_CLAIMS, load
 from functions.lifecycle.ports import Query, Write
 from functions.lifecycle.update import Changes, update
-from shim import protocol
-from shim.protocol import Route, messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
+from shim.contract.routes import Route
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.mcp_server import Server
 from tests.fakes.world import CALLER, TOOLBOX, World, new
@@ -69,7 +70,7 @@ def test_a_version_that_cannot_be_pulled_leaves_the_old_one_serving(world: World
 def test_a_version_that_does_not_start_is_removed_and_the_old_one_serves_again(world: World) -> None:
     instance = world.deploy(new(ports=(20_001,)))
     world.droplet.images.add(OTHER)
-    world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
+    world.droplet.faults.append(Fault(shim_errors.StartFailed("exec: no such file"), routes.START))
     port = messages.Port(4000, 20_002)
     after = patched(world, instance, [port], image=OTHER)
     assert world.droplet.running() == [instance.container_name] == list(world.droplet.containers)
@@ -87,7 +88,7 @@ def test_a_version_that_dies_is_replaced_by_the_old_one_and_its_last_words_are_k
     wanted = Mcp(3000, "/mcp")
 
     def die(route: Route, name: str) -> None:
-        if route is protocol.REQUEST:
+        if route is routes.REQUEST:
             world.droplet.die(name, exit_code=7)
 
     world.droplet.before_command = die
@@ -200,7 +201,7 @@ def test_a_version_whose_create_went_unseen_is_replaced_all_the_same(world: Worl
 
 
 def test_what_never_ran_is_not_fallen_back_on(world: World) -> None:
-    world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
+    world.droplet.faults.append(Fault(shim_errors.StartFailed("exec: no such file"), routes.START))
     instance = world.deploy()
     world.droplet.images.add(OTHER)
     updated = patched(world, instance, image=OTHER)
@@ -214,7 +215,7 @@ def test_a_version_that_ends_right_after_its_start_is_not_taken_for_proven(world
     world.droplet.images.add(OTHER)
 
     def end_at_once(route: Route, name: str) -> None:
-        if route is protocol.INSPECT and world.droplet.containers[name].state == "running":
+        if route is routes.INSPECT and world.droplet.containers[name].state == "running":
             world.droplet.crash(name, restarts=1, exit_code=127)
 
     world.droplet.before_command = end_at_once
@@ -228,7 +229,7 @@ def test_a_version_that_ends_right_after_its_start_is_not_taken_for_proven(world
 def test_a_version_before_that_does_not_start_either_is_given_up_too_and_can_be_changed(world: World) -> None:
     instance = world.deploy()
     world.droplet.images.add(OTHER)
-    world.droplet.faults += [Fault(protocol.StartFailed(why), protocol.START) for why in ("no such file", "no memory")]
+    world.droplet.faults += [Fault(shim_errors.StartFailed(why), routes.START) for why in ("no such file", "no memory")]
     after = patched(world, instance, image=OTHER)
     assert (after.status, after.spec.image, after.settled) == (Status.ERROR_RUNTIME, IMAGE, True)
     assert after.failure
@@ -240,6 +241,6 @@ def test_a_version_before_is_asked_again_whether_it_serves(world: World) -> None
     world.droplet.mcp = Server(["a"])
     instance = world.deploy(replace(new(), spec=replace(new().spec, mcp=Mcp(3000, "/mcp"))))
     world.droplet.images.add(OTHER)
-    world.droplet.faults.append(Fault(protocol.StartFailed("exec: no such file"), protocol.START))
+    world.droplet.faults.append(Fault(shim_errors.StartFailed("exec: no such file"), routes.START))
     after = patched(world, instance, image=OTHER)
     assert (after.status, after.spec.image, after.settled) == (Status.RUNNING, IMAGE, True)

@@ -11,8 +11,8 @@ from functions.lifecycle import instances
 from functions.lifecycle.documents import TOOLBOXES, load, toolbox_ref
 from functions.lifecycle.ports import Query
 from functions.lifecycle.watch import INSPECT_EVERY, STRANGER_GRACE, look
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, names, routes
 from tests.fakes.droplet import Fault
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 
@@ -178,7 +178,7 @@ def test_what_differs_while_its_instance_is_due_is_looked_at_once_it_is_not(worl
     """An engine's list is known only when all that differs in it was looked into."""
     instance = world.deploy()
     world.sweep()
-    world.droplet.faults.append(Fault(protocol.EngineUnavailable("busy"), protocol.STOP))
+    world.droplet.faults.append(Fault(shim_errors.EngineUnavailable("busy"), routes.STOP))
     world.stop(instance.id)
     world.droplet.containers.clear()
     assert not world.stored(instance).settled
@@ -192,7 +192,7 @@ def test_what_differs_while_its_instance_is_due_is_looked_at_once_it_is_not(worl
 def test_a_container_of_no_document_is_reported_kept_for_a_time_then_stopped_and_never_removed(world: World) -> None:
     instance = world.deploy()
     stray_id = "44444444-4444-4444-8444-444444444444"
-    stray_name = protocol.container_name(stray_id, 1)
+    stray_name = names.container_name(stray_id, 1)
     known = world.droplet.containers[instance.container_name]
     world.droplet.containers[stray_name] = replace(known, id="f" * 64, name=stray_name, instance_id=stray_id)
     world.sweep()
@@ -262,7 +262,7 @@ def test_a_shim_that_refuses_its_list_changes_nothing(world: World) -> None:
     world.deploy()
     world.sweep()
     before = toolbox(world)
-    world.droplet.faults.append(Fault(protocol.EngineUnavailable("no engine"), protocol.STATUS))
+    world.droplet.faults.append(Fault(shim_errors.EngineUnavailable("no engine"), routes.STATUS))
     world.sweep()
     assert toolbox(world) == before
 

@@ -13,8 +13,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Flask
 
-from shim import messages, protocol, signing
-from shim.protocol import Route
+from shim.contract import messages, routes, tokens
+from shim.contract.routes import Route
 
 
 class Answer:
@@ -46,7 +46,7 @@ class Caller:
             "audience": self.audience, "method": method, "target": target, "body": body, "now": now,
             "expires": now + 50, "jti": str(uuid.uuid4()), "private_key": self.key,
         }  # fmt: skip
-        return signing.sign(**(signed | changed))
+        return tokens.sign(**(signed | changed))
 
     def raw(
         self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None, **changed: Any
@@ -57,7 +57,7 @@ class Caller:
     def call(self, route: Route, name: str = "", message: Any = None, query: str = "", **changed: Any) -> Answer:
         body = json.dumps(asdict(message)).encode() if message else b""
         answer = self.raw(route.method, route.target(name, query, volume="data"), body, **changed)
-        assert answer.headers[protocol.CONTRACT_HEADER] == str(protocol.CONTRACT)
+        assert answer.headers[routes.CONTRACT_HEADER] == str(routes.CONTRACT)
         return answer
 
     def acted(self, route: Route, name: str = "", message: Any = None) -> messages.Acted:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shim import certificate, protocol, signing
+from shim import certificate
 from shim.__main__ import assemble
 from shim.configuration import Configuration
+from shim.contract import names, tokens
 from shim.server import ShimServer
 from tests.shim.caller import Caller, TlsCaller
 from tests.shim.control_plane import FakeControlPlane
@@ -55,8 +56,8 @@ def caller(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine:
     """The real app on an engine that answers what the test says."""
     pem = certificate.ensure(tmp_path, toolbox_id)
     public = key.public_key()
-    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, fake_engine.url).app
-    return Caller(key, signing.audience(toolbox_id, certificate.fingerprint(pem)), app)
+    app = assemble(Configuration(toolbox_id, {tokens.kid(public): public}), pem, fake_engine.url).app
+    return Caller(key, tokens.audience(toolbox_id, certificate.fingerprint(pem)), app)
 
 
 @pytest.fixture(scope="session")
@@ -107,12 +108,12 @@ def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519Privat
     pem = certificate.ensure(directory, toolbox_id)
     public = key.public_key()
     port = free_port()
-    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, engine).app
+    app = assemble(Configuration(toolbox_id, {tokens.kid(public): public}), pem, engine).app
     served = ShimServer(app, pem, ("127.0.0.1", port))
     served.prepare()
     thread = threading.Thread(target=served.serve)
     thread.start()
-    audience = signing.audience(toolbox_id, certificate.fingerprint(pem))
+    audience = tokens.audience(toolbox_id, certificate.fingerprint(pem))
     try:
         made = Droplet(TlsCaller(key, audience, port), engine, toolbox_id)
         yield made
@@ -138,4 +139,4 @@ def closed_registry(tmp_path: Path) -> Iterator[Registry]:
 
 @pytest.fixture
 def name(toolbox_id: str) -> str:
-    return protocol.container_name(str(uuid.uuid4()), 1)
+    return names.container_name(str(uuid.uuid4()), 1)

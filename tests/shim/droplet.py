@@ -20,7 +20,7 @@ from typing import Any
 import docker
 import requests
 
-from shim import messages, protocol
+from shim.contract import messages, names, routes
 from tests.shim.caller import TlsCaller
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -34,7 +34,7 @@ class Droplet:
         self.docker = docker.APIClient(engine_socket, version="auto")
 
     def clean(self) -> None:
-        wanted = {"label": f"{protocol.LABEL_TOOLBOX}={self.toolbox_id}"}
+        wanted = {"label": f"{names.LABEL_TOOLBOX}={self.toolbox_id}"}
         for found in self.docker.containers(all=True, filters=wanted):
             self.docker.remove_container(found["Id"], v=True, force=True)
         for volume in self.docker.volumes(filters=wanted)["Volumes"] or []:
@@ -43,10 +43,10 @@ class Droplet:
 
     def make(self, image: str, *command: str, start: bool = True, **changed: Any) -> messages.Container:
         """A created container, by default started."""
-        made = self.caller.acted(protocol.CREATE, message=create(image, *command, **changed)).container
+        made = self.caller.acted(routes.CREATE, message=create(image, *command, **changed)).container
         assert made
         if start:
-            made = self.caller.acted(protocol.START, made.name).container
+            made = self.caller.acted(routes.START, made.name).container
             assert made
         return made
 
@@ -138,7 +138,7 @@ def busybox_image(engine_socket: str, ballast: int = 0) -> Iterator[str]:
     client = docker.APIClient(engine_socket, version="auto")
     reference = f"shim-test-{uuid.uuid4().hex[:8]}:1"
     repository, tag = reference.split(":")
-    claims = f"LABEL {protocol.LABEL_TOOLBOX}=another {protocol.LABEL_INSTANCE}=another kept=1\nVOLUME /anonymous"
+    claims = f"LABEL {names.LABEL_TOOLBOX}=another {names.LABEL_INSTANCE}=another kept=1\nVOLUME /anonymous"
     url = f"{client.base_url}/v{client.api_version}/images/create"
     query = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": claims}
     client.post(

@@ -15,9 +15,10 @@ from flask import Flask
 
 from functions.adapters.shim import ShimClient, ShimClients
 from functions.domain.toolbox import Toolbox, ToolboxStatus
-from shim import certificate, protocol, signing
+from shim import certificate
 from shim.__main__ import assemble
 from shim.configuration import Configuration
+from shim.contract import routes, tokens
 from shim.server import ShimServer
 from tests.shim.fake_engine import FakeEngine
 
@@ -36,7 +37,7 @@ def serve(tmp_path: Path, toolbox_id: str) -> Iterator[Serve]:
 
     def start(app: Flask) -> str:
         address = next(ADDRESSES)
-        served = ShimServer(app, certificate.ensure(tmp_path, toolbox_id), (address, protocol.PORT))
+        served = ShimServer(app, certificate.ensure(tmp_path, toolbox_id), (address, routes.PORT))
         served.prepare()
         thread = threading.Thread(target=served.serve)
         thread.start()
@@ -72,7 +73,7 @@ def real_app(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callabl
     def make(engine: str) -> Flask:
         public = key.public_key()
         return assemble(
-            Configuration(toolbox_id, {signing.kid(public): public}), certificate.ensure(tmp_path, toolbox_id), engine
+            Configuration(toolbox_id, {tokens.kid(public): public}), certificate.ensure(tmp_path, toolbox_id), engine
         ).app
 
     return make

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shim import journal, signing
+from shim import journal
 from shim.__main__ import serve
 from shim.configuration import FILE, read
+from shim.contract import tokens
 from tests.shim.droplet import free_port
 
 
@@ -21,7 +22,7 @@ def configure(directory: Path, toolbox_id: str, public: Ed25519PublicKey, reposi
     nowhere = f"https://127.0.0.1:{free_port()}/"
     configuration = {
         "toolbox_id": toolbox_id, "enrol_url": nowhere, "notify_url": nowhere, "enrolment_token": "t",
-        "control_keys": {signing.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode()},
+        "control_keys": {tokens.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode()},
         "shim_repository": repository,
     }  # fmt: skip
     (directory / FILE.name).write_text(json.dumps(configuration))

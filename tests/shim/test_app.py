@@ -12,20 +12,21 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shim import app, messages, protocol, signing
-from shim.protocol import Route
+from shim import app
+from shim.contract import messages, routes, tokens
+from shim.contract.routes import Route
 from tests.shim.caller import Caller
 from tests.shim.droplet import create
 from tests.shim.fake_engine import FakeEngine
 
-COMMANDS = [route for route in protocol.ROUTES if route != protocol.HEALTH]
+COMMANDS = [route for route in routes.ROUTES if route != routes.HEALTH]
 BODIES: dict[Route, Any] = {
-    protocol.CREATE: create("probe:1"), protocol.STOP: messages.Stop(), protocol.RESTART: messages.Restart("x"),
-    protocol.PULL: messages.Pull("probe:1"), protocol.PRUNE: messages.Prune([]),
-    protocol.UPGRADE: messages.Upgrade("probe@sha256:" + "0" * 64),
-    protocol.SAVE: messages.Save(1 << 20, ["http://127.0.0.1:1/"]),
-    protocol.LOAD: messages.Load(["http://127.0.0.1:1/"], 1, "0"),
-    protocol.EXECUTE: messages.Execute(["true"]), protocol.REQUEST: messages.Request(80, "GET", "/"),
+    routes.CREATE: create("probe:1"), routes.STOP: messages.Stop(), routes.RESTART: messages.Restart("x"),
+    routes.PULL: messages.Pull("probe:1"), routes.PRUNE: messages.Prune([]),
+    routes.UPGRADE: messages.Upgrade("probe@sha256:" + "0" * 64),
+    routes.SAVE: messages.Save(1 << 20, ["http://127.0.0.1:1/"]),
+    routes.LOAD: messages.Load(["http://127.0.0.1:1/"], 1, "0"),
+    routes.EXECUTE: messages.Execute(["true"]), routes.REQUEST: messages.Request(80, "GET", "/"),
 }  # fmt: skip
 
 
@@ -39,14 +40,14 @@ def body(route: Route) -> bytes:
 
 def test_health_tells_this_and_no_more_to_anyone(caller: Caller) -> None:
     answer = caller.send("GET", "/health", {}, b"")
-    assert (answer.status, answer.json) == (200, {"status": "ok", "version": "1.0.0", "contract": protocol.CONTRACT})
+    assert (answer.status, answer.json) == (200, {"status": "ok", "version": "1.0.0", "contract": routes.CONTRACT})
 
 
 @each_command()
 def test_every_command_needs_a_token(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
     answer = caller.send(route.method, route.target(name, volume="data"), {}, body(route))
     assert (answer.status, answer.code) == (401, "unauthenticated")
-    assert answer.headers[protocol.CONTRACT_HEADER] == str(protocol.CONTRACT)
+    assert answer.headers[routes.CONTRACT_HEADER] == str(routes.CONTRACT)
     assert fake_engine.calls == []
 
 
@@ -64,7 +65,7 @@ def test_a_command_of_another_contract_is_named_as_such(
     ("changed", "code"),
     [
         ({"private_key": Ed25519PrivateKey.generate()}, "unauthenticated"),
-        ({"audience": signing.audience("another", "ab" * 32)}, "unauthenticated"),
+        ({"audience": tokens.audience("another", "ab" * 32)}, "unauthenticated"),
         ({"method": "PUT"}, "unauthenticated"),
         ({"target": "/another"}, "unauthenticated"),
         ({"body": b"another"}, "unauthenticated"),
@@ -102,7 +103,7 @@ def test_a_token_that_was_used_is_good_for_nothing_more(caller: Caller, route: R
 
 def another_contract(caller: Caller, key: Ed25519PrivateKey, method: str, target: str, body: bytes = b"") -> Any:
     claims = jwt.decode(caller.token(method, target, body), options={"verify_signature": False})
-    text = jwt.encode(claims | {"contract": 7}, key, "EdDSA", headers={"kid": signing.kid(key.public_key())})
+    text = jwt.encode(claims | {"contract": 7}, key, "EdDSA", headers={"kid": tokens.kid(key.public_key())})
     return caller.send(method, target, {"Authorization": f"Bearer {text}"}, body)
 
 
@@ -155,13 +156,13 @@ def test_a_query_that_the_route_does_not_name_is_refused(caller: Caller, route: 
     ["tail=0", "tail=5001", "tail=x", "tail=1&tail=2", "since=yesterday", "since=2026-13-01T00:00:00Z", "tail=²"],
 )
 def test_a_query_out_of_its_bounds_is_refused(caller: Caller, name: str, query: str) -> None:
-    answer = caller.call(protocol.LOGS, name, query=query.replace("²", "%C2%B2"))
+    answer = caller.call(routes.LOGS, name, query=query.replace("²", "%C2%B2"))
     assert (answer.status, answer.code) == (400, "bad-request")
 
 
 @each_command()
 def test_a_body_over_one_megabyte_is_refused(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
-    answer = caller.raw(route.method, route.target(name, volume="data"), b" " * (protocol.MAX_BODY_BYTES + 1))
+    answer = caller.raw(route.method, route.target(name, volume="data"), b" " * (routes.MAX_BODY_BYTES + 1))
     assert (answer.status, answer.code) == (413, "body-too-large")
     assert fake_engine.calls == []
 
@@ -170,7 +171,7 @@ def test_an_error_that_nobody_foresaw_is_logged_and_says_nothing(
     caller: Caller, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake_engine.on("GET /containers/json", (200, [{"nonsense": 1}]))
-    answer = caller.call(protocol.STATUS)
+    answer = caller.call(routes.STATUS)
     assert (answer.status, answer.json["error"]) == (500, {"code": "internal-error", "message": "internal error"})
     assert "Traceback" in caplog.text and "KeyError" in caplog.text
 
@@ -192,4 +193,4 @@ def test_no_log_line_holds_a_token_or_a_value(
 
 def test_every_route_of_the_contract_has_a_handler(caller: Caller) -> None:
     acts = app.handlers(None, None, None, None, None, None)  # type: ignore[arg-type]
-    assert set(acts) | {protocol.HEALTH} == set(protocol.ROUTES)
+    assert set(acts) | {routes.HEALTH} == set(routes.ROUTES)

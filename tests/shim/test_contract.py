@@ -1,7 +1,7 @@
 """One contract: every route walked from the functions' own client to the real shim, over TLS, on a real engine.
 
 The system that this one replaces had two agents with different APIs, and nobody could tell "no such route" from "no
-such container". Here both sides are built from shim/protocol.py, and these tests hold them to it.
+such container". Here both sides are built from shim/contract/, and these tests hold them to it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from flask import Flask
 
 from functions.adapters.shim import ShimClient
 from functions.domain.errors import ShimIncompatible, ToolboxRefused, ToolboxUnreachable
-from shim import protocol
-from shim.protocol import Route, messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, names, routes
+from shim.contract.routes import Route
 from tests.shim.droplet import Droplet, create
 from tests.shim.fake_engine import FakeEngine
 from tests.shim.functions_client import ADDRESSES, Serve, soon
@@ -37,64 +38,64 @@ def test_every_route_of_the_contract_is_walked(
         assert isinstance(answer, route.answer)
         return answer
 
-    assert go(protocol.HEALTH).contract == protocol.CONTRACT
+    assert go(routes.HEALTH).contract == routes.CONTRACT
     body = create(busybox, "sh", "-c", "echo hello; sleep 600")
-    made = go(protocol.CREATE, body=body).container
+    made = go(routes.CREATE, body=body).container
     assert (made.state, made.instance_id) == ("created", body.instance_id)
-    name = protocol.container_name(body.instance_id, 1)
-    started = go(protocol.START, name=name).container
+    name = names.container_name(body.instance_id, 1)
+    started = go(routes.START, name=name).container
     assert started.state == "running"
-    assert go(protocol.INSPECT, name=name).container == started
-    assert [listed.name for listed in go(protocol.STATUS).containers] == [name]
-    assert [line.text for line in go(protocol.LOGS, name=name, query="tail=10").lines] == ["hello"]
+    assert go(routes.INSPECT, name=name).container == started
+    assert [listed.name for listed in go(routes.STATUS).containers] == [name]
+    assert [line.text for line in go(routes.LOGS, name=name, query="tail=10").lines] == ["hello"]
     # Refused, since not every machine lets its engine measure.
-    with pytest.raises(protocol.NoSuchContainer):
-        go(protocol.STATS, name="x")
-    assert go(protocol.EXECUTE, name=name, body=messages.Execute(["echo", "hi"])).stdout == "hi\n"
-    with pytest.raises(protocol.NotAnswering):
-        go(protocol.REQUEST, name=name, body=messages.Request(80, "GET", "/"))
+    with pytest.raises(shim_errors.NoSuchContainer):
+        go(routes.STATS, name="x")
+    assert go(routes.EXECUTE, name=name, body=messages.Execute(["echo", "hi"])).stdout == "hi\n"
+    with pytest.raises(shim_errors.NotAnswering):
+        go(routes.REQUEST, name=name, body=messages.Request(80, "GET", "/"))
     # Refused, since what it would remove is not this test's.
-    with pytest.raises(protocol.Refused):
-        go(protocol.PRUNE, body=messages.Prune(["no image's name"]))
+    with pytest.raises(shim_errors.Refused):
+        go(routes.PRUNE, body=messages.Prune(["no image's name"]))
     restart = messages.Restart(started.started_at, timeout=0)
-    assert go(protocol.RESTART, name=name, body=restart).container.started_at != started.started_at
-    assert go(protocol.STOP, name=name, body=messages.Stop(timeout=0)).container.state == "exited"
-    assert go(protocol.REMOVE, name=name).container is None
+    assert go(routes.RESTART, name=name, body=restart).container.started_at != started.started_at
+    assert go(routes.STOP, name=name, body=messages.Stop(timeout=0)).container.state == "exited"
+    assert go(routes.REMOVE, name=name).container is None
     # Refused, since this shim runs in no container.
-    with pytest.raises(protocol.Refused):
-        go(protocol.UPGRADE, body=messages.Upgrade("probe@sha256:" + "0" * 64))
+    with pytest.raises(shim_errors.Refused):
+        go(routes.UPGRADE, body=messages.Upgrade("probe@sha256:" + "0" * 64))
     # What would end this test's own process is walked in one that may end.
-    walked.append(protocol.RESTART_SHIM)
+    walked.append(routes.RESTART_SHIM)
     # Streams, which the client reads by methods of their own, and what no function asks for.
-    walked += [protocol.PULL, protocol.FOLLOW, protocol.SAVE, protocol.LOAD]
-    with pytest.raises(protocol.RegistryUnreachable):
+    walked += [routes.PULL, routes.FOLLOW, routes.SAVE, routes.LOAD]
+    with pytest.raises(shim_errors.RegistryUnreachable):
         client.pull(messages.Pull("127.0.0.1:1/nothing:1"), start_by=soon(), on_progress=lambda progress: None)
-    assert set(walked) == set(protocol.ROUTES)
+    assert set(walked) == set(routes.ROUTES)
 
 
 def test_an_unknown_route_and_an_unknown_container_are_told_apart(client: ShimClient) -> None:
     invented = Route("POST", "/tools/{name}/explode", messages.Nothing, messages.Acted)
-    name = protocol.container_name(str(uuid.uuid4()), 1)
-    with pytest.raises(protocol.UnknownRoute):
+    name = names.container_name(str(uuid.uuid4()), 1)
+    with pytest.raises(shim_errors.UnknownRoute):
         client.command(invented, name=name, start_by=soon())
-    with pytest.raises(protocol.NoSuchContainer):
-        client.command(protocol.START, name=name, start_by=soon())
+    with pytest.raises(shim_errors.NoSuchContainer):
+        client.command(routes.START, name=name, start_by=soon())
 
 
-@pytest.mark.parametrize("route", [r for r in protocol.ROUTES if r.answer in (messages.Acted, messages.Status)])
+@pytest.mark.parametrize("route", [r for r in routes.ROUTES if r.answer in (messages.Acted, messages.Status)])
 def test_a_shim_of_another_contract_is_named_as_such_on_every_route(
     serve: Serve, client_of: Callable[..., ShimClient], route: Route
 ) -> None:
     """Another version may answer anything, a 404 above all: its header says who speaks."""
     other = Flask("another shim")
-    other.register_error_handler(404, lambda error: ('{"error": "no"}', 404, {protocol.CONTRACT_HEADER: "2"}))
+    other.register_error_handler(404, lambda error: ('{"error": "no"}', 404, {routes.CONTRACT_HEADER: "2"}))
     with pytest.raises(ShimIncompatible, match=r"contract 2 .* 1"):
         client_of(serve(other)).command(route, name="x", start_by=soon())
 
 
 def test_what_is_no_shim_at_all_is_named_as_such(serve: Serve, client_of: Callable[..., ShimClient]) -> None:
     with pytest.raises(ShimIncompatible, match="none"):
-        client_of(serve(Flask("a web server"))).command(protocol.STATUS, start_by=soon())
+        client_of(serve(Flask("a web server"))).command(routes.STATUS, start_by=soon())
 
 
 def test_another_certificate_than_the_pinned_one_is_sent_nothing(
@@ -102,25 +103,25 @@ def test_another_certificate_than_the_pinned_one_is_sent_nothing(
 ) -> None:
     address = serve(real_app(fake_engine.url))
     with pytest.raises(ToolboxUnreachable):
-        client_of(address, fingerprint="ab" * 32).command(protocol.REMOVE, name="x", start_by=soon())
+        client_of(address, fingerprint="ab" * 32).command(routes.REMOVE, name="x", start_by=soon())
     assert fake_engine.calls == []
 
 
 def test_nobody_at_the_address_is_unreachable_and_not_an_unknown_outcome(client_of: Callable[..., ShimClient]) -> None:
     with pytest.raises(ToolboxUnreachable):
-        client_of(next(ADDRESSES)).command(protocol.STATUS, start_by=soon())
+        client_of(next(ADDRESSES)).command(routes.STATUS, start_by=soon())
 
 
 def test_an_answer_that_is_not_of_the_contract_is_refused(serve: Serve, client_of: Callable[..., ShimClient]) -> None:
     liar = Flask("liar")
-    ours = {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
+    ours = {routes.CONTRACT_HEADER: str(routes.CONTRACT)}
     liar.add_url_rule("/status", "status", lambda: ('{"version": 1}', 200, ours))
     liar.add_url_rule("/tools/x", "inspect", lambda: ("Teapot", 418, ours))
     client = client_of(serve(liar))
     with pytest.raises(ToolboxRefused, match="contract"):
-        client.command(protocol.STATUS, start_by=soon())
+        client.command(routes.STATUS, start_by=soon())
     with pytest.raises(ToolboxRefused, match="418"):
-        client.command(protocol.INSPECT, name="x", start_by=soon())
+        client.command(routes.INSPECT, name="x", start_by=soon())
 
 
 def test_a_command_signed_before_the_shim_started_is_signed_anew(
@@ -132,29 +133,29 @@ def test_a_command_signed_before_the_shim_started_is_signed_anew(
     @app.before_request
     def restarted() -> None:
         if stale.pop() if stale else 0:
-            raise protocol.TokenStale("the token was issued before this shim started")
+            raise shim_errors.TokenStale("the token was issued before this shim started")
 
-    answer = client_of(serve(app)).command(protocol.STATUS, start_by=soon())
+    answer = client_of(serve(app)).command(routes.STATUS, start_by=soon())
     assert answer.engine_id == "engine-1"
 
 
 def test_a_command_whose_start_by_time_has_passed_begins_nothing(client: ShimClient, fake_engine: FakeEngine) -> None:
-    name = protocol.container_name(str(uuid.uuid4()), 1)
-    with pytest.raises(protocol.TokenStale):
-        client.command(protocol.START, name=name, start_by=datetime.now(UTC) - timedelta(seconds=1))
+    name = names.container_name(str(uuid.uuid4()), 1)
+    with pytest.raises(shim_errors.TokenStale):
+        client.command(routes.START, name=name, start_by=datetime.now(UTC) - timedelta(seconds=1))
     assert fake_engine.acts() == []
 
 
-@pytest.mark.parametrize("code", sorted(protocol.ERRORS))
+@pytest.mark.parametrize("code", sorted(shim_errors.ERRORS))
 def test_every_error_of_the_contract_arrives_as_itself(
     serve: Serve, client_of: Callable[..., ShimClient], code: str
 ) -> None:
-    error = protocol.ERRORS[code]
+    error = shim_errors.ERRORS[code]
     said = {"error": {"code": error.code, "message": "why"}}
     app = Flask("shim")
-    header = {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
+    header = {routes.CONTRACT_HEADER: str(routes.CONTRACT)}
     app.add_url_rule("/status", view_func=lambda: (said, error.status, header))
-    expected: type[Exception] = ShimIncompatible if error is protocol.Incompatible else error
+    expected: type[Exception] = ShimIncompatible if error is shim_errors.Incompatible else error
     with pytest.raises(expected, match="why") as raised:
-        client_of(serve(app)).command(protocol.STATUS, start_by=soon())
+        client_of(serve(app)).command(routes.STATUS, start_by=soon())
     assert type(raised.value) is expected

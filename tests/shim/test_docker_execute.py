@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from shim import execution, messages, protocol
-from shim.messages import Execute
+from shim import execution
+from shim.contract import messages, routes
+from shim.contract.messages import Execute
 from tests.shim.caller import Answer, Caller
 from tests.shim.droplet import Droplet
 from tests.shim.fake_engine import FakeEngine
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.docker
 
 
 def run(droplet: Droplet, name: str, *command: str, **how: Any) -> Answer:
-    return droplet.caller.call(protocol.EXECUTE, name, Execute(list(command), **how))
+    return droplet.caller.call(routes.EXECUTE, name, Execute(list(command), **how))
 
 
 def done(answer: Answer) -> messages.Executed:
@@ -66,7 +67,7 @@ def test_a_command_past_its_time_is_given_back_with_what_it_said(droplet: Drople
 def test_others_do_not_wait_for_its_end(droplet: Droplet, running: str) -> None:
     run(droplet, running, "sleep", "9", timeout=1)
     began = time.monotonic()
-    droplet.caller.acted(protocol.STOP, running, messages.Stop(1))
+    droplet.caller.acted(routes.STOP, running, messages.Stop(1))
     assert time.monotonic() - began < 3
 
 
@@ -82,7 +83,7 @@ def test_a_container_that_does_not_run_executes_nothing(droplet: Droplet, runnin
     droplet.docker.pause(running)
     assert run(droplet, running, "true").code == "not-running"
     droplet.docker.unpause(running)
-    droplet.caller.acted(protocol.STOP, running, messages.Stop(0))
+    droplet.caller.acted(routes.STOP, running, messages.Stop(0))
     answer = run(droplet, running, "true")
     assert (answer.status, answer.code) == (409, "not-running")
 
@@ -103,7 +104,7 @@ def test_what_is_not_text_is_still_told(droplet: Droplet, running: str) -> None:
 def test_an_execution_out_of_its_bounds_is_refused_by_its_field(
     caller: Caller, fake_engine: FakeEngine, name: str, asked: Execute, field: str
 ) -> None:
-    answer = caller.call(protocol.EXECUTE, name, asked)
+    answer = caller.call(routes.EXECUTE, name, asked)
     assert (answer.status, answer.code) == (400, "bad-request") and field in answer.json["error"]["message"]
     assert fake_engine.calls == []
 
@@ -115,4 +116,4 @@ def test_an_execution_whose_end_cannot_be_seen_is_unknown(
     fake_engine.on("POST /containers/c1/exec", (201, {"Id": "e1"}))
     fake_engine.on("POST /exec/e1/start", (200, b""))
     fake_engine.on("GET /exec/e1", (500, {"message": "no space left on device"}))
-    assert caller.call(protocol.EXECUTE, name, Execute(["x"])).code == "outcome-unknown"
+    assert caller.call(routes.EXECUTE, name, Execute(["x"])).code == "outcome-unknown"

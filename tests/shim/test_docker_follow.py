@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from shim import app, engine, messages, protocol
-from shim.messages import FollowLine
+from shim import app, engine
+from shim.contract import messages, routes
+from shim.contract.messages import FollowLine
 from tests.shim.caller import Caller, TlsCaller
 from tests.shim.droplet import Droplet
 from tests.shim.fake_engine import FakeEngine
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.docker
 class Follower:
     def __init__(self, caller: TlsCaller, name: str, query: str = "") -> None:
         self.connection = caller.connect()
-        target = protocol.FOLLOW.target(name, query)
+        target = routes.FOLLOW.target(name, query)
         self.connection.request("GET", target, headers={"Authorization": "Bearer " + caller.token("GET", target)})
         self.answer: http.client.HTTPResponse = self.connection.getresponse()
 
@@ -55,7 +56,7 @@ def test_an_empty_log_is_open_at_once_and_gives_signs_of_life(droplet: Droplet, 
     assert next(follower.lines()) == FollowLine()
     chunks = engine.Engine(droplet.url).follow(made.id, 1, "0", silence=0.3)
     assert [next(chunks) for _ in range(3)] == [b"", b"", b""]
-    droplet.caller.acted(protocol.STOP, made.name, messages.Stop(1))
+    droplet.caller.acted(routes.STOP, made.name, messages.Stop(1))
     assert [*chunks, *follower.texts()] == []
 
 
@@ -64,16 +65,16 @@ def test_followers_and_a_pull_that_stalls_leave_room_for_commands(droplet: Dropl
     # A registry that accepts, and never says a word.
     silent = socket.create_server(("127.0.0.1", 0))
     image = messages.Pull(f"127.0.0.1:{silent.getsockname()[1]}/some/probe:1")
-    pull = threading.Thread(target=droplet.caller.call, args=(protocol.PULL, "", image))
+    pull = threading.Thread(target=droplet.caller.call, args=(routes.PULL, "", image))
     pull.start()
-    followers = [Follower(droplet.caller, made.name) for _ in range(app.AT_ONCE[protocol.FOLLOW])]
+    followers = [Follower(droplet.caller, made.name) for _ in range(app.AT_ONCE[routes.FOLLOW])]
     assert all(follower.answer.status == 200 for follower in followers)
-    refused = droplet.caller.call(protocol.FOLLOW, made.name)
+    refused = droplet.caller.call(routes.FOLLOW, made.name)
     assert (refused.status, refused.code) == (503, "too-many-at-once")
     began = time.monotonic()
-    droplet.caller.acted(protocol.STOP, made.name, messages.Stop(1))
-    droplet.caller.acted(protocol.START, made.name)
-    droplet.caller.acted(protocol.STOP, made.name, messages.Stop(1))
+    droplet.caller.acted(routes.STOP, made.name, messages.Stop(1))
+    droplet.caller.acted(routes.START, made.name)
+    droplet.caller.acted(routes.STOP, made.name, messages.Stop(1))
     assert time.monotonic() - began < 5
     assert pull.is_alive()
     silent.close()
@@ -81,12 +82,12 @@ def test_followers_and_a_pull_that_stalls_leave_room_for_commands(droplet: Dropl
     # They end with the container, and leave their places.
     for follower in followers:
         assert list(follower.texts()) == []
-    assert droplet.caller.call(protocol.FOLLOW, made.name).status == 200
+    assert droplet.caller.call(routes.FOLLOW, made.name).status == 200
 
 
 def test_a_follower_that_goes_leaves_its_place(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sh", "-c", "while true; do echo x; sleep 0.2; done")
-    for _ in range(app.AT_ONCE[protocol.FOLLOW]):
+    for _ in range(app.AT_ONCE[routes.FOLLOW]):
         follower = Follower(droplet.caller, made.name)
         next(follower.lines())
         follower.connection.close()
@@ -103,7 +104,7 @@ def test_a_follower_that_goes_leaves_its_place(droplet: Droplet, busybox: str) -
 def test_a_log_that_breaks_off_says_so_in_its_last_line(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    assert caller.call(protocol.FOLLOW, name).code == "no-such-container"
+    assert caller.call(routes.FOLLOW, name).code == "no-such-container"
     fake_engine.on(f"GET /containers/{name}/json", (200, said(name, toolbox_id)))
     fake_engine.on("GET /containers/c1/logs", (500, {"message": "no space left on device"}))
-    assert caller.call(protocol.FOLLOW, name).code == "disk-full"
+    assert caller.call(routes.FOLLOW, name).code == "disk-full"

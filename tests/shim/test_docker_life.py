@@ -11,80 +11,80 @@ from typing import Any
 
 import pytest
 
-from shim import messages, protocol
-from shim.messages import Acted, Limits, Port, Restart, Stop, Volume
+from shim.contract import messages, names, routes
+from shim.contract.messages import Acted, Limits, Port, Restart, Stop, Volume
 from tests.shim.droplet import Droplet, create
 
 pytestmark = pytest.mark.docker
 
 
 def listing(droplet: Droplet) -> messages.Status:
-    return messages.read(messages.Status, droplet.caller.call(protocol.STATUS).body)
+    return messages.read(messages.Status, droplet.caller.call(routes.STATUS).body)
 
 
 def logs(droplet: Droplet, name: str, query: str = "") -> messages.Logs:
-    answer = droplet.caller.call(protocol.LOGS, name, query=query)
+    answer = droplet.caller.call(routes.LOGS, name, query=query)
     assert answer.status == 200, answer.body
     return messages.read(messages.Logs, answer.body)
 
 
 def test_a_container_lives_from_create_to_remove(droplet: Droplet, busybox: str) -> None:
     asked = create(busybox, "sleep", "600", environment={"KEY": "s3cret"}, ports=[Port(80, 20_500)])
-    made = droplet.caller.acted(protocol.CREATE, message=asked)
+    made = droplet.caller.acted(routes.CREATE, message=asked)
     assert made.changed and made.container and made.container.state == "created" and made.container.started_at == ""
     assert made.container.image == busybox and made.container.image_digest.startswith("sha256:")
     assert made.container.limits == asked.limits and made.container.ports == asked.ports
     assert "KEY" in made.container.environment_names
     name = made.container.name
-    assert droplet.caller.acted(protocol.CREATE, message=asked) == Acted(made.container, False)
+    assert droplet.caller.acted(routes.CREATE, message=asked) == Acted(made.container, False)
 
-    started = droplet.caller.acted(protocol.START, name)
+    started = droplet.caller.acted(routes.START, name)
     assert started.changed and started.container and started.container.state == "running"
-    assert droplet.caller.acted(protocol.START, name) == Acted(started.container, False)
+    assert droplet.caller.acted(routes.START, name) == Acted(started.container, False)
     [listed] = listing(droplet).containers
     assert (listed.id, listed.state) == (started.container.id, "running")
     assert listed.endpoint_id == started.container.endpoint_id != ""
 
-    stopped = droplet.caller.acted(protocol.STOP, name, Stop(5))
+    stopped = droplet.caller.acted(routes.STOP, name, Stop(5))
     assert stopped.changed and stopped.container and stopped.container.state == "exited"
-    assert droplet.caller.acted(protocol.STOP, name, Stop(5)) == Acted(stopped.container, False)
+    assert droplet.caller.acted(routes.STOP, name, Stop(5)) == Acted(stopped.container, False)
 
-    assert droplet.caller.acted(protocol.REMOVE, name) == Acted(None, True)
-    assert droplet.caller.acted(protocol.REMOVE, name) == Acted(None, False)
-    assert droplet.caller.call(protocol.INSPECT, name).code == "no-such-container"
+    assert droplet.caller.acted(routes.REMOVE, name) == Acted(None, True)
+    assert droplet.caller.acted(routes.REMOVE, name) == Acted(None, False)
+    assert droplet.caller.call(routes.INSPECT, name).code == "no-such-container"
     assert listing(droplet).containers == []
 
 
 def test_what_runs_is_stopped_before_it_is_removed(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
-    assert droplet.caller.acted(protocol.REMOVE, made.name) == Acted(None, True)
+    assert droplet.caller.acted(routes.REMOVE, made.name) == Acted(None, True)
 
 
 def test_restart_happens_once_for_the_start_it_saw(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
     asked = Restart(made.started_at, 5)
-    first = droplet.caller.acted(protocol.RESTART, made.name, asked)
+    first = droplet.caller.acted(routes.RESTART, made.name, asked)
     assert first.changed and first.container and first.container.started_at != made.started_at
     assert first.container.endpoint_id != made.endpoint_id
-    assert droplet.caller.acted(protocol.RESTART, made.name, asked) == Acted(first.container, False)
+    assert droplet.caller.acted(routes.RESTART, made.name, asked) == Acted(first.container, False)
 
 
 def test_a_taken_port_is_named_and_the_container_stays_created(droplet: Droplet, busybox: str) -> None:
     droplet.make(busybox, "sleep", "600", ports=[Port(80, 20_501)])
     second = droplet.make(busybox, "sleep", "600", ports=[Port(80, 20_501)], start=False)
-    answer = droplet.caller.call(protocol.START, second.name)
+    answer = droplet.caller.call(routes.START, second.name)
     assert (answer.status, answer.code) == (422, "port-taken")
     assert state(droplet, second.name) == "created"
 
 
 def state(droplet: Droplet, name: str) -> str:
-    found = droplet.caller.acted(protocol.INSPECT, name).container
+    found = droplet.caller.acted(routes.INSPECT, name).container
     return found.state if found else "gone"
 
 
 def test_a_command_that_does_not_exist_is_a_failed_start(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "no-such-command", start=False, init=False)
-    answer = droplet.caller.call(protocol.START, made.name)
+    answer = droplet.caller.call(routes.START, made.name)
     assert (answer.status, answer.code) == (422, "start-failed")
     assert "no-such-command" in answer.json["error"]["message"]
     assert state(droplet, made.name) == "created"
@@ -108,21 +108,21 @@ def test_an_images_own_labels_cannot_pass_for_ours(droplet: Droplet, busybox: st
     made = droplet.make(busybox, "sleep", "600")
     labels = droplet.docker.inspect_container(made.id)["Config"]["Labels"]
     assert labels["kept"] == "1"
-    assert (labels[protocol.LABEL_TOOLBOX], labels[protocol.LABEL_INSTANCE]) == (droplet.toolbox_id, made.instance_id)
+    assert (labels[names.LABEL_TOOLBOX], labels[names.LABEL_INSTANCE]) == (droplet.toolbox_id, made.instance_id)
 
 
 def test_what_another_made_is_neither_listed_nor_touched(droplet: Droplet, busybox: str) -> None:
     instance = str(uuid.uuid4())
-    name = protocol.container_name(instance, 1)
+    name = names.container_name(instance, 1)
     theirs = droplet.docker.create_container_from_config(  # type: ignore[no-untyped-call]
-        {"Image": busybox, "Cmd": ["sleep", "600"], "Labels": {protocol.LABEL_INSTANCE: instance}}, name
+        {"Image": busybox, "Cmd": ["sleep", "600"], "Labels": {names.LABEL_INSTANCE: instance}}, name
     )["Id"]
     try:
         assert listing(droplet).containers == []
-        assert droplet.caller.call(protocol.START, name).code == "no-such-container"
-        assert droplet.caller.acted(protocol.REMOVE, name).changed is False
+        assert droplet.caller.call(routes.START, name).code == "no-such-container"
+        assert droplet.caller.acted(routes.REMOVE, name).changed is False
         assert (
-            droplet.caller.call(protocol.CREATE, message=create(busybox, "true", instance_id=instance)).code
+            droplet.caller.call(routes.CREATE, message=create(busybox, "true", instance_id=instance)).code
             == "name-taken"
         )
         assert droplet.docker.inspect_container(theirs)["State"]["Status"] == "created"
@@ -134,12 +134,12 @@ def test_named_volumes_outlive_their_container_and_anonymous_ones_do_not(droplet
     asked: dict[str, Any] = {"instance_id": str(uuid.uuid4()), "volumes": [Volume("data", "/data")]}
     first = droplet.make(busybox, "sh", "-c", "echo kept > /data/file; sleep 600", **asked)
     time.sleep(0.3)
-    droplet.caller.acted(protocol.REMOVE, first.name)
+    droplet.caller.acted(routes.REMOVE, first.name)
     second = droplet.make(busybox, "cat", "/data/file", spec_generation=2, restart_policy="no", **asked)
     assert [line.text for line in eventually(lambda: logs(droplet, second.name).lines)] == ["kept"]
     mounts = {mount["Destination"]: mount["Name"] for mount in droplet.docker.inspect_container(second.id)["Mounts"]}
     assert mounts["/data"] == f"{asked['instance_id']}-data"
-    droplet.caller.acted(protocol.REMOVE, second.name)
+    droplet.caller.acted(routes.REMOVE, second.name)
     left = {volume["Name"] for volume in droplet.docker.volumes()["Volumes"] or []}
     assert mounts["/data"] in left and mounts["/anonymous"] not in left
 
@@ -173,14 +173,14 @@ def test_a_long_line_arrives_whole(droplet: Droplet, busybox: str) -> None:
 
 def test_health_agrees_between_list_and_inspect(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600", health_check=messages.HealthCheck(["true"], interval=1))
-    eventually(lambda: droplet.caller.acted(protocol.INSPECT, made.name).container.health == "healthy")  # type: ignore
+    eventually(lambda: droplet.caller.acted(routes.INSPECT, made.name).container.health == "healthy")  # type: ignore
     assert [one.health for one in listing(droplet).containers] == ["healthy"]
 
 
 def test_twenty_creates_at_once_make_one_container(droplet: Droplet, busybox: str) -> None:
     asked = create(busybox, "sleep", "600")
     with ThreadPoolExecutor(20) as pool:
-        made = list(pool.map(lambda _: droplet.caller.acted(protocol.CREATE, message=asked), range(20)))
+        made = list(pool.map(lambda _: droplet.caller.acted(routes.CREATE, message=asked), range(20)))
     assert sorted(one.changed for one in made) == [False] * 19 + [True]
     assert len(listing(droplet).containers) == 1
 
@@ -188,22 +188,22 @@ def test_twenty_creates_at_once_make_one_container(droplet: Droplet, busybox: st
 def test_twenty_removes_at_once_all_find_it_gone(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
     with ThreadPoolExecutor(20) as pool:
-        gone = list(pool.map(lambda _: droplet.caller.acted(protocol.REMOVE, made.name), range(20)))
+        gone = list(pool.map(lambda _: droplet.caller.acted(routes.REMOVE, made.name), range(20)))
     assert sum(one.changed for one in gone) == 1 and all(one.container is None for one in gone)
 
 
 def test_a_newer_spec_closes_the_door_behind_it(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600", spec_generation=2, start=False)
     older = create(busybox, "true", instance_id=made.instance_id, spec_generation=1)
-    assert droplet.caller.call(protocol.CREATE, message=older).code == "older-spec"
+    assert droplet.caller.call(routes.CREATE, message=older).code == "older-spec"
 
 
 def test_an_image_that_is_not_here_is_named_as_such(droplet: Droplet) -> None:
-    assert droplet.caller.call(protocol.CREATE, message=create("never-pulled:1")).code == "no-such-image"
+    assert droplet.caller.call(routes.CREATE, message=create("never-pulled:1")).code == "no-such-image"
 
 
 def test_metrics_are_those_of_the_machine(droplet: Droplet) -> None:
-    answer = messages.read(messages.Status, droplet.caller.call(protocol.STATUS, query="metrics=1").body)
+    answer = messages.read(messages.Status, droplet.caller.call(routes.STATUS, query="metrics=1").body)
     assert answer.metrics and answer.metrics.engine_version == droplet.docker.version()["Version"]
     assert 0 < answer.metrics.memory.free_bytes < answer.metrics.memory.total_bytes
     assert 0 < answer.metrics.disk.used_bytes < answer.metrics.disk.total_bytes
@@ -213,11 +213,11 @@ def test_metrics_are_those_of_the_machine(droplet: Droplet) -> None:
 def test_commands_for_other_containers_do_not_wait(droplet: Droplet, busybox: str) -> None:
     stubborn = droplet.make(busybox, "sh", "-c", "trap '' TERM; while true; do sleep 1; done", init=False)
     other = droplet.make(busybox, "sleep", "600")
-    waiting = threading.Thread(target=droplet.caller.acted, args=(protocol.STOP, stubborn.name, Stop(4)))
+    waiting = threading.Thread(target=droplet.caller.acted, args=(routes.STOP, stubborn.name, Stop(4)))
     began = time.monotonic()
     waiting.start()
     time.sleep(0.2)
-    droplet.caller.acted(protocol.STOP, other.name, Stop(5))
+    droplet.caller.acted(routes.STOP, other.name, Stop(5))
     assert time.monotonic() - began < 3
     waiting.join()
     assert time.monotonic() - began >= 3.5
@@ -226,4 +226,4 @@ def test_commands_for_other_containers_do_not_wait(droplet: Droplet, busybox: st
 
 def test_the_answer_is_json_with_the_contracts_version(droplet: Droplet) -> None:
     answer = droplet.caller.send("GET", "/health", {}, b"")
-    assert json.loads(answer.body)["contract"] == protocol.CONTRACT == int(answer.headers[protocol.CONTRACT_HEADER])
+    assert json.loads(answer.body)["contract"] == routes.CONTRACT == int(answer.headers[routes.CONTRACT_HEADER])

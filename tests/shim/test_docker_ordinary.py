@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from shim import messages, protocol
-from shim.messages import Execute, Limits, Volume
+from shim.contract import messages, routes
+from shim.contract.messages import Execute, Limits, Volume
 from tests.shim.droplet import Droplet, eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
@@ -45,7 +45,7 @@ def ordinary(engine_socket: str) -> Iterator[str]:
 
 
 def said(droplet: Droplet, name: str, *command: str) -> str:
-    answer = droplet.caller.call(protocol.EXECUTE, name, Execute(list(command)))
+    answer = droplet.caller.call(routes.EXECUTE, name, Execute(list(command)))
     return messages.read(messages.Executed, answer.body).stdout if answer.status == 200 else ""
 
 
@@ -53,7 +53,7 @@ def test_nginx_binds_port_80_and_serves(droplet: Droplet, ordinary: str) -> None
     made = droplet.make(ordinary, "nginx", "-g", "daemon off;", limits=LIMITS)
 
     def serves() -> bool:
-        answer = droplet.caller.call(protocol.REQUEST, made.name, messages.Request(80, "GET", "/"))
+        answer = droplet.caller.call(routes.REQUEST, made.name, messages.Request(80, "GET", "/"))
         return answer.status == 200 and "Welcome to nginx" in answer.json["body"]
 
     eventually(serves)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shim import messages, protocol
+from shim.contract import messages, routes
 from tests.shim.droplet import Droplet, busybox_image
 from tests.shim.own_engine import OwnEngine
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.docker
 
 
 def pruned(droplet: Droplet, *keep: str) -> messages.Pruned:
-    answer = droplet.caller.call(protocol.PRUNE, message=messages.Prune(list(keep)))
+    answer = droplet.caller.call(routes.PRUNE, message=messages.Prune(list(keep)))
     assert answer.status == 200, answer.body
     return messages.read(messages.Pruned, answer.body)
 
@@ -35,13 +35,13 @@ def test_images_that_nothing_uses_or_names_are_removed_and_no_others(
     assert answer.freed_bytes > 500_000
     assert {tag for image in docker.images() for tag in image["RepoTags"]} == {used, stopped, kept}
     assert pruned(own_droplet, kept) == messages.Pruned([], 0)
-    own_droplet.caller.acted(protocol.REMOVE, running.name)
+    own_droplet.caller.acted(routes.REMOVE, running.name)
     docker.remove_container(theirs)
     assert sorted(pruned(own_droplet, kept).removed) == sorted([used, stopped])
 
 
 def test_a_name_that_is_none_prunes_nothing(own_droplet: Droplet, own_engine: OwnEngine) -> None:
     image = next(busybox_image(own_engine.url))
-    answer = own_droplet.caller.call(protocol.PRUNE, message=messages.Prune(["a b"]))
+    answer = own_droplet.caller.call(routes.PRUNE, message=messages.Prune(["a b"]))
     assert (answer.status, answer.code) == (400, "bad-request")
     assert [image] in [found["RepoTags"] for found in own_droplet.docker.images()]

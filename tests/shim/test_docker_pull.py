@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shim import messages, protocol
+from shim.contract import messages, routes
 from tests.shim.droplet import Droplet, Registry, busybox_image, create, free_port
 
 pytestmark = pytest.mark.docker
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.docker
 
 def pulled(droplet: Droplet, image: str, *credentials: str) -> list[messages.PullLine]:
     known = messages.Credentials(*credentials) if credentials else None
-    answer = droplet.caller.call(protocol.PULL, message=messages.Pull(image, known))
+    answer = droplet.caller.call(routes.PULL, message=messages.Pull(image, known))
     if answer.status != 200:
         return [messages.PullLine(error=answer.json["error"])]
     return [messages.read(messages.PullLine, line) for line in answer.body.splitlines()]
@@ -24,11 +24,11 @@ def test_a_pull_ends_with_the_image_as_inspected(droplet: Droplet, registry: Reg
     try:
         said = droplet.docker.inspect_image(reference)  # type: ignore[no-untyped-call]
         assert last and last.id == said["Id"] and f"{reference[:-2]}@{last.digest}" in said["RepoDigests"]
-        made = droplet.caller.acted(protocol.CREATE, message=create(reference, "true")).container
+        made = droplet.caller.acted(routes.CREATE, message=create(reference, "true")).container
         assert made and made.image_digest == last.digest and made.image == reference
         by_digest = f"{reference}@{last.digest}"
         assert pulled(droplet, by_digest)[-1].image == last
-        droplet.caller.acted(protocol.REMOVE, made.name)
+        droplet.caller.acted(routes.REMOVE, made.name)
     finally:
         droplet.docker.remove_image(reference, force=True)
 
@@ -67,7 +67,7 @@ def test_an_image_for_another_platform_is_told_apart(droplet: Droplet, registry:
     reference = registry.claim("some/probe", "s390x")
     error = pulled(droplet, reference)[-1].error
     assert error and error["code"] == "wrong-platform"
-    assert droplet.caller.call(protocol.CREATE, message=create(reference, "true")).code == "wrong-platform"
+    assert droplet.caller.call(routes.CREATE, message=create(reference, "true")).code == "wrong-platform"
     droplet.docker.remove_image(reference)
 
 
@@ -81,6 +81,6 @@ def test_a_full_disk_is_told_apart_and_what_runs_goes_on(
     made = small_droplet.make(small, "sleep", "600")
     error = pulled(small_droplet, reference)[-1].error
     assert error and error["code"] == "disk-full"
-    found = small_droplet.caller.acted(protocol.INSPECT, made.name).container
+    found = small_droplet.caller.acted(routes.INSPECT, made.name).container
     assert found and found.state == "running"
-    assert small_droplet.caller.acted(protocol.STOP, made.name, messages.Stop(1)).changed
+    assert small_droplet.caller.acted(routes.STOP, made.name, messages.Stop(1)).changed

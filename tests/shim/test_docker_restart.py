@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shim import messages, protocol
-from shim.messages import Execute, Stop
+from shim.contract import messages, routes
+from shim.contract.messages import Execute, Stop
 from tests.shim.droplet import Droplet, busybox_image
 from tests.shim.own_engine import OwnEngine
 
@@ -28,9 +28,9 @@ def test_an_engine_that_goes_in_the_middle_is_survived(
     caller = own_droplet.caller
     stopped, followed = (own_droplet.make(image, *SLOW, init=False) for _ in range(2))
     with ThreadPoolExecutor(4) as pool:
-        stop = pool.submit(caller.call, protocol.STOP, stopped.name, Stop(20))
-        follow = pool.submit(caller.call, protocol.FOLLOW, followed.name)
-        execute = pool.submit(caller.call, protocol.EXECUTE, followed.name, Execute(["sleep", "60"]))
+        stop = pool.submit(caller.call, routes.STOP, stopped.name, Stop(20))
+        follow = pool.submit(caller.call, routes.FOLLOW, followed.name)
+        execute = pool.submit(caller.call, routes.EXECUTE, followed.name, Execute(["sleep", "60"]))
         time.sleep(1)
         gone = threading.Thread(target=own_engine.restart, args=(how,))
         gone.start()
@@ -41,22 +41,22 @@ def test_an_engine_that_goes_in_the_middle_is_survived(
         if (executed := execute.result(40)).status != 200:
             assert executed.code in HONEST
         gone.join()
-    status = caller.call(protocol.STATUS)
+    status = caller.call(routes.STATUS)
     assert {one["name"] for one in status.json["containers"]} == {stopped.name, followed.name}
     assert status.json["engine_id"] == own_droplet.docker.inspect_network("none")["Id"]
-    assert caller.acted(protocol.STOP, stopped.name, Stop(0)).container.state == "exited"  # type: ignore[union-attr]
-    assert caller.acted(protocol.START, followed.name).container.state == "running"  # type: ignore[union-attr]
+    assert caller.acted(routes.STOP, stopped.name, Stop(0)).container.state == "exited"  # type: ignore[union-attr]
+    assert caller.acted(routes.START, followed.name).container.state == "running"  # type: ignore[union-attr]
 
 
 def test_while_the_engine_is_away_just_that_is_said(own_engine: OwnEngine, own_droplet: Droplet) -> None:
     made = own_droplet.make(next(busybox_image(own_engine.url)), "sleep", "600")
     own_engine.end()
     try:
-        for route in (protocol.STATUS, protocol.INSPECT, protocol.START, protocol.LOGS, protocol.FOLLOW):
+        for route in (routes.STATUS, routes.INSPECT, routes.START, routes.LOGS, routes.FOLLOW):
             answer = own_droplet.caller.call(route, made.name)
             assert (answer.status, answer.code) == (503, "engine-unavailable")
         assert own_droplet.caller.send("GET", "/health", {}, b"").status == 200
     finally:
         own_engine.begin()
     # Docker starts it again itself.
-    assert own_droplet.caller.acted(protocol.START, made.name).container.state == "running"  # type: ignore[union-attr]
+    assert own_droplet.caller.acted(routes.START, made.name).container.state == "running"  # type: ignore[union-attr]

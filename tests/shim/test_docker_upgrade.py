@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import shim
-from shim import certificate, messages, protocol, signing
+from shim import certificate
+from shim.contract import messages, routes, tokens
 from shim.successor import HELPER, NEXT, OLD, SHIM
 from tests.shim.caller import Answer, TlsCaller
 from tests.shim.droplet import Registry, busybox_image, create, eventually
@@ -73,10 +74,10 @@ class ShimDroplet:
         self.docker.create_container_from_config(config, SHIM)  # type: ignore[no-untyped-call]
         self.docker.start(SHIM)
         eventually((self.directory / "state" / certificate.FILE).exists)
-        audience = signing.audience(
+        audience = tokens.audience(
             self.toolbox_id, certificate.fingerprint(self.directory / "state" / certificate.FILE)
         )
-        caller = TlsCaller(self.key, audience, protocol.PORT)
+        caller = TlsCaller(self.key, audience, routes.PORT)
         eventually(lambda: version(caller))
         return caller
 
@@ -114,10 +115,10 @@ def version(caller: TlsCaller) -> str:
 
 def replaced_by(caller: TlsCaller, image: str) -> Answer:
     """As the functions do it: pulled, then the shim is asked to be replaced by it."""
-    lines = caller.call(protocol.PULL, message=messages.Pull(image)).body.splitlines()
+    lines = caller.call(routes.PULL, message=messages.Pull(image)).body.splitlines()
     pulled = messages.read(messages.PullLine, lines[-1]).image
     assert pulled and image.endswith(f"@{pulled.digest}"), lines
-    return caller.call(protocol.UPGRADE, message=messages.Upgrade(image))
+    return caller.call(routes.UPGRADE, message=messages.Upgrade(image))
 
 
 @pytest.fixture
@@ -141,24 +142,24 @@ def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine
     assert check[0] == "CMD" and machine.exit_code(*check[1:]) == 0
     # The engine's words for a command that is not there.
     assert {machine.exit_code(shell) for shell in ("sh", "/bin/sh", "bash", "/bin/dash")} <= {126, 127}
-    container = caller.acted(protocol.CREATE, message=create(next(busybox_image(machine.engine.url)), "sleep", "600"))
+    container = caller.acted(routes.CREATE, message=create(next(busybox_image(machine.engine.url)), "sleep", "600"))
     assert container.container
     name = container.container.name
-    started = caller.acted(protocol.START, name).container
+    started = caller.acted(routes.START, name).container
     assert started
 
     other = f"127.0.0.1:{machine.registry.port}/other@sha256:" + "0" * 64
-    assert caller.call(protocol.UPGRADE, message=messages.Upgrade(other)).code == "bad-request"
+    assert caller.call(routes.UPGRADE, message=messages.Upgrade(other)).code == "bad-request"
     absent = f"{machine.repository}@sha256:" + "0" * 64
-    assert caller.call(protocol.UPGRADE, message=messages.Upgrade(absent)).code == "no-such-image"
+    assert caller.call(routes.UPGRADE, message=messages.Upgrade(absent)).code == "no-such-image"
 
     second = machine.build("1.0.1")
     answer = replaced_by(caller, second)
     assert (answer.status, answer.json) == (202, {"image": second})
     eventually(lambda: version(caller) == "1.0.1" and machine.shims() == {SHIM: "running"})
     # The same certificate, and a container that noticed nothing.
-    eventually(lambda: caller.call(protocol.INSPECT, name).status == 200)
-    assert caller.acted(protocol.INSPECT, name).container == started
+    eventually(lambda: caller.call(routes.INSPECT, name).status == 200)
+    assert caller.acted(routes.INSPECT, name).container == started
 
     # Proven beside the old one, and dead in its place.
     serve = "    serve(given, STATE"
@@ -174,5 +175,5 @@ def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine
     eventually(lambda: OLD in machine.shims())
     machine.engine.restart()
     eventually(lambda: version(caller) == "1.0.3" and machine.shims() == {SHIM: "running"}, 90)
-    eventually(lambda: caller.call(protocol.STATUS).status == 200)
-    assert [one["state"] for one in caller.call(protocol.STATUS).json["containers"]] == ["running"]
+    eventually(lambda: caller.call(routes.STATUS).status == 200)
+    assert [one["state"] for one in caller.call(routes.STATUS).json["containers"]] == ["running"]

@@ -12,8 +12,8 @@ import boto3
 import moto.server as moto
 import pytest
 
-from shim import messages, protocol
-from shim.messages import CopyLine, Load, Save, Volume
+from shim.contract import messages, routes
+from shim.contract.messages import CopyLine, Load, Save, Volume
 from tests.shim.caller import Answer
 from tests.shim.droplet import Droplet, free_port
 
@@ -63,10 +63,10 @@ def full(droplet: Droplet, busybox: str) -> messages.Container:
 
 def execute(droplet: Droplet, name: str, *command: str) -> messages.Executed:
     return messages.read(messages.Executed, droplet.caller.call(
-        protocol.EXECUTE, name, messages.Execute(list(command))).body)  # fmt: skip
+        routes.EXECUTE, name, messages.Execute(list(command))).body)  # fmt: skip
 
 
-def copy(droplet: Droplet, route: protocol.Route, name: str, message: Any, volume: str = "data") -> Answer:
+def copy(droplet: Droplet, route: routes.Route, name: str, message: Any, volume: str = "data") -> Answer:
     target = route.target(name, volume=volume)
     return droplet.caller.raw(route.method, target, messages.dump(message))
 
@@ -80,17 +80,17 @@ def test_a_volume_is_saved_in_parts_and_loaded_into_another(
     droplet: Droplet, busybox: str, bucket: Bucket, full: messages.Container, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", "shim")
-    told = lines(copy(droplet, protocol.SAVE, full.name, Save(PART, bucket.puts(5))))
+    told = lines(copy(droplet, routes.SAVE, full.name, Save(PART, bucket.puts(5))))
     assert [line.bytes_done for line in told[:-1]][:2] == [PART, 2 * PART]
     saved = told[-1].done
     assert saved and len(saved.etags) == len(told) - 1 == 3 and saved.size_bytes > 12_000_000
     url = bucket.complete(saved.etags)
     other = droplet.make(busybox, "sleep", "600", volumes=[Volume("data", "/elsewhere")], start=False)
     load = Load([url], saved.size_bytes, saved.sha256)
-    assert lines(copy(droplet, protocol.LOAD, other.name, load))[-1].done == messages.Copied(
+    assert lines(copy(droplet, routes.LOAD, other.name, load))[-1].done == messages.Copied(
         saved.size_bytes, saved.sha256
     )
-    droplet.caller.acted(protocol.START, other.name)
+    droplet.caller.acted(routes.START, other.name)
     assert execute(droplet, other.name, "cat", "/elsewhere/é").stdout == "kept\n"
     sizes = [execute(droplet, one.name, "stat", "-c", "%s %u:%g", *paths).stdout for one, paths in (
         (full, ("/data/numbers", "/data/é")), (other, ("/elsewhere/numbers", "/elsewhere/é")))]  # fmt: skip
@@ -102,7 +102,7 @@ def test_a_volume_is_saved_in_parts_and_loaded_into_another(
 def test_a_volume_that_does_not_fit_into_its_parts_is_not_saved(
     droplet: Droplet, bucket: Bucket, full: messages.Container
 ) -> None:
-    error = lines(copy(droplet, protocol.SAVE, full.name, Save(PART, bucket.puts(2))))[-1].error
+    error = lines(copy(droplet, routes.SAVE, full.name, Save(PART, bucket.puts(2))))[-1].error
     assert error and error["code"] == "storage-refused" and "2 parts" in error["message"]
 
 
@@ -111,9 +111,9 @@ def test_a_storage_that_refuses_or_is_away_is_told_apart_without_its_url(
 ) -> None:
     missing = bucket.s3.generate_presigned_url("get_object", {"Bucket": "none", "Key": "s3cret"})
     away = f"http://127.0.0.1:{free_port()}/s3cret?X-Amz-Signature=s3cret"
-    droplet.caller.acted(protocol.STOP, full.name, messages.Stop(0))
+    droplet.caller.acted(routes.STOP, full.name, messages.Stop(0))
     for url, code in ((missing, "storage-refused"), (away, "storage-unreachable")):
-        for route, message in ((protocol.SAVE, Save(PART, [url])), (protocol.LOAD, Load([url], 1, "0"))):
+        for route, message in ((routes.SAVE, Save(PART, [url])), (routes.LOAD, Load([url], 1, "0"))):
             answer = copy(droplet, route, full.name, message)
             error = answer.json["error"] if answer.status != 200 else lines(answer)[-1].error
             assert error and error["code"] == code and "s3cret" not in error["message"]
@@ -123,21 +123,21 @@ def test_a_storage_that_refuses_or_is_away_is_told_apart_without_its_url(
 def test_what_is_not_what_was_saved_is_refused(
     droplet: Droplet, bucket: Bucket, full: messages.Container, wrong: dict[str, Any]
 ) -> None:
-    saved = lines(copy(droplet, protocol.SAVE, full.name, Save(PART, bucket.puts(5))))[-1].done
+    saved = lines(copy(droplet, routes.SAVE, full.name, Save(PART, bucket.puts(5))))[-1].done
     assert saved
     load = Load([bucket.complete(saved.etags)], saved.size_bytes, saved.sha256)
-    running = copy(droplet, protocol.LOAD, full.name, load)
+    running = copy(droplet, routes.LOAD, full.name, load)
     assert (running.status, running.code) == (409, "still-running")
-    droplet.caller.acted(protocol.STOP, full.name, messages.Stop(0))
-    answer = copy(droplet, protocol.LOAD, full.name, dataclasses.replace(load, **wrong))
+    droplet.caller.acted(routes.STOP, full.name, messages.Stop(0))
+    answer = copy(droplet, routes.LOAD, full.name, dataclasses.replace(load, **wrong))
     error = answer.json["error"] if answer.status != 200 else lines(answer)[-1].error
     assert error and error["code"] == "storage-refused"
-    assert lines(copy(droplet, protocol.LOAD, full.name, load))[-1].done
+    assert lines(copy(droplet, routes.LOAD, full.name, load))[-1].done
 
 
 def test_a_volume_that_the_container_does_not_have_is_named(droplet: Droplet, full: messages.Container) -> None:
     for volume in ("other", f"{uuid.uuid4()}-data", "..", "data/..", "é"):
-        answer = copy(droplet, protocol.SAVE, full.name, Save(PART, ["http://127.0.0.1:1/"]), volume)
+        answer = copy(droplet, routes.SAVE, full.name, Save(PART, ["http://127.0.0.1:1/"]), volume)
         assert answer.code in ("no-such-volume", "unknown-route")
     for urls in ([], ["file:///etc/passwd"], ["http://"], ["http://[", "x"], ["http://a/ b"]):
-        assert copy(droplet, protocol.SAVE, full.name, Save(PART, urls)).code == "bad-request"
+        assert copy(droplet, routes.SAVE, full.name, Save(PART, urls)).code == "bad-request"

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shim import certificate, messages, protocol, signing
+from shim import certificate
+from shim.contract import messages, routes, tokens
 from tests.shim.caller import TlsCaller
 from tests.shim.droplet import free_port
 from tests.shim.fake_engine import FakeEngine, Handler
@@ -27,7 +28,7 @@ Running = tuple[subprocess.Popen[bytes], TlsCaller]
 def running(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine: FakeEngine) -> Iterator[Running]:
     public, port = key.public_key(), free_port()
     configure(tmp_path, toolbox_id, public)
-    audience = signing.audience(toolbox_id, certificate.fingerprint(certificate.ensure(tmp_path, toolbox_id)))
+    audience = tokens.audience(toolbox_id, certificate.fingerprint(certificate.ensure(tmp_path, toolbox_id)))
     process = subprocess.Popen(command(tmp_path, fake_engine.url, port), stdout=subprocess.PIPE)
     caller = TlsCaller(key, audience, port)
     for _ in range(200):
@@ -56,7 +57,7 @@ def test_a_command_that_runs_when_the_process_is_told_to_end_is_answered(
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
     fake_engine.on("POST /containers/c1/stop", slow)
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(caller.call, protocol.STOP, name, messages.Stop())
+        answer = pool.submit(caller.call, routes.STOP, name, messages.Stop())
         assert begun.wait(20)
         process.send_signal(signal.SIGTERM)
         threading.Timer(1, release.set).start()

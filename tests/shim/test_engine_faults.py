@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shim import messages, protocol
+from shim.contract import errors, messages, names, routes
 from shim.engine import Engine
 from tests.shim.caller import Caller
 from tests.shim.droplet import create
@@ -19,10 +19,10 @@ from tests.shim.fake_engine import IMAGE, FakeEngine, Handler, hang_up
 
 
 def said(name: str, toolbox_id: str, state: str = "running", **labels: str) -> dict[str, Any]:
-    match = protocol.CONTAINER_NAME.fullmatch(name)
+    match = names.CONTAINER_NAME.fullmatch(name)
     ours = {
-        protocol.LABEL_TOOLBOX: toolbox_id, protocol.LABEL_INSTANCE: match["instance"] if match else "",
-        protocol.LABEL_SPEC_GENERATION: match["generation"] if match else "",
+        names.LABEL_TOOLBOX: toolbox_id, names.LABEL_INSTANCE: match["instance"] if match else "",
+        names.LABEL_SPEC_GENERATION: match["generation"] if match else "",
     }  # fmt: skip
     return {
         "Id": "c1", "Name": f"/{name}", "RestartCount": 0,
@@ -60,8 +60,8 @@ def test_a_start_that_fails_says_why(
 ) -> None:
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
     fake_engine.on("POST /containers/c1/start", (status, {"message": words}))
-    answer = caller.call(protocol.START, name)
-    assert (answer.status, answer.code) == (protocol.ERRORS[code].status, code)
+    answer = caller.call(routes.START, name)
+    assert (answer.status, answer.code) == (errors.ERRORS[code].status, code)
     assert words in answer.json["error"]["message"]
 
 
@@ -70,7 +70,7 @@ def test_an_engine_that_hangs_up_leaves_the_outcome_unknown(
 ) -> None:
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
     fake_engine.on("POST /containers/c1/start", hang_up)
-    assert caller.call(protocol.START, name).code == "outcome-unknown"
+    assert caller.call(routes.START, name).code == "outcome-unknown"
 
 
 def test_an_act_that_could_not_be_seen_afterwards_is_unknown_not_undone(
@@ -82,12 +82,12 @@ def test_an_act_that_could_not_be_seen_afterwards_is_unknown_not_undone(
 
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
     fake_engine.on("POST /containers/c1/start", start)
-    assert caller.call(protocol.START, name).code == "outcome-unknown"
+    assert caller.call(routes.START, name).code == "outcome-unknown"
 
 
 def test_the_shim_starts_before_its_engine_and_finds_it_when_it_comes(tmp_path: Path) -> None:
     engine = Engine(f"unix://{tmp_path}/late.sock")
-    with pytest.raises(protocol.EngineUnavailable):
+    with pytest.raises(errors.EngineUnavailable):
         engine.data_id()
     late = FakeEngine(tmp_path / "late.sock")
     assert engine.data_id() == "engine-1"
@@ -96,18 +96,18 @@ def test_the_shim_starts_before_its_engine_and_finds_it_when_it_comes(tmp_path: 
 
 
 @pytest.mark.parametrize("labels", [
-    {protocol.LABEL_TOOLBOX: "another"}, {protocol.LABEL_INSTANCE: "another"}, {protocol.LABEL_SPEC_GENERATION: "2"},
+    {names.LABEL_TOOLBOX: "another"}, {names.LABEL_INSTANCE: "another"}, {names.LABEL_SPEC_GENERATION: "2"},
 ])  # fmt: skip
 def test_a_container_whose_labels_disagree_with_its_name_is_not_ours(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, labels: dict[str, str]
 ) -> None:
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id, **labels)))
     fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, **labels)]))
-    for route in (protocol.INSPECT, protocol.START, protocol.LOGS):
+    for route in (routes.INSPECT, routes.START, routes.LOGS):
         assert caller.call(route, name).code == "no-such-container"
-    assert caller.call(protocol.STOP, name, messages.Stop()).code == "no-such-container"
-    assert caller.acted(protocol.REMOVE, name) == messages.Acted(None, False)
-    assert caller.call(protocol.STATUS).json["containers"] == []
+    assert caller.call(routes.STOP, name, messages.Stop()).code == "no-such-container"
+    assert caller.acted(routes.REMOVE, name) == messages.Acted(None, False)
+    assert caller.call(routes.STATUS).json["containers"] == []
     assert fake_engine.acts() == []
 
 
@@ -115,7 +115,7 @@ def test_inspect_gives_names_of_the_environment_and_no_value(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
-    answer = caller.call(protocol.INSPECT, name)
+    answer = caller.call(routes.INSPECT, name)
     assert answer.json["container"]["environment_names"] == ["A"] and b"s3cret" not in answer.body
 
 
@@ -128,15 +128,15 @@ def test_status_reads_health_out_of_the_lists_text(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, status: str, health: str | None
 ) -> None:
     fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, status)]))
-    found = messages.read(messages.Status, caller.call(protocol.STATUS).body)
+    found = messages.read(messages.Status, caller.call(routes.STATUS).body)
     assert [(one.name, one.health, one.endpoint_id) for one in found.containers] == [(name, health, "e1")]
     assert (found.engine_id, found.complete) == ("engine-1", True)
 
 
 def test_a_create_from_an_older_spec_is_refused(caller: Caller, fake_engine: FakeEngine, toolbox_id: str) -> None:
     instance = str(uuid.uuid4())
-    fake_engine.on("GET /containers/json", (200, [listed(protocol.container_name(instance, 2), toolbox_id)]))
-    answer = caller.call(protocol.CREATE, message=create("probe:1", instance_id=instance, spec_generation=1))
+    fake_engine.on("GET /containers/json", (200, [listed(names.container_name(instance, 2), toolbox_id)]))
+    answer = caller.call(routes.CREATE, message=create("probe:1", instance_id=instance, spec_generation=1))
     assert (answer.status, answer.code) == (409, "older-spec")
     assert fake_engine.acts() == []
 
@@ -145,23 +145,23 @@ def test_a_name_held_by_another_is_told_apart_from_ones_own(
     caller: Caller, fake_engine: FakeEngine, toolbox_id: str
 ) -> None:
     asked = create("probe:1")
-    name = protocol.container_name(asked.instance_id, 1)
+    name = names.container_name(asked.instance_id, 1)
     fake_engine.on("POST /containers/create", (409, {"message": f'The container name "/{name}" is already in use'}))
     fake_engine.on("GET /containers/tool", (200, said(name, "another")))
-    assert caller.call(protocol.CREATE, message=asked).code == "name-taken"
+    assert caller.call(routes.CREATE, message=asked).code == "name-taken"
     fake_engine.on("GET /containers/tool", (200, said(name, toolbox_id)))
-    assert caller.acted(protocol.CREATE, message=asked).changed is False
+    assert caller.acted(routes.CREATE, message=asked).changed is False
     fake_engine.on("GET /containers/tool", (200, said(name, toolbox_id, "removing")))
-    assert caller.call(protocol.CREATE, message=asked).code == "try-again"
+    assert caller.call(routes.CREATE, message=asked).code == "try-again"
 
 
 def test_an_image_that_is_missing_or_for_another_platform_is_told_apart(
     caller: Caller, fake_engine: FakeEngine
 ) -> None:
     fake_engine.on("GET /images/", (404, {"message": "No such image: probe:1"}))
-    assert caller.call(protocol.CREATE, message=create("probe:1")).code == "no-such-image"
+    assert caller.call(routes.CREATE, message=create("probe:1")).code == "no-such-image"
     fake_engine.on("GET /images/", (200, IMAGE | {"Architecture": "arm64"}))
-    answer = caller.call(protocol.CREATE, message=create("probe:1"))
+    answer = caller.call(routes.CREATE, message=create("probe:1"))
     assert (answer.code, "linux/arm64" in answer.json["error"]["message"]) == ("wrong-platform", True)
     assert fake_engine.acts() == []
 
@@ -184,10 +184,10 @@ def test_the_digest_label_is_that_of_the_references_repository(
     asked = create(image)
     fake_engine.on("GET /images/", (200, IMAGE | {"RepoDigests": known}))
     fake_engine.on("POST /containers/create", (201, {"Id": "c1"}))
-    fake_engine.on("GET /containers/c1", (200, said(protocol.container_name(asked.instance_id, 1), toolbox_id)))
-    caller.acted(protocol.CREATE, message=asked)
+    fake_engine.on("GET /containers/c1", (200, said(names.container_name(asked.instance_id, 1), toolbox_id)))
+    caller.acted(routes.CREATE, message=asked)
     sent = json.loads(fake_engine.bodies[fake_engine.calls.index("POST /containers/create")])
-    assert sent["Labels"][protocol.LABEL_IMAGE_DIGEST] == digest
+    assert sent["Labels"][names.LABEL_IMAGE_DIGEST] == digest
 
 
 def test_a_command_that_expired_behind_another_one_touches_nothing(
@@ -202,11 +202,11 @@ def test_a_command_that_expired_behind_another_one_touches_nothing(
 
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
     fake_engine.on("POST /containers/c1/stop", slow)
-    first = threading.Thread(target=caller.call, args=(protocol.STOP, name, messages.Stop()))
+    first = threading.Thread(target=caller.call, args=(routes.STOP, name, messages.Stop()))
     first.start()
     assert held.wait(5)
     now = time.time()
-    answer = caller.call(protocol.REMOVE, name, now=now, expires=now + 0.5)
+    answer = caller.call(routes.REMOVE, name, now=now, expires=now + 0.5)
     assert time.time() - now < 2
     release.set()
     first.join()
@@ -223,7 +223,7 @@ def test_a_command_that_expired_while_the_engine_was_looking_touches_nothing(
 
     fake_engine.on("GET /containers/", slow)
     now = time.time()
-    for route, message in ((protocol.STOP, messages.Stop()), (protocol.REMOVE, None)):
+    for route, message in ((routes.STOP, messages.Stop()), (routes.REMOVE, None)):
         assert caller.call(route, name, message, now=now, expires=now + 0.5).code == "token-stale"
         now = time.time()
     assert fake_engine.acts() == []
@@ -240,5 +240,5 @@ def test_a_removal_that_is_already_going_on_is_waited_for(
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "removing")))
     fake_engine.on("DELETE /containers/c1", going)
     began = time.monotonic()
-    assert caller.acted(protocol.REMOVE, name) == messages.Acted(None, True)
+    assert caller.acted(routes.REMOVE, name) == messages.Acted(None, True)
     assert time.monotonic() - began > 0.25

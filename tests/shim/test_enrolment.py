@@ -15,8 +15,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shim import certificate, protocol, signing
+from shim import certificate
 from shim.configuration import Configuration
+from shim.contract import errors, tokens
 from shim.control_plane import ControlPlane, Unanswered
 from shim.enrolment import ASKED_EVERY_SECONDS, KEPT, LONGEST_PAUSE_SECONDS, Enrolment
 from tests.shim.control_plane import FakeControlPlane
@@ -27,9 +28,7 @@ FIRST, SECOND = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 def named(*keys: Ed25519PrivateKey) -> dict[str, Any]:
     """As the control plane answers."""
     public = [key.public_key() for key in keys]
-    encoded = {
-        signing.kid(key): base64.urlsafe_b64encode(key.public_bytes_raw()).decode().rstrip("=") for key in public
-    }
+    encoded = {tokens.kid(key): base64.urlsafe_b64encode(key.public_bytes_raw()).decode().rstrip("=") for key in public}
     return {"control_keys": encoded}
 
 
@@ -61,7 +60,7 @@ def pauses() -> Pauses:
 def made(tmp_path: Path, toolbox_id: str, control_plane: FakeControlPlane, pauses: Pauses) -> Callable[[], Enrolment]:
     """A shim's enrolment at each of its starts."""
     given = Configuration(
-        toolbox_id, {signing.kid(FIRST.public_key()): FIRST.public_key()}, enrol_url=control_plane.url("enrol"),
+        toolbox_id, {tokens.kid(FIRST.public_key()): FIRST.public_key()}, enrol_url=control_plane.url("enrol"),
         enrolment_token="once", droplet_id="123",
     )  # fmt: skip
     pem = certificate.ensure(tmp_path / "state", toolbox_id)
@@ -70,7 +69,7 @@ def made(tmp_path: Path, toolbox_id: str, control_plane: FakeControlPlane, pause
     )
 
 
-class Trusting(signing.Verifier):
+class Trusting(tokens.Verifier):
     """Tells what it was given to trust."""
 
     def __init__(self) -> None:
@@ -131,7 +130,7 @@ def test_what_is_no_answer_leaves_the_keys_as_they_are(
     verifier = follow(made())
     pauses.next()
     assert verifier.trusted.empty()
-    assert set(made().keys()) == {signing.kid(FIRST.public_key())}
+    assert set(made().keys()) == {tokens.kid(FIRST.public_key())}
     assert len(control_plane.asked) == 1
 
 
@@ -148,7 +147,7 @@ def test_a_kept_answer_that_is_not_whole_is_passed_over(
     made: Callable[[], Enrolment], tmp_path: Path, text: str
 ) -> None:
     (tmp_path / "state" / KEPT).write_text(text)
-    assert set(made().keys()) == {signing.kid(FIRST.public_key())}
+    assert set(made().keys()) == {tokens.kid(FIRST.public_key())}
 
 
 def test_a_key_that_nobody_knows_has_it_ask_again_but_once_a_minute(
@@ -159,8 +158,8 @@ def test_a_key_that_nobody_knows_has_it_ask_again_but_once_a_minute(
     verifier.trusted.get(timeout=10)
     assert pauses.next() == ASKED_EVERY_SECONDS
     for _ in range(20):
-        token = signing.sign(SECOND, audience="", method="GET", target="/status", body=b"", now=0, expires=1, jti="1")
-        with pytest.raises(protocol.Unauthenticated):
+        token = tokens.sign(SECOND, audience="", method="GET", target="/status", body=b"", now=0, expires=1, jti="1")
+        with pytest.raises(errors.Unauthenticated):
             verifier.verify(f"Bearer {token}", "GET", "/status", b"")
     with pytest.raises(Empty):
         verifier.trusted.get(timeout=0.2)

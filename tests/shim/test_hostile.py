@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from shim import messages, protocol, spec
-from shim.messages import Create, HealthCheck, Port, Volume
+from shim import spec
+from shim.contract import errors, messages
+from shim.contract.messages import Create, HealthCheck, Port, Volume
 from tests.shim.test_spec import LABELS, PLAIN
 
 HOSTILE = [
@@ -37,7 +38,7 @@ def test_what_names_something_is_refused_unless_it_is_a_plain_name(field: int, t
     if (field, text) in HARMLESS:
         spec.check(asked)
         return
-    with pytest.raises((protocol.Refused, messages.Malformed)):
+    with pytest.raises((errors.Refused, messages.Malformed)):
         spec.check(messages.read(Create, messages.dump(asked)))
 
 

@@ -11,15 +11,15 @@ from flask import Flask
 
 from functions.adapters.shim import ShimClient
 from functions.domain.errors import ToolboxRefused
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 from tests.shim.functions_client import Serve, soon
 
 
 def test_what_a_log_says_arrives_line_by_line_until_it_is_closed(
     serve: Serve, client_of: Callable[..., ShimClient]
 ) -> None:
-    app, closed, ours = Flask("shim"), threading.Event(), {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
+    app, closed, ours = Flask("shim"), threading.Event(), {routes.CONTRACT_HEADER: str(routes.CONTRACT)}
 
     @app.get("/tools/x/logs/follow")
     def follow() -> tuple[Iterator[bytes], dict[str, str]]:
@@ -46,7 +46,7 @@ def test_what_a_log_says_arrives_line_by_line_until_it_is_closed(
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (b'{}\n{"error": {"code": "engine-unavailable", "message": "gone"}}\n', protocol.EngineUnavailable),
+        (b'{}\n{"error": {"code": "engine-unavailable", "message": "gone"}}\n', shim_errors.EngineUnavailable),
         (b'{}\n{"line": 1}\n', ToolboxRefused),
         (b"{}\n" + b"x" * (2 << 20), ToolboxRefused),
     ],
@@ -54,7 +54,7 @@ def test_what_a_log_says_arrives_line_by_line_until_it_is_closed(
 def test_a_stream_that_fails_in_its_middle_fails_as_itself(
     serve: Serve, client_of: Callable[..., ShimClient], said: bytes, expected: type[Exception]
 ) -> None:
-    app, ours = Flask("shim"), {protocol.CONTRACT_HEADER: str(protocol.CONTRACT)}
+    app, ours = Flask("shim"), {routes.CONTRACT_HEADER: str(routes.CONTRACT)}
     app.add_url_rule("/tools/x/logs/follow", view_func=lambda: (said, ours))
     lines = client_of(serve(app)).follow("x", start_by=soon(), query="")
     assert next(lines) == messages.FollowLine()
@@ -63,5 +63,5 @@ def test_a_stream_that_fails_in_its_middle_fails_as_itself(
 
 
 def test_a_log_that_cannot_be_followed_is_refused_before_its_first_line(client: ShimClient) -> None:
-    with pytest.raises(protocol.NoSuchContainer):
+    with pytest.raises(shim_errors.NoSuchContainer):
         client.follow("x", start_by=soon(), query="")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from shim import logs, protocol
-from shim.messages import LogLine, Logs
+from shim import logs
+from shim.contract import errors
+from shim.contract.messages import LogLine, Logs
 
 
 def frame(text: bytes, stream: int = 1, second: int = 1) -> bytes:
@@ -75,5 +76,5 @@ def test_since_keeps_its_nanoseconds(text: str, asked: str) -> None:
     "text", ["-1", "yesterday", "2026-02-30T00:00:00Z", "2026-01-01", "1e9", "2026-01-01T00:00:00"]
 )
 def test_a_since_that_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(protocol.Refused):
+    with pytest.raises(errors.Refused):
         logs.since(text)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from shim import messages
-from shim.messages import Malformed, Metrics, Nothing, PullLine, Restart, Status, Stop, read
+from shim.contract import messages
+from shim.contract.messages import Malformed, Metrics, Nothing, PullLine, Restart, Status, Stop, read
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ import jwt
 import pytest
 from cryptography import x509
 
-from shim import certificate, protocol
+from shim import certificate
+from shim.contract import names, routes
+from shim.contract.tokens import Claims
 from shim.control_plane import ControlPlane
 from shim.engine import Engine
 from shim.notify import EVENTS, EVERY_SECONDS, Notifier
-from shim.signing import Claims
 from shim.turns import Turns
 from tests.shim.control_plane import FakeControlPlane
 from tests.shim.fake_engine import FakeEngine, Handler
@@ -86,7 +87,7 @@ def test_a_death_is_hinted_at_with_nothing_but_who_says_so(
     begun: Callable[[], None], events: Events, control_plane: FakeControlPlane, toolbox_id: str, tmp_path: Path
 ) -> None:
     begun()
-    events.happen("die", protocol.container_name(INSTANCE, 1))
+    events.happen("die", names.container_name(INSTANCE, 1))
     assert control_plane.heard.acquire(timeout=10)
     path, headers, body = control_plane.asked[-1]
     assert (path, body) == ("/notify", b"")
@@ -95,7 +96,7 @@ def test_a_death_is_hinted_at_with_nothing_but_who_says_so(
     claims = jwt.decode(headers["Authorization"].removeprefix("Bearer "), key, ["ES256"], audience="notify")
     assert (claims["sub"], claims["exp"] - claims["iat"]) == (toolbox_id, 60)
     assert events.filters == {
-        "type": ["container"], "label": [f"{protocol.LABEL_TOOLBOX}={toolbox_id}"], "event": list(EVENTS),
+        "type": ["container"], "label": [f"{names.LABEL_TOOLBOX}={toolbox_id}"], "event": list(EVENTS),
     }  # fmt: skip
 
 
@@ -110,7 +111,7 @@ def test_a_hint_waits_until_the_engines_list_shows_what_happened(
 
     fake_engine.on(f"GET /containers/{'5' * 64}/json", inspected)
     begun()
-    events.happen("die", protocol.container_name(INSTANCE, 1))
+    events.happen("die", names.container_name(INSTANCE, 1))
     assert not control_plane.heard.acquire(timeout=EVERY_SECONDS + 0.5)
     shown.set()
     assert control_plane.heard.acquire(timeout=10)
@@ -122,7 +123,7 @@ def test_a_storm_is_one_hint_a_second(
     begun()
     began = time.monotonic()
     while time.monotonic() - began < 2.5 * EVERY_SECONDS:
-        events.happen("die", protocol.container_name(INSTANCE, 1))
+        events.happen("die", names.container_name(INSTANCE, 1))
         time.sleep(0.01)
     # The one with which it begins, and one for each second at most.
     assert 2 <= len(control_plane.asked) <= 4
@@ -132,10 +133,10 @@ def test_what_a_command_does_is_no_hint(
     begun: Callable[[], None], events: Events, control_plane: FakeControlPlane, turns: Turns
 ) -> None:
     begun()
-    with turns.of(INSTANCE, Claims("1", time.time() + 60, protocol.CONTRACT)):
-        events.happen("die", protocol.container_name(INSTANCE, 1))
+    with turns.of(INSTANCE, Claims("1", time.time() + 60, routes.CONTRACT)):
+        events.happen("die", names.container_name(INSTANCE, 1))
         assert not control_plane.heard.acquire(timeout=EVERY_SECONDS + 0.5)
-    events.happen("die", protocol.container_name(INSTANCE, 1))
+    events.happen("die", names.container_name(INSTANCE, 1))
     assert control_plane.heard.acquire(timeout=10)
 
 
@@ -154,7 +155,7 @@ def test_an_engine_that_was_away_is_a_hint_and_is_followed_again(
     events.queue.put(END)
     assert events.opened.acquire(timeout=10)
     assert control_plane.heard.acquire(timeout=10)
-    events.happen("die", protocol.container_name(INSTANCE, 1))
+    events.happen("die", names.container_name(INSTANCE, 1))
     assert control_plane.heard.acquire(timeout=10)
 
 
@@ -165,5 +166,5 @@ def test_a_hint_that_is_refused_is_forgotten_and_the_next_goes_out(
     begun()
     time.sleep(2 * EVERY_SECONDS)
     assert len(control_plane.asked) == 1
-    events.happen("die", protocol.container_name(INSTANCE, 1))
+    events.happen("die", names.container_name(INSTANCE, 1))
     assert control_plane.heard.acquire(timeout=10)

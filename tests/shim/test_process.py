@@ -19,8 +19,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shim import certificate, protocol, signing
+from shim import certificate
 from shim.configuration import Unconfigured, read
+from shim.contract import routes, tokens
 from shim.server import ShimServer
 from tests.shim.caller import Caller, TlsCaller
 from tests.shim.droplet import free_port
@@ -32,7 +33,7 @@ PUBLIC = Ed25519PrivateKey.generate().public_key()
 ENCODED = base64.urlsafe_b64encode(PUBLIC.public_bytes_raw()).decode()
 GOOD: dict[str, Any] = {
     "toolbox_id": ID,
-    "control_keys": {signing.kid(PUBLIC): ENCODED},
+    "control_keys": {tokens.kid(PUBLIC): ENCODED},
     "enrol_url": "https://functions.example/enrol",
     "notify_url": "https://functions.example/notify",
     "enrolment_token": "once",
@@ -42,12 +43,12 @@ GOOD: dict[str, Any] = {
 
 @pytest.mark.parametrize("encoded", [ENCODED, ENCODED.rstrip("=")])
 def test_a_configuration_gives_the_toolbox_and_its_keys(encoded: str) -> None:
-    given = read(json.dumps(GOOD | {"control_keys": {signing.kid(PUBLIC): encoded}}))
+    given = read(json.dumps(GOOD | {"control_keys": {tokens.kid(PUBLIC): encoded}}))
     assert {name: getattr(given, name) for name in GOOD if name != "control_keys"} == {
         name: value for name, value in GOOD.items() if name != "control_keys"
     }
     assert {kid: key.public_bytes_raw() for kid, key in given.control_keys.items()} == {
-        signing.kid(PUBLIC): PUBLIC.public_bytes_raw()
+        tokens.kid(PUBLIC): PUBLIC.public_bytes_raw()
     }
 
 
@@ -126,7 +127,7 @@ def test_a_kept_connection_serves_many_commands(tls: TlsCaller) -> None:
 def test_clients_that_never_shake_hands_hold_nobody_up(tls: TlsCaller) -> None:
     silent = [socket.create_connection(("127.0.0.1", tls.port)) for _ in range(60)]
     began = time.monotonic()
-    assert tls.call(protocol.STATUS).status == 200
+    assert tls.call(routes.STATUS).status == 200
     assert time.monotonic() - began < 2
     for one in silent:
         one.close()
@@ -137,11 +138,11 @@ def test_what_is_no_tls_ends_that_connection_only(tls: TlsCaller) -> None:
         plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         plain.settimeout(5)
         plain.recv(100)
-    assert tls.call(protocol.STATUS).status == 200
+    assert tls.call(routes.STATUS).status == 200
 
 
 def test_a_body_over_one_megabyte_is_refused_over_tls(tls: TlsCaller) -> None:
-    answer = tls.raw("POST", "/tools", b" " * (protocol.MAX_BODY_BYTES + 1))
+    answer = tls.raw("POST", "/tools", b" " * (routes.MAX_BODY_BYTES + 1))
     assert (answer.status, answer.code) == (413, "body-too-large")
 
 
@@ -174,7 +175,7 @@ def test_a_client_that_drips_is_cut_off_in_the_whole_time_it_has(tls: TlsCaller,
                 pass
         one.close()
     assert REQUEST_SECONDS - 1 < time.monotonic() - began < REQUEST_SECONDS + 3
-    assert tls.call(protocol.STATUS).status == 200
+    assert tls.call(routes.STATUS).status == 200
 
 
 def test_a_command_may_last_longer_than_its_request(tls: TlsCaller, fake_engine: FakeEngine) -> None:
@@ -183,4 +184,4 @@ def test_a_command_may_last_longer_than_its_request(tls: TlsCaller, fake_engine:
         handler.say(200, [])
 
     fake_engine.on("GET /containers/json", slow)
-    assert tls.call(protocol.STATUS).status == 200
+    assert tls.call(routes.STATUS).status == 200

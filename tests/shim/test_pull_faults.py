@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shim import messages, protocol
+from shim.contract import errors, messages, routes
 from shim.engine import Engine
 from tests.shim.caller import Caller
 from tests.shim.fake_engine import IMAGE, FakeEngine, Handler, hang_up
@@ -41,9 +41,9 @@ def test_a_pull_that_fails_says_why_before_or_inside_its_stream(
 ) -> None:
     lines = stream({"status": "Pulling from x", "id": "1"}, {"errorDetail": {"message": words}, "error": words})
     fake_engine.on("POST /images/create", (200, lines) if inside else (500, {"message": words}))
-    answer = caller.call(protocol.PULL, message=messages.Pull("x:1"))
+    answer = caller.call(routes.PULL, message=messages.Pull("x:1"))
     last = json.loads(answer.body.splitlines()[-1])["error"] if inside else answer.json["error"]
-    assert answer.status == (200 if inside else protocol.ERRORS[code].status)
+    assert answer.status == (200 if inside else errors.ERRORS[code].status)
     assert last["code"] == code and words in last["message"]
 
 
@@ -57,7 +57,7 @@ def test_a_pull_that_the_engine_breaks_off_is_unknown(caller: Caller, fake_engin
         hang_up(handler)
 
     fake_engine.on("POST /images/create", half)
-    answer = caller.call(protocol.PULL, message=messages.Pull("x:1"))
+    answer = caller.call(routes.PULL, message=messages.Pull("x:1"))
     assert json.loads(answer.body.splitlines()[-1])["error"]["code"] == "outcome-unknown"
 
 
@@ -72,17 +72,17 @@ def test_a_registry_that_falls_silent_is_given_up(tmp_path: Path, fake_engine: F
 
     engine = Engine(fake_engine.url, silence_seconds=0.3)
     fake_engine.on("POST /images/create", silent)
-    with pytest.raises(protocol.RegistryUnreachable):
+    with pytest.raises(errors.RegistryUnreachable):
         list(engine.pull("x", "1", {}))
     fake_engine.on("POST /images/create", lambda handler: time.sleep(1))
-    with pytest.raises(protocol.RegistryUnreachable):
+    with pytest.raises(errors.RegistryUnreachable):
         list(engine.pull("x", "1", {}))
 
 
 def test_an_image_that_a_pull_did_not_bring_is_not_reported_as_pulled(caller: Caller, fake_engine: FakeEngine) -> None:
     fake_engine.on("POST /images/create", (200, stream({"status": "Status: Downloaded newer image"})))
     fake_engine.on("GET /images/", (404, {"message": "No such image"}))
-    last = json.loads(caller.call(protocol.PULL, message=messages.Pull("x")).body.splitlines()[-1])
+    last = json.loads(caller.call(routes.PULL, message=messages.Pull("x")).body.splitlines()[-1])
     assert last["error"]["code"] == "no-such-image" and last["image"] is None
 
 
@@ -101,7 +101,7 @@ def test_a_pull_asks_for_one_image_never_for_all_tags(
         handler.say(200, b"")
 
     fake_engine.on("POST /images/create", note)
-    caller.call(protocol.PULL, message=messages.Pull(image))
+    caller.call(routes.PULL, message=messages.Pull(image))
     assert [path.partition("?")[2] for path in asked] == [query]
 
 
@@ -114,6 +114,6 @@ def test_progress_adds_up_the_layers(caller: Caller, fake_engine: FakeEngine) ->
         {"status": "Pulling fs layer", "id": "c"}, downloading | {"id": "c"},
     )))  # fmt: skip
     lines = [messages.read(messages.PullLine, line) for line in
-             caller.call(protocol.PULL, message=messages.Pull("x")).body.splitlines()]  # fmt: skip
+             caller.call(routes.PULL, message=messages.Pull("x")).body.splitlines()]  # fmt: skip
     assert lines[-2].progress == messages.Progress(bytes_done=15, bytes_total=20, layers_done=2, layers_total=3)
     assert lines[-1].image == messages.Image(str(IMAGE["Id"]), str(IMAGE["Id"]), 1)

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from functions.adapters.shim import ShimClient, ShimClients
 from functions.domain.spec import Spec
 from functions.domain.toolbox import Toolbox, ToolboxStatus
-from shim import certificate, protocol, signing
+from shim import certificate
 from shim.__main__ import assemble
 from shim.configuration import Configuration
+from shim.contract import names, routes, tokens
 from shim.server import ShimServer
 from tests.faults.steps import SCENES, staged
 from tests.shim.droplet import Registry
@@ -31,8 +32,8 @@ ADDRESS = "127.0.8.1"
 @pytest.fixture
 def shim(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, engine_socket: str) -> Iterator[ShimClient]:
     pem, public = certificate.ensure(tmp_path, toolbox_id), key.public_key()
-    app = assemble(Configuration(toolbox_id, {signing.kid(public): public}), pem, engine_socket).app
-    served = ShimServer(app, pem, (ADDRESS, protocol.PORT))
+    app = assemble(Configuration(toolbox_id, {tokens.kid(public): public}), pem, engine_socket).app
+    served = ShimServer(app, pem, (ADDRESS, routes.PORT))
     served.prepare()
     thread = threading.Thread(target=served.serve)
     thread.start()
@@ -58,7 +59,7 @@ def engine(engine_socket: str, toolbox_id: str) -> Iterator[docker.APIClient]:
 
 def containers(engine: docker.APIClient, toolbox_id: str) -> dict[str, Any]:
     """Each container's state, times and restarts, as the engine itself says."""
-    wanted = {"label": f"{protocol.LABEL_TOOLBOX}={toolbox_id}"}
+    wanted = {"label": f"{names.LABEL_TOOLBOX}={toolbox_id}"}
     found = [engine.inspect_container(one["Id"]) for one in engine.containers(all=True, filters=wanted)]
     return {one["Id"]: (one["Name"], one["State"], one["RestartCount"]) for one in found}
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from shim import messages, protocol
-from shim.messages import Request
+from shim.contract import messages, routes
+from shim.contract.messages import Request
 from tests.shim.caller import Answer, Caller
 from tests.shim.droplet import Droplet
 from tests.shim.fake_engine import FakeEngine
@@ -42,7 +42,7 @@ def ask(caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str) -> 
         at = {"NetworkSettings": {"Networks": {"none": {"EndpointID": "", "IPAddress": ""},
                                                "bridge": {"EndpointID": "e", "IPAddress": ADDRESS}}}}  # fmt: skip
         fake_engine.on(f"GET /containers/{name}/json", (200, said(name, toolbox_id) | at))
-        answer = caller.call(protocol.REQUEST, name, replace(message, port=server.port))
+        answer = caller.call(routes.REQUEST, name, replace(message, port=server.port))
         answer.headers["sent"] = server.received.decode()
         return answer
 
@@ -129,15 +129,15 @@ def test_a_container_that_does_not_run_or_listen_is_not_answering(
 ) -> None:
     at = {"NetworkSettings": {"Networks": {"bridge": {"EndpointID": "e", "IPAddress": ADDRESS}}}}
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "exited") | at))
-    assert caller.call(protocol.REQUEST, name, replace(GET, port=1)).code == "not-answering"
+    assert caller.call(routes.REQUEST, name, replace(GET, port=1)).code == "not-answering"
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id) | at))
-    answer = caller.call(protocol.REQUEST, name, replace(GET, port=1))
+    answer = caller.call(routes.REQUEST, name, replace(GET, port=1))
     assert answer.code == "not-answering" and "refused" in answer.json["error"]["message"]
 
 
 def test_a_container_of_another_is_asked_nothing(caller: Caller, fake_engine: FakeEngine, name: str) -> None:
     fake_engine.on("GET /containers/", (200, said(name, "another")))
-    assert caller.call(protocol.REQUEST, name, GET).code == "no-such-container"
+    assert caller.call(routes.REQUEST, name, GET).code == "no-such-container"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_container_of_another_is_asked_nothing(caller: Caller, fake_engine: Fa
 def test_a_request_that_nobody_should_send_is_refused_by_its_field(
     caller: Caller, fake_engine: FakeEngine, name: str, changed: dict[str, Any], field: str
 ) -> None:
-    answer = caller.call(protocol.REQUEST, name, replace(GET, **changed))
+    answer = caller.call(routes.REQUEST, name, replace(GET, **changed))
     assert (answer.status, answer.code) == (400, "bad-request")
     assert answer.json["error"]["message"].startswith(field) and fake_engine.calls == []
 
@@ -167,11 +167,11 @@ def test_a_request_that_nobody_should_send_is_refused_by_its_field(
 def test_a_server_in_a_container_answers(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sh", "-c", "echo hello > /tmp/index.html; httpd -f -p 8080 -h /tmp")
     for _ in range(50):
-        answer = droplet.caller.call(protocol.REQUEST, made.name, Request(8080, "GET", "/index.html"))
+        answer = droplet.caller.call(routes.REQUEST, made.name, Request(8080, "GET", "/index.html"))
         if answer.status == 200:
             break
         assert answer.code == "not-answering"
         time.sleep(0.1)
     assert response(answer).body == "hello\n"
-    droplet.caller.acted(protocol.STOP, made.name, messages.Stop(0))
-    assert droplet.caller.call(protocol.REQUEST, made.name, Request(8080, "GET", "/")).code == "not-answering"
+    droplet.caller.acted(routes.STOP, made.name, messages.Stop(0))
+    assert droplet.caller.call(routes.REQUEST, made.name, Request(8080, "GET", "/")).code == "not-answering"

@@ -16,49 +16,49 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from shim import protocol, signing
+from shim.contract import errors, routes, tokens
 
 KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 NOW = 1_800_000_000.5
-AUDIENCE = signing.audience("toolbox", "ab" * 32)
+AUDIENCE = tokens.audience("toolbox", "ab" * 32)
 REQUEST: dict[str, Any] = {"method": "POST", "target": "/tools?x=1", "body": b"{}"}
 
 
 def keys(*private: Ed25519PrivateKey) -> dict[str, Any]:
-    return {signing.kid(key.public_key()): key.public_key() for key in private}
+    return {tokens.kid(key.public_key()): key.public_key() for key in private}
 
 
-def verifier(now: float = NOW, started_at: float = NOW - 1000, *private: Ed25519PrivateKey) -> signing.Verifier:
-    return signing.Verifier(keys(*(private or (KEY,))), AUDIENCE, started_at, lambda: now)
+def verifier(now: float = NOW, started_at: float = NOW - 1000, *private: Ed25519PrivateKey) -> tokens.Verifier:
+    return tokens.Verifier(keys(*(private or (KEY,))), AUDIENCE, started_at, lambda: now)
 
 
 def token(**changed: Any) -> str:
     asked = {"private_key": KEY, "audience": AUDIENCE, "now": NOW, "expires": NOW + 50, "jti": "j", **REQUEST}
-    return signing.sign(**(asked | changed))
+    return tokens.sign(**(asked | changed))
 
 
 def forged(change: Callable[[dict[str, Any]], Any], key: Any = KEY, algorithm: str = "EdDSA", **header: Any) -> str:
     """A token whose claims `sign` would never make, signed with the right key all the same."""
     claims = jwt.decode(token(), options={"verify_signature": False})
     change(claims)
-    return jwt.encode(claims, key, algorithm, headers={"kid": signing.kid(KEY.public_key())} | header)
+    return jwt.encode(claims, key, algorithm, headers={"kid": tokens.kid(KEY.public_key())} | header)
 
 
-def judge(text: str, judged_by: signing.Verifier | None = None, **changed: Any) -> signing.Claims:
+def judge(text: str, judged_by: tokens.Verifier | None = None, **changed: Any) -> tokens.Claims:
     request = REQUEST | changed
     by = judged_by or verifier()
     return by.verify(f"Bearer {text}", request["method"], request["target"], request["body"])
 
 
 def test_a_good_token_gives_its_claims() -> None:
-    assert judge(token()) == signing.Claims("j", NOW + 50, protocol.CONTRACT)
+    assert judge(token()) == tokens.Claims("j", NOW + 50, routes.CONTRACT)
 
 
 @pytest.mark.parametrize(
     "header", ["", "Bearer ", "Bearer", "Basic abc", "bearer " + token(), "Bearer a.b.c", "Bearer é"]
 )
 def test_what_is_no_bearer_token_is_refused(header: str) -> None:
-    with pytest.raises(protocol.Unauthenticated):
+    with pytest.raises(errors.Unauthenticated):
         verifier().verify(header, "POST", "/tools?x=1", b"{}")
 
 
@@ -67,7 +67,7 @@ def hs256_with_the_public_key(public: bytes) -> str:
     segments = [
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
         for part in (
-            {"alg": "HS256", "typ": "JWT", "kid": signing.kid(KEY.public_key())},
+            {"alg": "HS256", "typ": "JWT", "kid": tokens.kid(KEY.public_key())},
             jwt.decode(token(), options={"verify_signature": False}),
         )
     ]
@@ -84,8 +84,8 @@ def hs256_with_the_public_key(public: bytes) -> str:
         forged(lambda claims: None, OTHER),
         forged(lambda claims: None, kid="0" * 16),
         token(private_key=OTHER),
-        token(audience=signing.audience("another", "ab" * 32)),
-        token(audience=signing.audience("toolbox", "cd" * 32)),
+        token(audience=tokens.audience("another", "ab" * 32)),
+        token(audience=tokens.audience("toolbox", "cd" * 32)),
         token(expires=NOW + 61),
         forged(lambda claims: claims.update(aud=[AUDIENCE, "another"])),
         forged(lambda claims: claims.update(iss="another")),
@@ -102,25 +102,25 @@ def hs256_with_the_public_key(public: bytes) -> str:
     ],
 )
 def test_what_the_control_plane_would_never_sign_is_refused(bad: str) -> None:
-    with pytest.raises(protocol.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as refused:
         judge(bad)
-    assert refused.type is protocol.Unauthenticated
+    assert refused.type is errors.Unauthenticated
 
 
 @pytest.mark.parametrize(
     "changed", [{"method": "DELETE"}, {"target": "/tools"}, {"target": "/tools?x=2"}, {"body": b""}]
 )
 def test_a_token_holds_for_its_own_request_only(changed: dict[str, Any]) -> None:
-    with pytest.raises(protocol.Unauthenticated, match="signed for another request"):
+    with pytest.raises(errors.Unauthenticated, match="signed for another request"):
         judge(token(), **changed)
 
 
 @pytest.mark.parametrize("behind", [-300, -5.1, 5.1, 300])
 def test_a_clock_that_is_off_is_named_with_both_times(behind: float) -> None:
-    with pytest.raises(protocol.ClockSkew) as refused:
+    with pytest.raises(errors.ClockSkew) as refused:
         judge(token(), verifier(NOW + behind))
     assert "2027-01-15T08:00:00.500" in refused.value.message
-    assert signing._text(NOW + behind) in refused.value.message
+    assert tokens._text(NOW + behind) in refused.value.message
 
 
 @pytest.mark.parametrize("behind", [-4.9, 4.9])
@@ -129,32 +129,32 @@ def test_a_clock_that_is_a_little_off_does_no_harm(behind: float) -> None:
 
 
 def test_a_token_is_stale_once_it_expired() -> None:
-    with pytest.raises(protocol.TokenStale, match="had to start by"):
+    with pytest.raises(errors.TokenStale, match="had to start by"):
         judge(token(expires=NOW + 2), verifier(NOW + 2))
 
 
 def test_a_token_issued_before_the_process_started_is_stale() -> None:
-    with pytest.raises(protocol.TokenStale, match="before this shim started"):
+    with pytest.raises(errors.TokenStale, match="before this shim started"):
         judge(token(), verifier(NOW + 1, NOW + 0.5))
 
 
 def test_a_token_is_good_once() -> None:
     by = verifier()
     judge(token(), by)
-    with pytest.raises(protocol.TokenStale, match="used before"):
+    with pytest.raises(errors.TokenStale, match="used before"):
         judge(token(), by)
 
 
 def test_a_refused_token_is_not_remembered() -> None:
     by = verifier()
-    with pytest.raises(protocol.Unauthenticated):
+    with pytest.raises(errors.Unauthenticated):
         judge(token(), by, body=b"another")
     judge(token(), by)
 
 
 def test_ids_are_forgotten_once_they_expired() -> None:
     now = [NOW]
-    by = signing.Verifier(keys(KEY), AUDIENCE, NOW - 1, lambda: now[0])
+    by = tokens.Verifier(keys(KEY), AUDIENCE, NOW - 1, lambda: now[0])
     for second in range(200):
         now[0] = NOW + second
         judge(token(now=now[0], expires=now[0] + 10, jti=str(second)), by)
@@ -169,21 +169,21 @@ def test_two_keys_are_in_force_while_one_replaces_the_other() -> None:
 
 def test_other_keys_take_the_place_of_the_first_while_it_serves() -> None:
     by = verifier()
-    with pytest.raises(protocol.Unauthenticated, match="names no key"):
+    with pytest.raises(errors.Unauthenticated, match="names no key"):
         judge(token(jti="a", private_key=OTHER), by)
     by.trust(keys(OTHER))
     judge(token(jti="a", private_key=OTHER), by)
-    with pytest.raises(protocol.Unauthenticated, match="names no key"):
+    with pytest.raises(errors.Unauthenticated, match="names no key"):
         judge(token(jti="b"), by)
 
 
 def test_only_an_unknown_key_asks_for_new_ones() -> None:
     by = verifier()
     for bad in (token(audience="x"), token(now=NOW - 300), "a.b.c"):
-        with pytest.raises(protocol.Unauthenticated):
+        with pytest.raises(errors.Unauthenticated):
             judge(bad, by)
     assert not by.unknown_key.is_set()
-    with pytest.raises(protocol.Unauthenticated):
+    with pytest.raises(errors.Unauthenticated):
         judge(token(private_key=OTHER), by)
     assert by.unknown_key.is_set()
 
@@ -191,13 +191,13 @@ def test_only_an_unknown_key_asks_for_new_ones() -> None:
 def test_claims_are_checked_a_second_time_by_whoever_waited() -> None:
     claims = judge(token())
     claims.must_not_be_expired(NOW + 49.9)
-    with pytest.raises(protocol.TokenStale):
+    with pytest.raises(errors.TokenStale):
         claims.must_not_be_expired(NOW + 50)
 
 
 def test_the_error_names_no_token() -> None:
     text = token(audience="x")
-    with pytest.raises(protocol.Unauthenticated) as refused:
+    with pytest.raises(errors.Unauthenticated) as refused:
         judge(text)
     assert text.split(".")[2] not in refused.value.message
 

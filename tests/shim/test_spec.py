@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from shim import messages, protocol, spec
-from shim.messages import Create, HealthCheck, Limits, Port, Volume
+from shim import spec
+from shim.contract import errors, messages, names
+from shim.contract.messages import Create, HealthCheck, Limits, Port, Volume
 
 ID = "0a1b2c3d-0000-4000-8000-000000000001"
 PLAIN = Create(ID, 3, "nginx:1", Limits(512 << 20, 500_000_000, 256))
 LABELS = {
-    protocol.LABEL_TOOLBOX: "toolbox", protocol.LABEL_INSTANCE: ID, protocol.LABEL_SPEC_GENERATION: "3",
-    protocol.LABEL_IMAGE_DIGEST: "sha256:1",
+    names.LABEL_TOOLBOX: "toolbox", names.LABEL_INSTANCE: ID, names.LABEL_SPEC_GENERATION: "3",
+    names.LABEL_IMAGE_DIGEST: "sha256:1",
 }  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def test_the_engine_is_asked_for_exactly_this() -> None:
             },
             "Mounts": [{
                 "Type": "volume", "Source": f"{ID}-data", "Target": "/var/lib/data",
-                "VolumeOptions": {"Labels": {protocol.LABEL_TOOLBOX: "toolbox", protocol.LABEL_INSTANCE: ID}},
+                "VolumeOptions": {"Labels": {names.LABEL_TOOLBOX: "toolbox", names.LABEL_INSTANCE: ID}},
             }],
         },
     }  # fmt: skip
@@ -96,7 +97,7 @@ ESCAPES: list[tuple[dict[str, Any], str]] = [
             "ulimits": [],
             "shm_size": 1,
             "storage_opt": {},
-            "labels": {protocol.LABEL_TOOLBOX: "another"},
+            "labels": {names.LABEL_TOOLBOX: "another"},
             "name": "toolboxes-shim",
         }.items()
     ),
@@ -170,7 +171,7 @@ ESCAPES: list[tuple[dict[str, Any], str]] = [
 def test_what_the_allow_list_does_not_know_is_refused_by_its_field(changed: dict[str, Any], named: str) -> None:
     plain = {"instance_id": ID, "spec_generation": 1, "image": "nginx:1",
              "limits": {"memory_bytes": 1 << 30, "nano_cpus": 10**9, "pids": 64}}  # fmt: skip
-    with pytest.raises((protocol.Refused, messages.Malformed)) as refused:
+    with pytest.raises((errors.Refused, messages.Malformed)) as refused:
         spec.check(messages.read(Create, json.dumps(plain | changed).encode()))
     assert named in str(refused.value)
 
@@ -191,7 +192,7 @@ def test_a_key_that_stands_twice_is_refused_at_every_depth(body: bytes) -> None:
 
 
 def test_no_refusal_repeats_a_value_of_the_environment() -> None:
-    with pytest.raises(protocol.Refused) as refused:
+    with pytest.raises(errors.Refused) as refused:
         spec.check(replace(PLAIN, environment={"KEY": "secret" * 30_000}))
     assert "secret" not in str(refused.value)
 

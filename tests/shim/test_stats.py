@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shim import messages, protocol
-from shim.messages import Stats
+from shim.contract import messages, routes
+from shim.contract.messages import Stats
 from tests.shim.caller import Caller
 from tests.shim.droplet import Droplet
 from tests.shim.fake_engine import FakeEngine
@@ -30,7 +30,7 @@ SAID: dict[str, Any] = {
 def stats(caller: Caller, engine: FakeEngine, name: str, toolbox_id: str, answer: dict[str, Any]) -> Any:
     engine.on(f"GET /containers/{name}/json", (200, said(name, toolbox_id)))
     engine.on("GET /containers/c1/stats", (200, answer))
-    return caller.call(protocol.STATS, name)
+    return caller.call(routes.STATS, name)
 
 
 def test_what_the_engine_measured_is_told(caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str) -> None:
@@ -64,12 +64,12 @@ def test_what_the_engine_could_not_measure_is_not_told_as_zero(
 @pytest.mark.docker
 def test_stats_are_those_of_a_container_that_runs(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
-    answer = droplet.caller.call(protocol.STATS, made.name)
+    answer = droplet.caller.call(routes.STATS, made.name)
     if answer.status == 200:
         found = messages.read(Stats, answer.body)
         assert 0 < found.memory_used_bytes < found.memory_limit_bytes == 64 << 20 and found.pids > 0
     else:
         # Where this machine's control groups do not let the engine measure, just that is said.
         assert (answer.code, "measured nothing" in answer.json["error"]["message"]) == ("try-again", True)
-    droplet.caller.acted(protocol.STOP, made.name, messages.Stop(0))
-    assert droplet.caller.call(protocol.STATS, made.name).code == "not-running"
+    droplet.caller.acted(routes.STOP, made.name, messages.Stop(0))
+    assert droplet.caller.call(routes.STATS, made.name).code == "not-running"

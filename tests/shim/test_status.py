@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from shim import messages, protocol
-from shim.messages import Limits
+from shim.contract import messages, names, routes
+from shim.contract.messages import Limits
 from tests.shim.caller import Answer, Caller
 from tests.shim.droplet import Droplet, create
 from tests.shim.fake_engine import FakeEngine
@@ -17,7 +17,7 @@ from tests.shim.test_engine_faults import listed
 
 
 def status(caller: Caller, known: str = "", query: str = "") -> Answer:
-    return caller.call(protocol.STATUS, query=query, headers={"If-None-Match": known} if known else {})
+    return caller.call(routes.STATUS, query=query, headers={"If-None-Match": known} if known else {})
 
 
 def containers(answer: Answer) -> messages.Status:
@@ -35,7 +35,7 @@ def test_whoever_knows_the_list_already_is_told_just_that(
     fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, "Up 6 minutes")]))
     again = status(caller, tag)
     assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
-    assert again.headers[protocol.CONTRACT_HEADER] == str(protocol.CONTRACT)
+    assert again.headers[routes.CONTRACT_HEADER] == str(routes.CONTRACT)
 
 
 @pytest.mark.parametrize("changed", ["health", "endpoint", "gone", "engine"])
@@ -68,7 +68,7 @@ def test_metrics_are_always_told(caller: Caller, fake_engine: FakeEngine) -> Non
 def test_one_list_of_the_engine_tells_all_where_a_container_names_its_engine(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    entry = listed(name, toolbox_id, **{protocol.LABEL_ENGINE: "engine-7", protocol.LABEL_MEMORY: "64"})
+    entry = listed(name, toolbox_id, **{names.LABEL_ENGINE: "engine-7", names.LABEL_MEMORY: "64"})
     fake_engine.on("GET /containers/json", (200, [entry]))
     found = containers(status(caller))
     assert (found.engine_id, found.containers[0].memory_bytes) == ("engine-7", 64)
@@ -78,7 +78,7 @@ def test_one_list_of_the_engine_tells_all_where_a_container_names_its_engine(
 def test_only_a_managed_container_is_believed_about_its_engine(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    entry = listed("by-hand", toolbox_id, **{protocol.LABEL_ENGINE: "engine-7"})
+    entry = listed("by-hand", toolbox_id, **{names.LABEL_ENGINE: "engine-7"})
     fake_engine.on("GET /containers/json", (200, [entry]))
     assert containers(status(caller)).engine_id == "engine-1"
 
@@ -86,8 +86,8 @@ def test_only_a_managed_container_is_believed_about_its_engine(
 def test_a_list_whose_containers_disagree_asks_the_engine(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    other = protocol.container_name(protocol.CONTAINER_NAME.fullmatch(name)["instance"], 2)  # type: ignore[index]
-    entries = [listed(name, toolbox_id, **{protocol.LABEL_ENGINE: "engine-7"}), listed(other, toolbox_id)]
+    other = names.container_name(names.CONTAINER_NAME.fullmatch(name)["instance"], 2)  # type: ignore[index]
+    entries = [listed(name, toolbox_id, **{names.LABEL_ENGINE: "engine-7"}), listed(other, toolbox_id)]
     fake_engine.on("GET /containers/json", (200, entries))
     assert containers(status(caller)).engine_id == "engine-1"
 
@@ -125,25 +125,24 @@ def test_limits_are_told_of_what_was_edited_by_hand_or_of_all_where_that_is_aske
 @pytest.mark.docker
 def test_a_container_that_was_renamed_by_hand_gets_its_name_back(droplet: Droplet, busybox: str) -> None:
     asked = create(busybox, "sleep", "600")
-    made = droplet.caller.acted(protocol.CREATE, message=asked).container
+    made = droplet.caller.acted(routes.CREATE, message=asked).container
     assert made
     droplet.docker.rename(made.id, "something-else")
     assert containers(status(droplet.caller)).containers == []
-    again = droplet.caller.acted(protocol.CREATE, message=asked)
+    again = droplet.caller.acted(routes.CREATE, message=asked)
     assert again == messages.Acted(made, changed=True)
     assert (
-        len(droplet.docker.containers(all=True, filters={"label": f"{protocol.LABEL_TOOLBOX}={droplet.toolbox_id}"}))
-        == 1
+        len(droplet.docker.containers(all=True, filters={"label": f"{names.LABEL_TOOLBOX}={droplet.toolbox_id}"})) == 1
     )
 
 
 @pytest.mark.docker
 def test_the_one_that_holds_the_name_is_the_one(droplet: Droplet, busybox: str) -> None:
     asked = create(busybox, "sleep", "600")
-    made = droplet.caller.acted(protocol.CREATE, message=asked).container
+    made = droplet.caller.acted(routes.CREATE, message=asked).container
     assert made
     labels = droplet.docker.inspect_container(made.id)["Config"]["Labels"]
     config = {"Image": busybox, "Labels": labels, "Cmd": ["true"]}
     theirs = droplet.docker.create_container_from_config(config, f"x-{made.id[:9]}")  # type: ignore[no-untyped-call]
-    assert droplet.caller.acted(protocol.CREATE, message=asked) == messages.Acted(made, changed=False)
+    assert droplet.caller.acted(routes.CREATE, message=asked) == messages.Acted(made, changed=False)
     droplet.docker.remove_container(theirs["Id"])

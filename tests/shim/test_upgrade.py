@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shim import protocol
+from shim.contract import errors
 from shim.engine import Engine
 from shim.successor import NEXT, OLD, SHIM
 from shim.upgrade import Replacement
@@ -85,7 +85,7 @@ class Machine:
             try:
                 Replacement(engine, NEW_IMAGE, lambda: works).run(proven=next(proofs))
                 return
-            except protocol.ContractError:
+            except errors.ShimError:
                 # Once is enough: what is begun again is not killed again.
                 self.dies_at = -1
 

@@ -10,8 +10,8 @@ import pytest
 
 from functions.domain.errors import ToolboxUnreachable, Unavailable
 from functions.web.log_lines import formatter
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.world import TOOLBOX, World
 from tests.web.conftest import Caller
@@ -63,7 +63,7 @@ def test_a_repeat_under_its_key_is_answered_the_same_and_not_run_again(call: Cal
 
 @pytest.mark.parametrize("after", [False, True])
 def test_after_an_unknown_outcome_a_repeat_says_so_and_runs_nothing(call: Caller, world: World, after: bool) -> None:
-    world.droplet.faults.append(Fault(protocol.OutcomeUnknown("it broke off"), protocol.EXECUTE, after))
+    world.droplet.faults.append(Fault(shim_errors.OutcomeUnknown("it broke off"), routes.EXECUTE, after))
     calls = [run(call, KEY), run(call, KEY), run(call, KEY)]
     assert [(c.status_code, c.json["type"].rpartition(":")[2]) for c in calls] == [(504, "outcome-unknown")] * 3
     assert len(world.droplet.executed) == after
@@ -84,8 +84,8 @@ def test_an_answer_that_could_not_be_kept_is_given_and_its_repeat_runs_nothing(c
 def test_a_second_that_comes_while_the_first_is_under_way_runs_nothing(call: Caller, world: World) -> None:
     seconds: list[int] = []
 
-    def meanwhile(route: protocol.Route, name: str) -> None:
-        if route is protocol.EXECUTE and not seconds:
+    def meanwhile(route: routes.Route, name: str) -> None:
+        if route is routes.EXECUTE and not seconds:
             seconds.append(0)
             seconds[0] = run(call, KEY).status_code
 
@@ -98,16 +98,16 @@ def test_a_second_that_comes_while_the_first_is_under_way_runs_nothing(call: Cal
     ("error", "status"),
     [
         (ToolboxUnreachable("no connection"), 503),
-        (protocol.Busy("enough"), 503),
-        (protocol.NotRunning("it does not run"), 409),
-        (protocol.NoSuchContainer("none"), 409),
-        (protocol.StartFailed("exec: not found"), 422),
+        (shim_errors.Busy("enough"), 503),
+        (shim_errors.NotRunning("it does not run"), 409),
+        (shim_errors.NoSuchContainer("none"), 409),
+        (shim_errors.StartFailed("exec: not found"), 422),
     ],
 )
 def test_what_was_surely_not_run_may_be_asked_again_under_the_same_key(
     call: Caller, world: World, error: Exception, status: int
 ) -> None:
-    world.droplet.faults.append(Fault(error, protocol.EXECUTE))
+    world.droplet.faults.append(Fault(error, routes.EXECUTE))
     assert run(call, KEY).status_code == status
     assert run(call, KEY).status_code == 200
     assert len(world.droplet.executed) == 1
@@ -133,7 +133,7 @@ def test_of_environment_and_input_nothing_is_kept_or_logged_and_the_act_is_on_re
 ) -> None:
     caplog.set_level(logging.DEBUG)
     run(call, KEY)
-    world.droplet.faults.append(Fault(protocol.OutcomeUnknown("it broke off"), protocol.EXECUTE, after=True))
+    world.droplet.faults.append(Fault(shim_errors.OutcomeUnknown("it broke off"), routes.EXECUTE, after=True))
     run(call)
     written = [path.read_bytes().decode("latin-1") for path in tmp_path.iterdir()]
     for text in [*written, *(formatter().format(record) for record in caplog.records), repr(SENT)]:

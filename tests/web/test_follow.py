@@ -9,8 +9,7 @@ import pytest
 from flask import Flask, request
 
 from functions.web import app
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors, messages
 from tests.fakes.droplet import IMAGE, FakeLines
 from tests.fakes.world import TOOLBOX, World
 from tests.web.conftest import Caller
@@ -59,7 +58,7 @@ def test_a_busy_log_has_a_comment_every_fifteen_seconds_and_ends_after_five_minu
 
 
 def test_what_fails_in_the_middle_is_the_last_event_and_a_problem(call: Caller, world: World) -> None:
-    world.droplet.log = [line("one"), protocol.EngineUnavailable("the engine does not answer")]
+    world.droplet.log = [line("one"), errors.EngineUnavailable("the engine does not answer")]
     answer = follow(call)
     event = answer.text.rstrip("\n").rpartition("\n\n")[2]
     kind, _, data = event.partition("\n")

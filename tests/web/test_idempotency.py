@@ -14,7 +14,8 @@ from flask import Flask
 from functions.domain.errors import Unavailable
 from functions.web import description
 from functions.web.route import Proof, Route
-from shim import protocol
+from shim.contract import errors as shim_errors
+from shim.contract import routes as contract_routes
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import TOOLBOX, World
@@ -120,10 +121,10 @@ def test_a_restart_sent_again_is_answered_again_and_restarts_nothing(call: Calle
 def test_a_restart_that_was_not_seen_to_succeed_is_told_by_its_repeat_and_not_done_twice(
     call: Caller, world: World
 ) -> None:
-    lost = [Fault(protocol.OutcomeUnknown("it broke off"), protocol.STATUS) for _ in range(60)]
+    lost = [Fault(shim_errors.OutcomeUnknown("it broke off"), contract_routes.STATUS) for _ in range(60)]
 
-    def silent_afterwards(route: protocol.Route, name: str) -> None:
-        if route is protocol.RESTART_SHIM:
+    def silent_afterwards(route: contract_routes.Route, name: str) -> None:
+        if route is contract_routes.RESTART_SHIM:
             world.droplet.faults += lost
 
     world.droplet.before_command = silent_afterwards
@@ -148,7 +149,7 @@ def test_a_restart_whose_answer_could_not_be_kept_is_told_by_its_repeat(call: Ca
 def test_of_two_restarts_under_one_key_at_the_same_time_one_is_done(call: Caller, world: World) -> None:
     seconds: list[int] = []
 
-    def meanwhile(route: protocol.Route, name: str) -> None:
+    def meanwhile(route: contract_routes.Route, name: str) -> None:
         if not seconds:
             seconds.append(0)
             seconds[0] = console(call, "restart").status_code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from shim.protocol import messages
+from shim.contract import messages
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import TOOLBOX, World
 from tests.web.conftest import Caller

@@ -19,7 +19,8 @@ from functions.lifecycle import update
 from functions.lifecycle.change import Asked
 from functions.lifecycle.ports import Query
 from functions.web.log_lines import formatter
-from shim import protocol
+from shim.contract import errors as shim_errors
+from shim.contract import routes
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import CALLER, TOOLBOX, VAULT, World
@@ -97,8 +98,8 @@ def test_what_a_container_says_of_its_secrets_is_struck_out_wherever_it_is_shown
     spoken = ["planted-line-two-of-a-key", json.dumps(PLANTED), PLANTED["QUOTED"], f"a {PLANTED['TOKEN']} in a line"]
     world.droplet.says = " ".join(spoken)
     assert seen("GET", "/server/logs")["logs"][0].endswith("*** in a line")
-    said = protocol.StartFailed(f"the engine says: {PLANTED['TOKEN']}")
-    world.droplet.faults.append(Fault(said, route=protocol.RESTART))
+    said = shim_errors.StartFailed(f"the engine says: {PLANTED['TOKEN']}")
+    world.droplet.faults.append(Fault(said, route=routes.RESTART))
     seen("POST", "/server/restart")
     world.droplet.die(name)
     world.sweep()

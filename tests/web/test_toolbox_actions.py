@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from shim import protocol
+from shim.contract import errors, routes
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import TOOLBOX, World
@@ -54,8 +54,8 @@ def test_what_is_not_done_yet_is_no_success(call: Caller, world: World) -> None:
 
 def test_what_was_given_up_is_a_problem_whose_message_says_why(call: Caller, world: World) -> None:
     act(call, "stop")
-    failure = protocol.StartFailed("exec: not found")
-    world.droplet.faults += [Fault(failure, protocol.START)] * 2
+    failure = errors.StartFailed("exec: not found")
+    world.droplet.faults += [Fault(failure, routes.START)] * 2
     headers = {"Idempotency-Key": "k"}
     first, again = act(call, "start", headers=headers), act(call, "start", headers=headers)
     assert first.json["message"].endswith("exec: not found") and first.mimetype == "application/problem+json"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from shim import protocol
+from shim.contract import errors, routes
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
@@ -62,8 +62,8 @@ def test_a_restart_succeeds_once_another_process_has_answered(call: Caller, worl
 
 
 def test_a_restart_whose_answer_is_lost_is_proven_all_the_same(call: Caller, world: World) -> None:
-    lost = protocol.OutcomeUnknown("it broke off")
-    world.droplet.faults.append(Fault(lost, protocol.RESTART_SHIM, after=True))
+    lost = errors.OutcomeUnknown("it broke off")
+    world.droplet.faults.append(Fault(lost, routes.RESTART_SHIM, after=True))
     assert console(call, "restart").json["success"] is True
     assert world.droplet.began == 2.0
 
@@ -75,7 +75,7 @@ def test_a_restart_that_nobody_saw_is_no_success(call: Caller, world: World) -> 
 
 
 def test_a_shim_that_does_not_know_the_command_is_said_to_be_too_old(call: Caller, world: World) -> None:
-    world.droplet.faults.append(Fault(protocol.UnknownRoute("no such route"), protocol.RESTART_SHIM))
+    world.droplet.faults.append(Fault(errors.UnknownRoute("no such route"), routes.RESTART_SHIM))
     answer = console(call, "restart")
     assert (answer.status_code, "upgrade it" in answer.json["message"]) == (409, True)
 

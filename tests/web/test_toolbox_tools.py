@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shim import protocol
+from shim.contract import errors, names
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.world import TOOLBOX, World
 from tests.web.conftest import Caller
@@ -54,7 +54,7 @@ def test_the_frontends_nested_fields_are_read_as_those_of_the_body(call: Caller)
     record = call("POST", "toolbox-tools", TOOLS, json=body).json
     assert record["spec"]["environmentVariables"] == {"A": "b"}
     assert record["spec"]["mcp"] == {"port": 1, "path": "/mcp"}
-    assert record["ports"][0]["host_port"] in protocol.HOST_PORTS
+    assert record["ports"][0]["host_port"] in names.HOST_PORTS
     assert record["base_config_override_json"] == nested
     assert (record["tool_catalog_id"], record["mcp_transport_type"]) == ("c-1", "sse")
     assert record["mcp_server_capabilities"] == nested["mcpCapabilities"]
@@ -114,14 +114,14 @@ def test_logs_that_cannot_be_had_are_an_error_and_never_made_up(call: Caller, wo
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (protocol.OutcomeUnknown("no answer"), 504, "outcome-unknown"),
-        (protocol.EngineUnavailable("no engine"), 503, "engine-unavailable"),
-        (protocol.UnknownRoute("what?"), 502, "unknown-route"),
-        (protocol.ContractError("oops"), 502, "internal-error"),
+        (errors.OutcomeUnknown("no answer"), 504, "outcome-unknown"),
+        (errors.EngineUnavailable("no engine"), 503, "engine-unavailable"),
+        (errors.UnknownRoute("what?"), 502, "unknown-route"),
+        (errors.ShimError("oops"), 502, "internal-error"),
     ],
 )
 def test_the_shims_errors_keep_their_codes(
-    call: Caller, world: World, error: protocol.ContractError, status: int, code: str
+    call: Caller, world: World, error: errors.ShimError, status: int, code: str
 ) -> None:
     call("POST", "toolbox-tools", TOOLS, json=BODY)
     world.droplet.faults.append(Fault(error))

@@ -26,7 +26,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from infra.local import command, engine, world
 from infra.local.processes import BIN
-from shim import certificate, protocol, signing
+from shim import certificate
+from shim.contract import names as contract_names
+from shim.contract import tokens
 from tests.bench.shim.served import Load, Served, load
 from tests.bench.shim.volumes import measure_volumes
 from tests.shim import process
@@ -71,7 +73,7 @@ def serving(directory: Path) -> Iterator[tuple[Served, Served, Droplet]]:
     pem, public = certificate.ensure(directory, toolbox), key.public_key()
     process.configure(directory, toolbox, public)
     (directory / "key.pem").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    audience = signing.audience(toolbox, certificate.fingerprint(pem))
+    audience = tokens.audience(toolbox, certificate.fingerprint(pem))
     callers = [TlsCaller(key, audience, free_port()) for _ in range(2)]
     peer = world.STATE / "bench-peer"
     shutil.copytree(HERE / "peer", peer, dirs_exist_ok=True)
@@ -103,7 +105,7 @@ def measure_inspect(shim: Served, node: Served, droplet: Droplet, name: str, req
 
 
 def measure_status(shim: Served, node: Served, droplet: Droplet) -> None:
-    filters = f"%7B%22label%22:%5B%22{protocol.LABEL_TOOLBOX}={droplet.toolbox_id}%22%5D%7D"
+    filters = f"%7B%22label%22:%5B%22{contract_names.LABEL_TOOLBOX}={droplet.toolbox_id}%22%5D%7D"
     straight = f"/v{droplet.docker.api_version}/containers/json?all=1&filters={filters}"
     socket_s = load(lambda: EngineConnection("engine"), straight, 1, 300)
     shim_s, node_s = (one.load("/status", 1, 300) for one in (shim, node))

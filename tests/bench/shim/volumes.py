@@ -13,8 +13,8 @@ from typing import Any
 
 import moto.server as moto
 
-from shim import messages, protocol
-from shim.messages import Execute, Limits, Volume
+from shim.contract import messages, routes
+from shim.contract.messages import Execute, Limits, Volume
 from tests.bench.shim.served import Served
 from tests.shim.droplet import Droplet, free_port
 from tests.shim.test_docker_volumes import Bucket, copy, lines
@@ -38,12 +38,12 @@ def measure_volumes(shim: Served, droplet: Droplet, image: str) -> None:
     )
     for number in range(MEBIBYTES // 64):
         fill = Execute(["sh", "-c", f"head -c 64m /dev/urandom > /data/{number}"])
-        assert droplet.caller.call(protocol.EXECUTE, full.name, fill).json["exit_code"] == 0
+        assert droplet.caller.call(routes.EXECUTE, full.name, fill).json["exit_code"] == 0
     straight = timed(lambda: sum(map(len, droplet.docker.get_archive(full.id, "/data/.", chunk_size=1 << 20)[0])))
     save = messages.Save(PART, bucket.puts(MEBIBYTES // 8 + 2))
-    saved = highest(shim, "save", straight, lambda: lines(copy(droplet, protocol.SAVE, full.name, save))[-1].done)
+    saved = highest(shim, "save", straight, lambda: lines(copy(droplet, routes.SAVE, full.name, save))[-1].done)
     whole = messages.Load([bucket.complete(saved.etags)], saved.size_bytes, saved.sha256)
-    loaded = highest(shim, "load", straight, lambda: lines(copy(droplet, protocol.LOAD, empty.name, whole))[-1].done)
+    loaded = highest(shim, "load", straight, lambda: lines(copy(droplet, routes.LOAD, empty.name, whole))[-1].done)
     assert (loaded.size_bytes, loaded.sha256) == (saved.size_bytes, saved.sha256)
     storage.stop()
 

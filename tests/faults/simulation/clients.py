@@ -9,15 +9,7 @@ from functools import partial
 from typing import Any
 
 from functions.domain.caller import Caller
-from functions.domain.errors import (
-    Conflict,
-    KeyReused,
-    NameTaken,
-    NotAllowedNow,
-    NotFound,
-    PortTaken,
-    ToolboxesError,
-)
+from functions.domain.errors import Conflict, KeyReused, NameTaken, NotAllowedNow, NotFound, PortTaken, ToolboxesError
 from functions.domain.instance import Catalogue, Instance
 from functions.domain.spec import Mcp, Spec
 from functions.lifecycle import change
@@ -26,7 +18,7 @@ from functions.lifecycle.deploy import NewInstance, deploy
 from functions.lifecycle.ports import Ports
 from functions.lifecycle.replay import Replay
 from functions.lifecycle.update import Changes, update
-from shim.protocol import messages
+from shim.contract import messages
 from tests.faults.simulation.droplet import MISSING, PULLED, SECOND, SERVER
 from tests.faults.simulation.scheduler import Killed, Scheduler, Worker
 from tests.faults.simulation.violated import Violated, require

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from functions.domain.instance import LIVE_STATES
-from shim import protocol
-from shim.protocol import messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
 from tests.fakes.droplet import FakeDroplet
 
 LONG_AGO, FOREVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -50,14 +50,14 @@ class Droplet(FakeDroplet):
         self.registry = {SERVER: None, SECOND: None, PULLED: None}
         self.mcp = answer_as_mcp
 
-    def act(self, route: protocol.Route, name: str = "", body: Any = None) -> Any:
+    def act(self, route: routes.Route, name: str = "", body: Any = None) -> Any:
         """What the engine does now, whatever was before."""
         answer = self.command(route, name=name, body=body, start_by=FOREVER)
         self.changed(self)
         return answer
 
     def listing(self, *, limits: bool = False) -> messages.Status:
-        listed = self.act(protocol.STATUS, body=limits)
+        listed = self.act(routes.STATUS, body=limits)
         assert isinstance(listed, messages.Status)
         self.history = [*self.history[-3:], listed]
         return listed
@@ -72,7 +72,7 @@ class Droplet(FakeDroplet):
         for name, container in list(self.containers.items()):
             if container.state in LIVE_STATES:
                 self.die(name, exit_code=143)
-                with suppress(protocol.PortTaken):
+                with suppress(shim_errors.PortTaken):
                     self._start(name, None)
         self.changed(self)
 
@@ -112,7 +112,7 @@ class Droplet(FakeDroplet):
         for other in (*self.containers.values(), *self.foreign):
             held = {port.host_port for port in other.ports}
             if other.id != container.id and other.state in LIVE_STATES and held & wanted:
-                raise protocol.PortTaken(f"Bind for 0.0.0.0:{min(held & wanted)} failed: port is already allocated")
+                raise shim_errors.PortTaken(f"Bind for 0.0.0.0:{min(held & wanted)} failed: port is already allocated")
 
     def _create(self, name: str, body: messages.Create) -> messages.Acted:
         self.made.add(name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from functions.domain.instance import LIVE_STATES, DesiredState, Instance
 from functions.domain.spec import engine_limits
-from shim import protocol
+from shim.contract import routes
 from tests.faults.simulation.violated import require
 from tests.faults.simulation.witness import Witness
 
@@ -27,7 +27,7 @@ class Guard:
         """It is about to act inside the engine, and cannot be recalled."""
         lost = command.lease in self._witness.lost_leases
         require(not lost, f"{command} began though another worker had taken over")
-        if command.route is protocol.REMOVE and command.name in droplet.containers:
+        if command.route is routes.REMOVE and command.name in droplet.containers:
             self._removal(droplet, command)
 
     def changed(self, droplet: Droplet) -> None:

@@ -16,16 +16,17 @@ from functions.domain.errors import ToolboxUnreachable
 from functions.domain.instance import Instance
 from functions.domain.toolbox import Toolbox
 from functions.lifecycle.ports import NOTHING
-from shim import protocol
-from shim.protocol import Route, messages
+from shim.contract import errors as shim_errors
+from shim.contract import messages, names, routes
+from shim.contract.routes import Route
 from tests.faults.simulation.droplet import Droplet
 from tests.faults.simulation.guard import Guard
 from tests.faults.simulation.scheduler import Scheduler, Worker
 
 ANSWER_SECONDS = 35.0
-ACTS = (protocol.CREATE, protocol.START, protocol.STOP, protocol.RESTART, protocol.REMOVE)
+ACTS = (routes.CREATE, routes.START, routes.STOP, routes.RESTART, routes.REMOVE)
 # A look waits for what is inside the engine, too: what it sees is what came of that.
-TURNS = (*ACTS, protocol.INSPECT)
+TURNS = (*ACTS, routes.INSPECT)
 NOT_ANSWERED = "the toolbox did not answer"
 
 
@@ -56,7 +57,7 @@ class Command:
 
 
 def instance_of(name: str) -> str:
-    match = protocol.CONTAINER_NAME.fullmatch(name)
+    match = names.CONTAINER_NAME.fullmatch(name)
     return match["instance"] if match else ""
 
 
@@ -83,7 +84,7 @@ class SimulatedShim:
         within: float | None = None,
     ) -> Any:
         if isinstance(body, messages.Create):
-            name = protocol.container_name(body.instance_id, body.spec_generation)
+            name = names.container_name(body.instance_id, body.spec_generation)
         sender = self._scheduler.current
         instance_id = instance_of(name)
         lease, instance = sender.leases.get(instance_id), self._guard.on_record(instance_id)
@@ -91,11 +92,11 @@ class SimulatedShim:
         self._send(command)
         self._scheduler.wait(lambda: command.done, within or ANSWER_SECONDS)
         if not command.done:
-            raise protocol.OutcomeUnknown(NOT_ANSWERED)
+            raise shim_errors.OutcomeUnknown(NOT_ANSWERED)
         return self._answered(command)
 
     def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
-        listed: messages.Status = self.command(protocol.STATUS, start_by=start_by, body=limits)
+        listed: messages.Status = self.command(routes.STATUS, start_by=start_by, body=limits)
         if self._strikes("list stale") and self._droplet.history:
             listed = self._scheduler.rng.choice(self._droplet.history)
             self._scheduler.tell("is told an old list")
@@ -112,17 +113,17 @@ class SimulatedShim:
         scheduler, droplet = self._scheduler, self._droplet
         self._reach(f"pull {body.image}")
         if scheduler.now >= start_by:
-            raise protocol.TokenStale("the command's start-by time has passed")
+            raise shim_errors.TokenStale("the command's start-by time has passed")
         if body.image not in droplet.registry:
-            raise protocol.ImageUnavailable(f"manifest for {body.image} not found: manifest unknown")
+            raise shim_errors.ImageUnavailable(f"manifest for {body.image} not found: manifest unknown")
         for done in range(scheduler.rng.randrange(1, 4)):
             scheduler.pause(scheduler.rng.uniform(0.1, 20 if self._strikes("engine slow") else 2))
             if self._strikes("registry fails"):
-                raise protocol.RegistryUnreachable("the registry is silent")
+                raise shim_errors.RegistryUnreachable("the registry is silent")
             on_progress(messages.Progress(done, 4, 0, 1))
         droplet.images.add(body.image)
         if self._strikes("answer lost"):
-            raise protocol.OutcomeUnknown("the pull's progress broke off")
+            raise shim_errors.OutcomeUnknown("the pull's progress broke off")
         return messages.Image("sha256:" + "1" * 64, "sha256:" + "2" * 64, 2)
 
     def _reach(self, what: str) -> None:
@@ -140,13 +141,13 @@ class SimulatedShim:
             scheduler.after(seconds, lambda: self._arrive(command))
         if self._strikes("broken off"):
             scheduler.tell("the connection breaks off")
-            raise protocol.OutcomeUnknown("the toolbox broke off")
+            raise shim_errors.OutcomeUnknown("the toolbox broke off")
 
     def _answered(self, command: Command) -> Any:
         self._scheduler.cede(f"is answered: {command.error or 'done'}")
         if self._strikes("answer lost"):
-            raise protocol.OutcomeUnknown(NOT_ANSWERED)
-        if isinstance(command.error, protocol.NoSuchContainer):
+            raise shim_errors.OutcomeUnknown(NOT_ANSWERED)
+        if isinstance(command.error, shim_errors.NoSuchContainer):
             command.sender.told_absent.add(command.name)
         if command.error:
             raise command.error
@@ -158,9 +159,9 @@ class SimulatedShim:
 
     def _arrive(self, command: Command) -> None:
         if self._scheduler.now >= command.start_by:
-            self._end(command, error=protocol.TokenStale("the command's start-by time has passed"))
+            self._end(command, error=shim_errors.TokenStale("the command's start-by time has passed"))
         elif self._strikes("engine unavailable"):
-            self._end(command, error=protocol.EngineUnavailable("the engine's socket does not answer"))
+            self._end(command, error=shim_errors.EngineUnavailable("the engine's socket does not answer"))
         elif command.route in TURNS:
             self._take_turn(command)
         else:
@@ -169,7 +170,7 @@ class SimulatedShim:
     def _take_turn(self, command: Command) -> None:
         scheduler, droplet = self._scheduler, self._droplet
         if scheduler.now >= command.start_by:
-            self._end(command, error=protocol.TokenStale("the command's start-by time has passed"))
+            self._end(command, error=shim_errors.TokenStale("the command's start-by time has passed"))
         elif command.instance_id in droplet.locks:
             scheduler.after(scheduler.rng.uniform(0.05, 1), lambda: self._take_turn(command))
         else:
@@ -188,17 +189,17 @@ class SimulatedShim:
 
     def _act(self, command: Command) -> None:
         try:
-            if command.route is protocol.REQUEST and self._strikes("not answering"):
-                raise protocol.NotAnswering("connection refused")
-            if command.route is protocol.START and self._strikes("start fails"):
-                raise protocol.StartFailed("exec: no such file or directory")
-            if command.route in (protocol.START, protocol.RESTART) and self._strikes("port kept"):
+            if command.route is routes.REQUEST and self._strikes("not answering"):
+                raise shim_errors.NotAnswering("connection refused")
+            if command.route is routes.START and self._strikes("start fails"):
+                raise shim_errors.StartFailed("exec: no such file or directory")
+            if command.route in (routes.START, routes.RESTART) and self._strikes("port kept"):
                 self._droplet.keep_ports(command.name, self._scheduler.rng.random())
-            if command.route is protocol.STATUS:
+            if command.route is routes.STATUS:
                 self._end(command, answer=self._droplet.listing(limits=command.body is True))
             else:
                 self._end(command, answer=self._droplet.act(command.route, command.name, command.body))
-        except protocol.ContractError as error:
+        except shim_errors.ShimError as error:
             self._end(command, error=error)
 
     def _end(self, command: Command, answer: Any = None, error: Exception | None = None) -> None:

@@ -15,7 +15,7 @@ from functions.domain.toolbox import Toolbox, ToolboxStatus
 from functions.lifecycle import converge, sweep, toolbox_converge
 from functions.lifecycle.documents import TOOLBOXES, dump, load, toolbox_ref
 from functions.lifecycle.ports import Create, Ports, Query, Task
-from shim.protocol import ContractError
+from shim.contract.errors import ShimError
 from tests.fakes.world import VAULT
 from tests.faults.simulation.clients import Clients
 from tests.faults.simulation.droplet import Droplet
@@ -121,7 +121,7 @@ class Simulation:
     def _must_be_foreseen(self, worker: Worker) -> None:
         error = worker.error
         self.scheduler.tell(f"{worker.name} ended{f': {error!r}' if error else ''}")
-        if error and not isinstance(error, ToolboxesError | ContractError | Killed):
+        if error and not isinstance(error, ToolboxesError | ShimError | Killed):
             raise Violated(f"{worker.name} ended by {''.join(traceback.format_exception(error))}")
 
     def _calm_down(self) -> None:

@@ -15,7 +15,8 @@ from functions.domain.status import MOVES
 from functions.lifecycle.documents import INSTANCES, NAMES, PORT_CLAIMS, load, name_ref, port_ref
 from functions.lifecycle.ports import Create, Delete, Document, Ref, Snapshot, Write
 from functions.lifecycle.replay import REQUESTS
-from shim.protocol import container_name, messages
+from shim.contract import messages
+from shim.contract.names import container_name
 from tests.faults.simulation.droplet import Droplet
 from tests.faults.simulation.scheduler import Scheduler, Worker
 from tests.faults.simulation.violated import require

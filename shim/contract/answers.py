@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from shim.bodies import Limits, Port
-from shim.message import Message
+from shim.contract.bodies import Limits, Port
+from shim.contract.message import Message
 
 
 class Health(Message):

@@ -19,7 +19,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from jwt.utils import base64url_decode
 
-from shim import protocol
+from shim.contract import errors, routes
 
 ALGORITHM = "EdDSA"
 ISSUER = "toolboxes-control"
@@ -58,7 +58,7 @@ def sign(
         "iat": now,
         "exp": expires,
         "jti": jti,
-        "contract": protocol.CONTRACT,
+        "contract": routes.CONTRACT,
         "htm": method,
         "htu": target,
         "body": hashlib.sha256(body).hexdigest(),
@@ -77,7 +77,7 @@ class Claims:
     def must_not_be_expired(self, now: float) -> None:
         """Raises TokenStale."""
         if now >= self.expires:
-            raise protocol.TokenStale(f"the command had to start by {_text(self.expires)}, and it is {_text(now)}")
+            raise errors.TokenStale(f"the command had to start by {_text(self.expires)}, and it is {_text(now)}")
 
 
 class Verifier:
@@ -111,15 +111,15 @@ class Verifier:
         # Before all that depends on this clock: a droplet whose clock is wrong is to be told just that.
         now = self._clock()
         if abs(now - claims["iat"]) > MAX_SKEW_SECONDS:
-            raise protocol.ClockSkew(f"the token was issued at {_text(claims['iat'])}, and it is {_text(now)} here")
+            raise errors.ClockSkew(f"the token was issued at {_text(claims['iat'])}, and it is {_text(now)} here")
         if claims["exp"] - claims["iat"] > MAX_LIFE_SECONDS:
-            raise protocol.Unauthenticated(f"the token lives longer than {MAX_LIFE_SECONDS:.0f} seconds")
+            raise errors.Unauthenticated(f"the token lives longer than {MAX_LIFE_SECONDS:.0f} seconds")
         sent = {"htm": method, "htu": target, "body": hashlib.sha256(body).hexdigest()}
         for claim, value in sent.items():
             if claims[claim] != value:
-                raise protocol.Unauthenticated(f"the token was signed for another request: {claim} differs")
+                raise errors.Unauthenticated(f"the token was signed for another request: {claim} differs")
         if claims["iat"] < self._started_at:
-            raise protocol.TokenStale("the token was issued before this shim started")
+            raise errors.TokenStale("the token was issued before this shim started")
         verified = Claims(claims["jti"], claims["exp"], claims["contract"])
         verified.must_not_be_expired(now)
         self._use_once(verified, now)
@@ -129,26 +129,26 @@ class Verifier:
         """The claims, once signature, issuer and audience are proven and each claim is of its type."""
         scheme, _, token = authorization.partition(" ")
         if scheme != "Bearer" or not token:
-            raise protocol.Unauthenticated("a command needs the header Authorization: Bearer TOKEN")
+            raise errors.Unauthenticated("a command needs the header Authorization: Bearer TOKEN")
         try:
             # Only its kid, since whoever verifies takes the whole apart: twice costs as much as the signature itself.
             key = self._keys.get(json.loads(base64url_decode(token.partition(".")[0]))["kid"])
             if key is None:
                 self.unknown_key.set()
-                raise protocol.Unauthenticated("the token's kid names no key of this shim")
+                raise errors.Unauthenticated("the token's kid names no key of this shim")
             claims: dict[str, Any] = json.loads(_SIGNED.decode(token, key, [ALGORITHM]))
         except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise protocol.Unauthenticated(f"the token is not valid: {error}") from None
+            raise errors.Unauthenticated(f"the token is not valid: {error}") from None
         for claim, value in (("iss", ISSUER), ("aud", self._audience)):
             if not isinstance(claims, dict) or claims.get(claim) != value:
-                raise protocol.Unauthenticated(f"the token is not meant for this shim: {claim} differs")
+                raise errors.Unauthenticated(f"the token is not meant for this shim: {claim} differs")
         typed = (
             all(type(claims.get(name)) is str and len(claims[name]) <= 4096 for name in _STRINGS)
             and all(type(claims.get(name)) in (int, float) and math.isfinite(claims[name]) for name in _NUMBERS)
             and type(claims.get("contract")) is int
         )
         if not typed or not 0 < len(claims["jti"]) <= 64:
-            raise protocol.Unauthenticated("a claim is missing or of the wrong type")
+            raise errors.Unauthenticated("a claim is missing or of the wrong type")
         return claims
 
     def _use_once(self, claims: Claims, now: float) -> None:
@@ -156,10 +156,10 @@ class Verifier:
             for second in [second for second in self._used if second < int(now)]:
                 del self._used[second]
             if sum(map(len, self._used.values())) >= MAX_REMEMBERED:
-                raise protocol.Transient("too many commands within a minute")
+                raise errors.Transient("too many commands within a minute")
             used = self._used.setdefault(int(claims.expires), array("q"))
             if hash(claims.jti) in used:
-                raise protocol.TokenStale("the token was used before")
+                raise errors.TokenStale("the token was used before")
             used.append(hash(claims.jti))
 
 

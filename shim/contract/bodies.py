@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from shim.message import Message
+from shim.contract.message import Message
 
 
 class Port(Message):

@@ -1,0 +1,1 @@
+"""The contract between the functions and the shim: the one package that both sides import."""

@@ -1,0 +1,34 @@
+"""Names, labels, patterns and bounds that both sides hold to."""
+
+from __future__ import annotations
+
+import re
+
+MAX_LOG_LINES = 5_000
+HOST_PORTS = range(20_000, 30_000)
+
+LABEL_TOOLBOX = "toolboxes.toolbox-id"
+LABEL_INSTANCE = "toolboxes.instance-id"
+LABEL_SPEC_GENERATION = "toolboxes.spec-generation"
+LABEL_IMAGE_DIGEST = "toolboxes.image-digest"
+LABEL_MEMORY = "toolboxes.memory-bytes"
+# The engine's id as `Status` gives it, of the engine that the container was made on: a list then names its engine.
+LABEL_ENGINE = "toolboxes.engine-id"
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+CONTAINER_NAME = re.compile(rf"tool-(?P<instance>{UUID.pattern})-g(?P<generation>[1-9][0-9]{{0,9}})")
+VOLUME_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+CONTAINER_PATH = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9_.@+-]{1,128}){1,16}")
+RESTART_POLICIES = ("unless-stopped", "on-failure", "no")
+# https://github.com/distribution/reference: domain, path, tag, digest; at most 255 characters for domain and path.
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+IMAGE_REFERENCE = re.compile(
+    rf"(?=[^@:]{{1,255}}(?:[:@]|$))(?:{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?/)?{_COMPONENT}(?:/{_COMPONENT})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+
+
+def container_name(instance_id: str, spec_generation: int) -> str:
+    return f"tool-{instance_id}-g{spec_generation}"
