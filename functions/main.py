@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import functions_framework
 from flask import Flask, Request
 from werkzeug.wrappers import Response
@@ -34,9 +33,9 @@ from functions.adapters.tokens import TokenVerifier
 from functions.adapters.vault import KeyVault, NoVault
 from functions.adapters.webhook_sender import WebhookSender
 from functions.adapters.webhook_signatures import WebhookVerifier
+from functions.lifecycle.account.rates import AccountRates
+from functions.lifecycle.dependencies import Dependencies, Store
 from functions.lifecycle.outbox import OutboxStore
-from functions.lifecycle.ports import Ports, Store
-from functions.lifecycle.rates import AccountRates
 from functions.web import app, description, log_lines, shims, workers
 from functions.web import digitalocean_options as options
 from functions.web import toolbox_dtma_console as console
@@ -57,11 +56,11 @@ def _digitalocean() -> DigitalOcean:
 
 
 @cache
-def _ports() -> Ports:
+def _dependencies() -> Dependencies:
     """Made on first use, after the server has forked: a gRPC client does not survive a fork."""
     place, queue, announces = SETTINGS.store, SETTINGS.queue, SETTINGS.webhook_target is not None
     store: Store = SqliteStore(place.place) if place.kind == "sqlite" else FirestoreStore(SETTINGS.project)
-    return Ports(
+    return Dependencies(
         store=OutboxStore(store) if announces else store,
         queue=SqliteQueue(queue.place) if queue.kind == "sqlite" else PubsubQueue(SETTINGS.project, queue.place),
         shims=ShimClients(SETTINGS.command_key) if SETTINGS.command_key else NoShims(),
@@ -78,7 +77,7 @@ def _ports() -> Ports:
 
 def _callers() -> Callers:
     assert SETTINGS.callers is not None and SETTINGS.admin is not None
-    return Callers(TokenVerifier(SETTINGS.callers), SETTINGS.admin, AccountRates(_ports()))
+    return Callers(TokenVerifier(SETTINGS.callers), SETTINGS.admin, AccountRates(_dependencies()))
 
 
 def _services() -> TokenVerifier:
@@ -93,16 +92,18 @@ def _sender() -> WebhookSender | None:
 
 BUILDERS: dict[str, Callable[[], Flask]] = {
     "toolboxes-user": lambda: user.build(
-        _ports(), _callers(), description.document, SETTINGS.fingerprint_key, SETTINGS.shim_image
+        _dependencies(), _callers(), description.document, SETTINGS.fingerprint_key, SETTINGS.shim_image
     ),
-    "toolbox-tools": lambda: tools.build(_ports(), _callers(), SETTINGS.fingerprint_key),
-    "toolbox-dtma-console": lambda: console.build(_ports(), _callers(), SETTINGS.fingerprint_key, SETTINGS.shim_image),
-    "webhooks": lambda: backend.build(_ports(), WebhookVerifier(SETTINGS.webhook_secrets)),
-    "converge": lambda: workers.build_converge(_ports(), _services(), SETTINGS.service_email, _sender()),
-    "sweep": lambda: workers.build_sweep(_ports(), _services(), SETTINGS.service_email),
-    "enrol": lambda: shims.build_enrol(_ports(), ShimCertificates(), SETTINGS.control_keys),
-    "notify": lambda: shims.build_notify(_ports(), ShimCertificates()),
-    "digitalocean-options": lambda: options.build(_ports(), _digitalocean()),
+    "toolbox-tools": lambda: tools.build(_dependencies(), _callers(), SETTINGS.fingerprint_key),
+    "toolbox-dtma-console": lambda: console.build(
+        _dependencies(), _callers(), SETTINGS.fingerprint_key, SETTINGS.shim_image
+    ),
+    "webhooks": lambda: backend.build(_dependencies(), WebhookVerifier(SETTINGS.webhook_secrets)),
+    "converge": lambda: workers.build_converge(_dependencies(), _services(), SETTINGS.service_email, _sender()),
+    "sweep": lambda: workers.build_sweep(_dependencies(), _services(), SETTINGS.service_email),
+    "enrol": lambda: shims.build_enrol(_dependencies(), ShimCertificates(), SETTINGS.control_keys),
+    "notify": lambda: shims.build_notify(_dependencies(), ShimCertificates()),
+    "digitalocean-options": lambda: options.build(_dependencies(), _digitalocean()),
 }
 
 

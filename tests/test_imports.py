@@ -15,7 +15,7 @@ ALLOWED = {
     "functions/lifecycle": ["functions.domain", "functions.lifecycle", CONTRACT],
     "functions/web": ["functions.domain", "functions.lifecycle", "functions.web", CONTRACT],
     # An adapter sees of the lifecycle the ports that it implements, and nothing else.
-    "functions/adapters": ["functions.domain", "functions.adapters", "functions.lifecycle.ports", CONTRACT],
+    "functions/adapters": ["functions.domain", "functions.adapters", "functions.lifecycle.dependencies", CONTRACT],
     "functions/main.py": ["functions"],
     "shim/contract": [CONTRACT],
     "shim": ["shim"],

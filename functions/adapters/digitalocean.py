@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from functions.adapters.droplet_settings import Birth, DigitalOceanApi
-from functions.domain import droplet, user_data
-from functions.domain.droplet import Droplet, NewDroplet
 from functions.domain.errors import DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown, Misconfigured
-from functions.domain.user_data import UserData
+from functions.domain.toolbox import droplet, user_data
+from functions.domain.toolbox.droplet import Droplet, NewDroplet
+from functions.domain.toolbox.user_data import UserData
 from shim.contract import names, routes
 
 if TYPE_CHECKING:

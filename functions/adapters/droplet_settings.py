@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from functions.domain.errors import Misconfigured
-from functions.domain.user_data import IMAGE
+from functions.domain.toolbox.user_data import IMAGE
 from shim.contract import tokens
 
 API = ("DIGITALOCEAN_TOKEN", "DIGITALOCEAN_URL")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from functions.adapters.google_calls import answer_within, never
 from functions.domain import errors
-from functions.lifecycle.ports import Task
+from functions.lifecycle.dependencies import Task
 
 if TYPE_CHECKING:
     from google.pubsub_v1 import PublisherClient

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from functions.adapters.sqlite import Database
-from functions.lifecycle.ports import Task
+from functions.lifecycle.dependencies import Task
 
 # As the subscription on Pub/Sub is set up; in seconds. An accepted push takes no longer than the first.
 ACK_DEADLINE = 600

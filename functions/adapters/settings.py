@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, fields
 
 from functions.adapters import droplet_settings
 from functions.adapters.droplet_settings import Birth, DigitalOceanApi
-from functions.domain.caller import AdminClaim
+from functions.domain.account.caller import AdminClaim
+from functions.domain.account.limits import Limits
 from functions.domain.errors import Misconfigured
-from functions.domain.limits import Limits
 
 # Pinned to one by configuration: what a token says of its own is compared, and never followed.
 PUBLISHED, SHARED = ("RS256", "ES256", "EdDSA"), "HS256"

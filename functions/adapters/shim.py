@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from functions.adapters.pinned import PinnedSessions
 from functions.adapters.shim_answers import AnswerLines, cause, content, error_of, read, require_our_contract
 from functions.domain.errors import Misconfigured, ToolboxUnreachable
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle.ports import NOTHING, Lines
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import EMPTY, Lines
 from shim.contract import errors as shim_errors
 from shim.contract import messages, routes, tokens
 from shim.contract.routes import Route
@@ -68,7 +68,7 @@ class ShimClient:
         *,
         start_by: datetime,
         name: str = "",
-        body: messages.Message = NOTHING,
+        body: messages.Message = EMPTY,
         query: str = "",
         within: float | None = None,
     ) -> Any:

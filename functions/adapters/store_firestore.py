@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from functions.adapters.google_calls import answer_within, never
 from functions.domain import errors
-from functions.lifecycle.ports import Create, Delete, Document, Put, Query, Ref, Replace, Snapshot, Version, Write
+from functions.lifecycle.dependencies import (
+    Create,
+    Delete,
+    Document,
+    Put,
+    Query,
+    Ref,
+    Replace,
+    Snapshot,
+    Version,
+    Write,
+)
 
 if TYPE_CHECKING:
     from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, WriteBatch

@@ -16,7 +16,18 @@ from typing import Any
 
 from functions.adapters.sqlite import Database
 from functions.domain import errors
-from functions.lifecycle.ports import Create, Delete, Document, Put, Query, Ref, Replace, Snapshot, Version, Write
+from functions.lifecycle.dependencies import (
+    Create,
+    Delete,
+    Document,
+    Put,
+    Query,
+    Ref,
+    Replace,
+    Snapshot,
+    Version,
+    Write,
+)
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS documents (

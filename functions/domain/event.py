@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from functions.domain.account import Account, Standing
-from functions.domain.condition import death, last_exit
-from functions.domain.droplet import Droplet
-from functions.domain.instance import Instance
-from functions.domain.toolbox import Toolbox
+from functions.domain.account.model import Account, AccountStatus
+from functions.domain.instance.condition import describe_last_exit, exit_id
+from functions.domain.instance.model import Instance
+from functions.domain.toolbox.droplet import Droplet
+from functions.domain.toolbox.model import Toolbox
 
 CONVERGE = "converge"
 BACKEND = "backend"
@@ -48,7 +48,7 @@ def shim_restart_requested(toolbox: Toolbox, mark: str, actor: str, now: datetim
     return Event(f"shim_restart_requested-{mark}", now, "shim_restart_requested", actor, toolbox.generation, None, None)
 
 
-def seen(before: Instance, after: Instance, now: datetime) -> list[Event]:
+def instance_events(before: Instance, after: Instance, now: datetime) -> list[Event]:
     """What a pass has found and done, told once: `before` is as stored, `after` as it is about to be."""
     return [
         *crashed(before, after, now),
@@ -58,7 +58,7 @@ def seen(before: Instance, after: Instance, now: datetime) -> list[Event]:
     ]
 
 
-def seen_so_far(before: Instance, after: Instance, now: datetime) -> list[Event]:
+def interim_events(before: Instance, after: Instance, now: datetime) -> list[Event]:
     """What goes with a save in the middle of a pass: nobody would know later that this was new.
 
     What is on its way to another generation is told at the end of the pass.
@@ -69,7 +69,7 @@ def seen_so_far(before: Instance, after: Instance, now: datetime) -> list[Event]
 
 def _moved(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
     """Named after the sighting that it rests on: a container that dies twice in a generation has two events."""
-    reason, reason_before = after.failure or after.observed.trouble, before.failure or before.observed.trouble
+    reason, reason_before = after.failure or after.observed.obstacle, before.failure or before.observed.obstacle
     code, code_before = reason.code if reason else "", reason_before.code if reason_before else ""
     reached = after.settled and not before.settled
     if (before.status, code_before) == (after.status, code) and not reached:
@@ -88,10 +88,12 @@ def crashed(before: Instance, after: Instance, now: datetime) -> Iterator[Event]
     if new is None:
         return
     restarted = old is not None and old.id == new.id and new.restart_count > old.restart_count
-    died = death(new) and death(new) != after.observed.stopped and (old is None or death(old) != death(new))
+    died = (
+        exit_id(new) and exit_id(new) != after.observed.requested_exit and (old is None or exit_id(old) != exit_id(new))
+    )
     if restarted or died:
-        mark = _mark(f"{new.id} {new.restart_count} {death(new)}")
-        detail = f"{last_exit(new)}; restarts: {new.restart_count}"
+        mark = _mark(f"{new.id} {new.restart_count} {exit_id(new)}")
+        detail = f"{describe_last_exit(new)}; restarts: {new.restart_count}"
         yield Event(
             f"{generation:08d}-1-{mark}", now, "crashed", CONVERGE, generation, before.status, after.status, detail
         )
@@ -118,8 +120,8 @@ def _tools_changed(before: Instance, after: Instance, now: datetime) -> Iterator
 
 def _redrawn(before: Instance, after: Instance, now: datetime) -> Iterator[Event]:
     """The control plane drew host ports of its own anew; the account asked for nothing."""
-    generation, drawn = after.desired.generation, after.desired.redraws
-    if drawn == before.desired.redraws:
+    generation, drawn = after.desired.generation, after.desired.reallocations
+    if drawn == before.desired.reallocations:
         return
     pairs = [pair for pair in zip(before.spec.ports, after.spec.ports, strict=True) if pair[0] != pair[1]]
     detail = ", ".join(f"{old.host_port}/{old.protocol} is taken: {new.host_port} instead" for old, new in pairs)
@@ -134,14 +136,16 @@ def toolbox_requested(before: Toolbox | None, after: Toolbox, verb: str, actor: 
     return Event(event_id, now, f"{verb}_requested", actor, after.generation, origin, after.status)
 
 
-def stray_found(toolbox: Toolbox, seen: Droplet, now: datetime) -> Event:
+def orphan_droplet_found(toolbox: Toolbox, instance_events: Droplet, now: datetime) -> Event:
     """A droplet that carries the toolbox's name or tag, and that it does not know."""
-    detail = f"droplet {seen.id} ({seen.name}) belongs to no toolbox; it is not destroyed by itself"
-    event_id, generation = f"stray_droplet_found-{_mark(seen.id)}", toolbox.generation
+    detail = (
+        f"droplet {instance_events.id} ({instance_events.name}) belongs to no toolbox; it is not destroyed by itself"
+    )
+    event_id, generation = f"stray_droplet_found-{_mark(instance_events.id)}", toolbox.generation
     return Event(event_id, now, "stray_droplet_found", CONVERGE, generation, None, None, detail)
 
 
-def toolbox_seen(before: Toolbox, after: Toolbox, now: datetime) -> list[Event]:
+def toolbox_events(before: Toolbox, after: Toolbox, now: datetime) -> list[Event]:
     """Contact lost or found, another engine, and containers that no document knows."""
     events = []
 
@@ -160,17 +164,17 @@ def toolbox_seen(before: Toolbox, after: Toolbox, now: datetime) -> list[Event]:
     if after.certificate and before.certificate != after.certificate:
         tell("enrolled", str(after.fingerprint), None, None, f"the shim of droplet {after.droplet_id} has enrolled")
     if before.upgrade and not after.upgrade:
-        kind = "shim_upgrade_failed" if after.given_up else "shim_upgraded"
+        kind = "shim_upgrade_failed" if after.failure_reason else "shim_upgraded"
         tell(kind, str(after.generation), before.shim_image, after.shim_image, after.error)
-    for name in sorted(set(after.strangers) - set(before.strangers)):
-        tell("stranger_found", f"{name} {after.strangers[name]}", None, None, f"{name} belongs to no instance")
+    for name in sorted(set(after.orphans) - set(before.orphans)):
+        tell("stranger_found", f"{name} {after.orphans[name]}", None, None, f"{name} belongs to no instance")
     return events
 
 
-def account_told(toolbox: Toolbox, account: Account, actor: str, now: datetime) -> Event:
+def account_status_applied(toolbox: Toolbox, account: Account, actor: str, now: datetime) -> Event:
     """The toolbox was told how its account stands: one event a fact."""
-    event_id, generation = f"account-{_mark(f'{account.standing} {account.since}')}", toolbox.generation
-    kind = "account_resumed" if account.standing is Standing.ACTIVE else f"account_{account.standing}"
+    event_id, generation = f"account-{_mark(f'{account.status} {account.since}')}", toolbox.generation
+    kind = "account_resumed" if account.status is AccountStatus.ACTIVE else f"account_{account.status}"
     return Event(event_id, now, kind, actor, generation, None, None)
 
 

@@ -21,7 +21,7 @@ class Lease:
     ends_at: datetime
 
 
-def taken(holder: str, now: datetime) -> Lease:
+def acquire(holder: str, now: datetime) -> Lease:
     """`now` is read before the commit that takes it is sent: its length counts from there."""
     return Lease(holder, now + LENGTH)
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-STRUCK = "***"
+REDACTED = "***"
 # A line of a longer value is struck out by itself from this length on: a log has one line at a time.
-TELLING = 8
+MIN_LINE_CHARACTERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,10 @@ class Sealed:
     values: str
 
 
-def strike(text: str, values: Collection[str]) -> str:
+def redact(text: str, values: Collection[str]) -> str:
     """`text` with each of `values` struck out, also where it stands as JSON writes it."""
     for value in sorted(set(_forms(values)), key=len, reverse=True):
-        text = text.replace(value, STRUCK)
+        text = text.replace(value, REDACTED)
     return text
 
 
@@ -39,4 +39,4 @@ def _forms(values: Iterable[str]) -> Iterable[str]:
         yield json.dumps(value)[1:-1]
         yield json.dumps(value, ensure_ascii=False)[1:-1]
         lines = [line.strip() for line in value.splitlines()]
-        yield from (line for line in lines if len(line) >= TELLING)
+        yield from (line for line in lines if len(line) >= MIN_LINE_CHARACTERS)

@@ -15,11 +15,21 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from functions.domain.errors import Conflict, NotDelivered
-from functions.domain.instance import Instance
-from functions.domain.status import Status
-from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle.documents import INSTANCES, TOOLBOXES, load
-from functions.lifecycle.ports import Document, Ports, Put, Query, Ref, Replace, Snapshot, Store, Version, Write
+from functions.domain.instance.model import Instance, InstanceStatus
+from functions.domain.toolbox.model import Toolbox, ToolboxStatus
+from functions.lifecycle.dependencies import (
+    Dependencies,
+    Document,
+    Put,
+    Query,
+    Ref,
+    Replace,
+    Snapshot,
+    Store,
+    Version,
+    Write,
+)
+from functions.lifecycle.repository import INSTANCES, TOOLBOXES, decode
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +41,8 @@ PAGE = 100
 # So many in a row say that it is the receiver, and not what it is told.
 FAILURES = 3
 
-STATUSES = {INSTANCES: frozenset(Status), TOOLBOXES: frozenset(ToolboxStatus)}
-NAMES = {INSTANCES: "instance", TOOLBOXES: "toolbox"}
+STATUSES = {INSTANCES: frozenset(InstanceStatus), TOOLBOXES: frozenset(ToolboxStatus)}
+KIND_NAMES = {INSTANCES: "instance", TOOLBOXES: "toolbox"}
 KINDS: dict[str, type[Instance] | type[Toolbox]] = {INSTANCES: Instance, TOOLBOXES: Toolbox}
 
 
@@ -64,16 +74,16 @@ class OutboxStore:
         return self.inner.commit([_queued(write) for write in writes])
 
 
-def told_as(ref: Ref, event: Document) -> str | None:
+def message_type(ref: Ref, event: Document) -> str | None:
     """The type of message that this event makes, None for one that is nobody's business outside."""
     owner, _, kind = ref.collection.partition("/")
-    if not kind.endswith("/events") or owner not in NAMES:
+    if not kind.endswith("/events") or owner not in KIND_NAMES:
         return None
     if event["type"] == "crashed":
-        return f"{NAMES[owner]}.crashed"
+        return f"{KIND_NAMES[owner]}.crashed"
     named = event["type"] in ("status_changed", "deleted") or event["type"].endswith("_requested")
     moved = event["after"] in STATUSES[owner] and event["after"] != event["before"]
-    return f"{NAMES[owner]}.status_changed" if named and moved else None
+    return f"{KIND_NAMES[owner]}.status_changed" if named and moved else None
 
 
 def message_id(ref: Ref) -> str:
@@ -81,20 +91,20 @@ def message_id(ref: Ref) -> str:
     return f"msg_{hashlib.sha256(f'{ref.collection}/{ref.id}'.encode()).hexdigest()[:32]}"
 
 
-def waiting(ports: Ports) -> bool:
-    return bool(ports.store.query(_due(ports.now(), 1)))
+def waiting(deps: Dependencies) -> bool:
+    return bool(deps.store.query(_due(deps.now(), 1)))
 
 
-def deliver(ports: Ports, sender: Sender, render: Render) -> None:
+def deliver(deps: Dependencies, sender: Sender, render: Render) -> None:
     """Send what is due, oldest first, until nothing is, the time is over, or the receiver seems to be down."""
-    until, failures = ports.now() + BUDGET, 0
-    while due := ports.store.query(_due(ports.now(), PAGE)):
+    until, failures = deps.now() + BUDGET, 0
+    while due := deps.store.query(_due(deps.now(), PAGE)):
         for event in due:
-            if ports.now() >= until or failures == FAILURES:
+            if deps.now() >= until or failures == FAILURES:
                 return
-            claimed = _claimed(ports, event)
+            claimed = _claimed(deps, event)
             if claimed is not None:
-                failures = 0 if _sent(ports, sender, render, event, claimed) else failures + 1
+                failures = 0 if _sent(deps, sender, render, event, claimed) else failures + 1
 
 
 def _due(now: datetime, limit: int) -> Query:
@@ -102,19 +112,19 @@ def _due(now: datetime, limit: int) -> Query:
 
 
 def _queued(write: Write) -> Write:
-    if isinstance(write, Put) and told_as(write.ref, write.data):
+    if isinstance(write, Put) and message_type(write.ref, write.data):
         return Put(write.ref, {**write.data, "deliver_at": write.data["time"]})
     return write
 
 
-def _claimed(ports: Ports, event: Snapshot) -> Version | None:
+def _claimed(deps: Dependencies, event: Snapshot) -> Version | None:
     """To be tried again later, before it is tried now; None where it is another worker's, or has been given up."""
-    now, tried = ports.now(), event.data.get("delivery_attempts", 0)
+    now, tried = deps.now(), event.data.get("delivery_attempts", 0)
     given_up = now - event.data["time"] > GIVEN_UP_AFTER
-    delay = min(BACKOFF_FIRST * 2 ** min(tried, 10), BACKOFF_LAST) * (1 - ports.draw() / 2)
+    delay = min(BACKOFF_FIRST * 2 ** min(tried, 10), BACKOFF_LAST) * (1 - deps.draw() / 2)
     document = {"deliver_at": None if given_up else now + delay, "delivery_attempts": tried + 1}
     try:
-        version = ports.store.commit([Replace(event.ref, document, event.version)])
+        version = deps.store.commit([Replace(event.ref, document, event.version)])
     except Conflict:
         return None
     if given_up:
@@ -122,9 +132,9 @@ def _claimed(ports: Ports, event: Snapshot) -> Version | None:
     return None if given_up else version
 
 
-def _sent(ports: Ports, sender: Sender, render: Render, event: Snapshot, version: Version) -> bool:
-    kind, owner = told_as(event.ref, event.data), event.ref.collection.split("/")
-    found = load(KINDS[owner[0]], ports.store.get([Ref(owner[0], owner[1])])[0])
+def _sent(deps: Dependencies, sender: Sender, render: Render, event: Snapshot, version: Version) -> bool:
+    kind, owner = message_type(event.ref, event.data), event.ref.collection.split("/")
+    found = decode(KINDS[owner[0]], deps.store.get([Ref(owner[0], owner[1])])[0])
     try:
         if found and kind:
             sender.send(message_id(event.ref), render(kind, event, found.value))
@@ -133,7 +143,7 @@ def _sent(ports: Ports, sender: Sender, render: Render, event: Snapshot, version
         log.warning("a webhook was not taken: %s", error, extra=told)
         return False
     try:
-        ports.store.commit([Replace(event.ref, {"deliver_at": None}, version)])
+        deps.store.commit([Replace(event.ref, {"deliver_at": None}, version)])
     except Conflict:
         log.info("a webhook was sent that others have sent too", extra={"webhook": message_id(event.ref)})
     return True

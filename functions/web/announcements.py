@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from functions.domain.instance import Instance
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle.ports import Snapshot
+from functions.domain.instance.model import Instance
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import Snapshot
 from functions.web.records import event_record, instance_record, toolbox_record
 
 

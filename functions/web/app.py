@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestURITooLarge
 from werkzeug.wrappers import Request
 from werkzeug.wrappers import Response as WsgiResponse
 
-from functions.domain.limits import Limits
+from functions.domain.account.limits import Limits
 from functions.web import problems
 from functions.web.requests import below, request_id
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from functions.domain.instance import Catalogue
-from functions.domain.spec import Mcp, ResourceLimits, Spec
-from functions.lifecycle.deploy import NewInstance
-from functions.lifecycle.host_ports import ANY_HOST_PORT
-from functions.lifecycle.update import Changes
+from functions.domain.instance.model import CatalogEntry
+from functions.domain.instance.spec import Mcp, ResourceLimits, Spec
+from functions.lifecycle.instance.change import Changes
+from functions.lifecycle.instance.deploy import NewInstance
+from functions.lifecycle.instance.host_ports import ANY_HOST_PORT
 from functions.web.fields import (
     WHOLE,
     Argument,
@@ -151,7 +151,7 @@ class Deploy(Configuration):
         spec = _respecified(Spec(configured["dockerImage"], ports=_ports(configured["portMappings"] or [])), configured)
         if spec.mcp is None and nested.mcpPort and nested.mcpEndpoint:
             spec = replace(spec, mcp=Mcp(nested.mcpPort, nested.mcpEndpoint))
-        catalogue = Catalogue(
+        catalogue = CatalogEntry(
             tool_catalog_id=self.toolCatalogId,
             base_config_override_json=_as_sent(sent) if sent else None,
             mcp_transport=nested.mcpTransport,

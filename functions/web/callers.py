@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from flask import request
 
-from functions.domain.caller import AdminClaim, Caller, Claims, caller_of
+from functions.domain.account.caller import AdminClaim, Caller, Claims, caller_from_claims
 from functions.domain.errors import Unauthorized
-from functions.lifecycle.rates import AccountRates
+from functions.lifecycle.account.rates import AccountRates
 
 # Verifies a token's signature, algorithm, issuer, audience and times. Raises Unauthorized, Unavailable.
 Verify = Callable[[str], Claims]
@@ -24,7 +24,7 @@ class Callers:
 
     def __call__(self) -> Caller:
         """Raises Unauthorized, TooManyRequests, Unavailable."""
-        caller = caller_of(self._verify(bearer()), self._admin)
+        caller = caller_from_claims(self._verify(bearer()), self._admin)
         self._rates.take(caller.account)
         return caller
 

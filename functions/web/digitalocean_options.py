@@ -9,10 +9,10 @@ from flask import Flask, Response, jsonify
 from typing_extensions import TypedDict
 
 from functions.domain import errors
-from functions.domain.limits import Rate
-from functions.lifecycle.offers import Offers
-from functions.lifecycle.ports import Ports
-from functions.lifecycle.rates import Rates
+from functions.domain.account.limits import Rate
+from functions.lifecycle.account.rates import Rates
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.toolbox.options import CachedList
 from functions.web.app import create
 from functions.web.record_types import exact
 from functions.web.requests import client_address
@@ -70,10 +70,10 @@ class Catalogue(Protocol):
     def sizes(self) -> list[dict[str, Any]]: ...
 
 
-def build(ports: Ports, catalogue: Catalogue) -> Flask:
-    app = create(NAME, ports.limits)
-    rates = Rates(ASKED, ports.now)
-    regions, sizes = Offers(catalogue.regions, ports.now), Offers(catalogue.sizes, ports.now)
+def build(deps: Dependencies, catalogue: Catalogue) -> Flask:
+    app = create(NAME, deps.limits)
+    rates = Rates(ASKED, deps.now)
+    regions, sizes = CachedList(catalogue.regions, deps.now), CachedList(catalogue.sizes, deps.now)
 
     @REGIONS.on(app)
     def list_regions() -> Response:

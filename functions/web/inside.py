@@ -11,10 +11,10 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import TypedDict
 
 from functions.domain.errors import AccountNotActive, NotAllowedNow, OutcomeUnknown, SecretsUnreadable
-from functions.lifecycle import exec as execution
-from functions.lifecycle import logs, stats
-from functions.lifecycle.exec import AskedToRun
-from functions.lifecycle.ports import Ports
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.instance import container
+from functions.lifecycle.instance import exec as execution
+from functions.lifecycle.instance.exec import ExecRequest
 from functions.web import events
 from functions.web.callers import Callers
 from functions.web.fields import DIGITS, FIRST_GIVEN, WHOLE, Argument, ContainerPath, GivenSecrets, Text
@@ -123,41 +123,41 @@ EXEC = Route(
 ROUTES = (LOGS, STATS, EXEC)
 
 
-def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes) -> None:
+def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> None:
     @LOGS.on(app)
     def read_logs(box: str, key: str) -> Response:
         caller, asked = callers(), query(LogsQuery)
         toolbox, instance, tail, since = toolbox_id(box), instance_key(key), asked.tail, asked.since
         if asked.follow in ("1", "true"):
-            followed = logs.follow(ports, caller, toolbox, instance, tail=tail, since=since)
-            return events.stream(_lines(followed), ports.now, followed.close)
-        read = logs.read(ports, caller, toolbox, instance, tail=tail, since=since)
+            followed = container.follow_logs(deps, caller, toolbox, instance, tail=tail, since=since)
+            return events.stream(_lines(followed), deps.now, followed.close)
+        read = container.read_logs(deps, caller, toolbox, instance, tail=tail, since=since)
         answer: LogsRecord = {
             "success": True,
             "logs": [log_line(line) for line in read.lines],
             "instanceId": key,
             "truncated": read.truncated,
-            "timestamp": ports.now().isoformat(),
+            "timestamp": deps.now().isoformat(),
         }
         return jsonify(answer)
 
     @STATS.on(app)
     def read_stats(box: str, key: str) -> Response:
-        return jsonify(stats_record(stats.read(ports, callers(), toolbox_id(box), instance_key(key))))
+        return jsonify(stats_record(container.read_stats(deps, callers(), toolbox_id(box), instance_key(key))))
 
     @EXEC.on(app)
     def run(box: str, key: str) -> Response:
         caller, command = callers(), body(Exec).execute()
         request = request_key(caller.account, fingerprint_key)
-        asked = AskedToRun(caller, toolbox_id(box), instance_key(key), command, request)
-        return jsonify(exec_record(execution.run(ports, asked)))
+        asked = ExecRequest(caller, toolbox_id(box), instance_key(key), command, request)
+        return jsonify(exec_record(execution.run(deps, asked)))
 
 
 def log_line(line: messages.LogLine) -> str:
     return f"{line.time} {line.text}"
 
 
-def _lines(followed: logs.Followed) -> Iterator[events.Event | None]:
+def _lines(followed: container.FollowedLog) -> Iterator[events.Event | None]:
     for line in followed:
         yield events.Event(log_line(line), id=line.time) if line else None
 

@@ -6,9 +6,10 @@ from flask import Flask, Response, jsonify
 from typing_extensions import TypedDict
 
 from functions.domain import errors
-from functions.domain.rollout import Rollout, Stage
-from functions.lifecycle import rollouts, strays
-from functions.lifecycle.ports import Ports
+from functions.domain.rollout.model import Rollout, Stage
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.rollout import rollouts
+from functions.lifecycle.toolbox import orphan_droplets
 from functions.web.callers import Callers
 from functions.web.idempotency import request_key
 from functions.web.record_types import Time, exact
@@ -57,17 +58,17 @@ STRAYS = Route(
 ROUTES = (UPGRADE_ALL, UPGRADES, STRAYS)
 
 
-def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes, shim_image: str) -> None:
+def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_image: str) -> None:
     @UPGRADE_ALL.on(app)
     def upgrade_all() -> tuple[Response, int]:
         caller = callers()
         body(Empty)
         request = request_key(caller.account, fingerprint_key)
-        return jsonify(rollout_record(rollouts.start(ports, caller, shim_image, request))), 202
+        return jsonify(rollout_record(rollouts.start(deps, caller, shim_image, request))), 202
 
     @UPGRADES.on(app)
     def upgrades() -> Response:
-        return jsonify(rollout_record(rollouts.get(ports, callers(), shim_image)))
+        return jsonify(rollout_record(rollouts.get(deps, callers(), shim_image)))
 
     @STRAYS.on(app)
     def list_strays() -> Response:
@@ -81,7 +82,7 @@ def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes, s
                 "created_at": one["created_at"].isoformat(),
                 "first_seen_at": one["first_seen_at"].isoformat(),
             }
-            for one in strays.page(ports, callers())
+            for one in orphan_droplets.page(deps, callers())
         ]
         return jsonify(found)
 

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 from flask import Response, jsonify
 from pydantic import Field
 
+from functions.domain.account.limits import Limits
 from functions.domain.errors import BadRequest
-from functions.domain.limits import Limits
 from functions.web.fields import DIGITS
 from functions.web.requests import query
 from functions.web.route import Query

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from functions.domain.instance import DesiredState
-from functions.domain.status import Status
-from functions.domain.toolbox import ToolboxStatus
+from functions.domain.instance.model import DesiredState, InstanceStatus
+from functions.domain.toolbox.model import ToolboxStatus
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 # Any JSON, as it was sent.
@@ -177,7 +176,7 @@ class InstanceRecord(TypedDict):
     user_id: str
     tool_catalog_id: str | None
     instance_name_on_toolbox: str
-    status_on_toolbox: Status
+    status_on_toolbox: InstanceStatus
     status_reason: Reason | None
     instance_error_message: str | None
     desired_state: DesiredState

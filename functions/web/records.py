@@ -6,11 +6,11 @@ import json
 from datetime import datetime
 from typing import Any
 
-from functions.domain.instance import Instance, McpSeen
-from functions.domain.instance import Reason as Told
-from functions.domain.spec import Spec, image_tag
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle.ports import Document
+from functions.domain.instance.model import Instance, McpServer
+from functions.domain.instance.model import Reason as Told
+from functions.domain.instance.spec import Spec, image_tag
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import Document
 from functions.web.record_types import (
     Disk,
     EventRecord,
@@ -211,7 +211,7 @@ def _exit(instance: Instance) -> Exit | None:
     }
 
 
-def _mcp(seen: McpSeen | None) -> Mcp | None:
+def _mcp(seen: McpServer | None) -> Mcp | None:
     if seen is None:
         return None
     return {
@@ -223,8 +223,8 @@ def _mcp(seen: McpSeen | None) -> Mcp | None:
 
 def _why(instance: Instance) -> Told | None:
     """Why it is not as desired, where it is not."""
-    held = instance.aim is not instance.desired.state
-    return instance.failure or instance.observed.trouble or (SUSPENDED if held else None)
+    held = instance.target_state is not instance.desired.state
+    return instance.failure or instance.observed.obstacle or (SUSPENDED if held else None)
 
 
 def _reason(told: Told | None) -> Reason | None:

@@ -8,10 +8,10 @@ from flask import Flask, Response, jsonify
 from pydantic import Field, SecretStr
 from typing_extensions import TypedDict
 
+from functions.domain.account.registry import Registry, is_host
 from functions.domain.errors import NotAllowedNow, NotFound
-from functions.domain.registry import Registry, is_host
-from functions.lifecycle import registries
-from functions.lifecycle.ports import Ports
+from functions.lifecycle.account import registries
+from functions.lifecycle.dependencies import Dependencies
 from functions.web.callers import Callers
 from functions.web.fields import Username
 from functions.web.idempotency import request_key
@@ -43,26 +43,26 @@ DELETE = Route("DELETE", ONE, "Forget a registry's credentials", {204: None}, re
 ROUTES = (LIST, GET, PUT, DELETE)
 
 
-def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes) -> None:
+def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> None:
     @LIST.on(app)
     def list_registries() -> Response:
-        return jsonify([registry_record(registry) for registry in registries.page(ports, callers())])
+        return jsonify([registry_record(registry) for registry in registries.page(deps, callers())])
 
     @GET.on(app)
     def get(host: str) -> Response:
-        return jsonify(registry_record(registries.get(ports, callers(), registry_host(host))))
+        return jsonify(registry_record(registries.get(deps, callers(), registry_host(host))))
 
     @PUT.on(app)
     def put(host: str) -> Response:
         caller, given = callers(), body(Credentials)
         password = given.password.get_secret_value()
-        return jsonify(registry_record(registries.put(ports, caller, registry_host(host), given.username, password)))
+        return jsonify(registry_record(registries.put(deps, caller, registry_host(host), given.username, password)))
 
     @DELETE.on(app)
     def delete(host: str) -> tuple[str, int]:
         caller = callers()
         request = request_key(caller.account, fingerprint_key)
-        registries.delete(ports, caller, registry_host(host), request)
+        registries.delete(deps, caller, registry_host(host), request)
         return "", 204
 
 

@@ -10,11 +10,11 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from functions.domain import errors
-from functions.domain.enrolment import Enrolling
-from functions.domain.limits import Rate
-from functions.lifecycle import enrolment
-from functions.lifecycle.ports import Certificates, Ports
-from functions.lifecycle.rates import Rates
+from functions.domain.account.limits import Rate
+from functions.domain.toolbox.enrolment import EnrolmentRequest
+from functions.lifecycle.account.rates import Rates
+from functions.lifecycle.dependencies import Certificates, Dependencies
+from functions.lifecycle.toolbox import enrolment
 from functions.web.app import create
 from functions.web.callers import bearer
 from functions.web.record_types import exact
@@ -60,9 +60,9 @@ NOTIFY = Route(
 )  # fmt: skip
 
 
-def build_enrol(ports: Ports, certificates: Certificates, control_keys: Mapping[str, str]) -> Flask:
-    app = create("enrol", ports.limits)
-    tries = Rates(TRIES, ports.now)
+def build_enrol(deps: Dependencies, certificates: Certificates, control_keys: Mapping[str, str]) -> Flask:
+    app = create("enrol", deps.limits)
+    tries = Rates(TRIES, deps.now)
 
     @ENROL.on(app)
     def enrol() -> Response:
@@ -70,23 +70,23 @@ def build_enrol(ports: Ports, certificates: Certificates, control_keys: Mapping[
         asked = body(Enrol)
         fingerprint = certificates.fingerprint(asked.certificate)
         certificates.verify(asked.certificate, asked.proof, "enrol", asked.toolbox_id)
-        told = Enrolling(asked.toolbox_id, asked.droplet_id, asked.certificate, fingerprint, asked.token)
-        enrolment.enrol(ports, told, certificates)
+        told = EnrolmentRequest(asked.toolbox_id, asked.droplet_id, asked.certificate, fingerprint, asked.token)
+        enrolment.enrol(deps, told, certificates)
         answer: Enrolled = {"control_keys": dict(control_keys)}
         return jsonify(answer)
 
     return app
 
 
-def build_notify(ports: Ports, certificates: Certificates) -> Flask:
-    app = create("notify", ports.limits)
-    tries, hints = Rates(FORGERIES, ports.now), Rates(HINTS, ports.now)
+def build_notify(deps: Dependencies, certificates: Certificates) -> Flask:
+    app = create("notify", deps.limits)
+    tries, hints = Rates(FORGERIES, deps.now), Rates(HINTS, deps.now)
 
     @NOTIFY.on(app)
     def notify() -> tuple[str, int]:
         token = bearer()
         tries.take(client_address())
-        enrolment.notify(ports, token, certificates, hints)
+        enrolment.notify(deps, token, certificates, hints)
         return "", 204
 
     return app

@@ -13,14 +13,16 @@ from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from functions.domain import errors
-from functions.domain.caller import Caller
+from functions.domain.account.caller import Caller
 from functions.domain.errors import InstanceFailed
-from functions.domain.instance import Instance
-from functions.domain.toolbox import ToolboxStatus
-from functions.lifecycle import change, instances, logs, toolboxes
-from functions.lifecycle.change import Answer, Asked
-from functions.lifecycle.once import begun
-from functions.lifecycle.ports import Ports
+from functions.domain.instance.model import Instance
+from functions.domain.toolbox.model import ToolboxStatus
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.idempotency import begin_once
+from functions.lifecycle.instance import change, container
+from functions.lifecycle.instance import read as instances
+from functions.lifecycle.instance.change import Answer, InstanceRequest
+from functions.lifecycle.toolbox import read as toolboxes
 from functions.web import problems
 from functions.web.callers import Callers
 from functions.web.fields import InstanceKey, ToolboxId
@@ -33,7 +35,7 @@ from functions.web.records import instance_record
 from functions.web.requests import body, instance_key, toolbox_id
 from functions.web.route import ASKS_SHIM, Empty, Route
 
-Change = Callable[[Ports, Asked], Answer]
+Change = Callable[[Dependencies, InstanceRequest], Answer]
 CHANGES: dict[str, Change] = {
     "start": change.start, "stop": change.stop, "restart": change.restart, "delete": change.delete
 }  # fmt: skip
@@ -96,25 +98,25 @@ ACT = Route(
 ROUTES = (ACT,)
 
 
-def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes) -> None:
+def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> None:
     @ACT.on(app)
     def act() -> tuple[Response, int] | Response:
         caller, asked = callers(), body(Action)
         if asked.action in (None, "logs"):
             # Its key is bound, and no answer kept: to read anew does nothing, and what a container wrote is its own.
             request = request_key(caller.account, fingerprint_key)
-            begun(ports, request, lambda: toolboxes.get(ports, caller, toolbox_id(asked.toolboxId)).id)
+            begin_once(deps, request, lambda: toolboxes.get(deps, caller, toolbox_id(asked.toolboxId)).id)
         if asked.action is None or asked.instanceId is None:
-            return jsonify(_overview(ports, caller, toolbox_id(asked.toolboxId)))
+            return jsonify(_overview(deps, caller, toolbox_id(asked.toolboxId)))
         if asked.action == "logs":
-            return jsonify(_logs(ports, caller, asked.toolboxId, asked.instanceId))
+            return jsonify(_logs(deps, caller, asked.toolboxId, asked.instanceId))
         action, key = asked.action, asked.instanceId
 
         def render(instance: Instance) -> tuple[int, Mapping[str, Any]]:
-            return _outcome(instance, action, key, ports.now().isoformat())
+            return _outcome(instance, action, key, deps.now().isoformat())
 
         again = replay(caller.account, fingerprint_key, render)
-        answer = CHANGES[action](ports, Asked(caller, toolbox_id(asked.toolboxId), instance_key(key), again))
+        answer = CHANGES[action](deps, InstanceRequest(caller, toolbox_id(asked.toolboxId), instance_key(key), again))
         status, told = render(answer) if isinstance(answer, Instance) else answer
         return problems.answer(cast(ProblemDocument, told)) if status >= 400 else (jsonify(told), status)
 
@@ -131,22 +133,22 @@ def _outcome(instance: Instance, action: str, key: str, now: str) -> tuple[int, 
     return (200 if done else 202), record
 
 
-def _logs(ports: Ports, caller: Caller, box: str, key: str) -> ActionLogs:
-    read = logs.read(ports, caller, toolbox_id(box), instance_key(key), tail=LOG_LINES, since=None)
+def _logs(deps: Dependencies, caller: Caller, box: str, key: str) -> ActionLogs:
+    read = container.read_logs(deps, caller, toolbox_id(box), instance_key(key), tail=LOG_LINES, since=None)
     return {
         "success": True,
         "logs": [log_line(line) for line in read.lines],
         "instanceId": key,
-        "timestamp": ports.now().isoformat(),
+        "timestamp": deps.now().isoformat(),
     }
 
 
-def _overview(ports: Ports, caller: Caller, box: str) -> Overview:
-    toolbox = toolboxes.refresh(ports, caller, box)
-    found = instances.page(ports, caller, box, min(DEFAULT_LIMIT, ports.limits.page), None)
+def _overview(deps: Dependencies, caller: Caller, box: str) -> Overview:
+    toolbox = toolboxes.refresh(deps, caller, box)
+    found = instances.page(deps, caller, box, min(DEFAULT_LIMIT, deps.limits.page), None)
     return {
         "success": True,
         "tool_instances": [instance_record(instance) for instance in found],
         "dtma_connected": toolbox.status is ToolboxStatus.ACTIVE,
-        "last_checked": ports.now().isoformat(),
+        "last_checked": deps.now().isoformat(),
     }

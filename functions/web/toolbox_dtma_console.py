@@ -10,14 +10,15 @@ from flask import Flask, Response, jsonify
 from typing_extensions import TypedDict
 
 from functions.domain import errors
-from functions.domain.caller import Caller
-from functions.domain.instance import Instance
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle import instances, shim_redeploy, shim_restart, toolboxes
-from functions.lifecycle.once import once
-from functions.lifecycle.ports import Ports
-from functions.lifecycle.replay import Replay, Told
-from functions.lifecycle.toolbox_change import AskedOfToolbox
+from functions.domain.account.caller import Caller
+from functions.domain.instance.model import Instance
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.idempotency import Replay, StoredAnswer, run_once
+from functions.lifecycle.instance import read as instances
+from functions.lifecycle.toolbox import read as toolboxes
+from functions.lifecycle.toolbox import shim as toolbox_shim
+from functions.lifecycle.toolbox.change import ToolboxRequest
 from functions.web.app import create
 from functions.web.callers import Callers
 from functions.web.fields import ToolboxId
@@ -109,9 +110,9 @@ ACT = Route(
 ROUTES = (ACT,)
 
 
-def build(ports: Ports, callers: Callers, fingerprint_key: bytes, shim_image: str) -> Flask:
+def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_image: str) -> Flask:
     """`shim_image` is what a redeploy leads to, by digest."""
-    app = create(NAME, ports.limits)
+    app = create(NAME, deps.limits)
 
     @ACT.on(app)
     def act() -> tuple[Response, int]:
@@ -121,39 +122,39 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes, shim_image: st
             return redeploy(caller, box)
         request = request_key(caller.account, fingerprint_key)
         if asked.action == "restart":
-            serving = partial(shim_restart.serving, ports, caller, box)
-            status, told = once(ports, request, serving, lambda before: restarted(caller, box, before))
+            serving = partial(toolbox_shim.serving_since, deps, caller, box)
+            status, told = run_once(deps, request, serving, lambda before: restarted(caller, box, before))
         else:
-            known = partial(toolboxes.get, ports, caller, box)
-            status, told = once(ports, request, lambda: known().id, lambda _: (200, shown(caller, known())))
+            known = partial(toolboxes.get, deps, caller, box)
+            status, told = run_once(deps, request, lambda: known().id, lambda _: (200, shown(caller, known())))
         return jsonify(told), status
 
     def redeploy(caller: Caller, box: str) -> tuple[Response, int]:
-        again: Replay[Toolbox] | None = replay(caller.account, fingerprint_key, lambda one: _redeployed(one, ports))
-        answer = shim_redeploy.redeploy(ports, AskedOfToolbox(caller, box, again), shim_image)
-        status, told = _redeployed(answer, ports) if isinstance(answer, Toolbox) else answer
+        again: Replay[Toolbox] | None = replay(caller.account, fingerprint_key, lambda one: _redeployed(one, deps))
+        answer = toolbox_shim.redeploy_shim(deps, ToolboxRequest(caller, box, again), shim_image)
+        status, told = _redeployed(answer, deps) if isinstance(answer, Toolbox) else answer
         return jsonify(told), status
 
-    def restarted(caller: Caller, box: str, before: str) -> Told:
-        version = shim_restart.restart(ports, caller, box, before).version
-        return 200, _acted(True, f"the shim was restarted, version {version}", "restart", ports)
+    def restarted(caller: Caller, box: str, before: str) -> StoredAnswer:
+        version = toolbox_shim.restart_shim(deps, caller, box, before).version
+        return 200, _acted(True, f"the shim was restarted, version {version}", "restart", deps)
 
     def shown(caller: Caller, toolbox: Toolbox) -> ConsoleStatus:
-        status = shim_restart.look(ports, toolbox)
-        listed = instances.page(ports, caller, toolbox.id, ports.limits.page, None)
-        return console_status(toolbox, status, {one.id: one for one in listed}, ports.now().isoformat())
+        status = toolbox_shim.query_status(deps, toolbox)
+        listed = instances.page(deps, caller, toolbox.id, deps.limits.page, None)
+        return console_status(toolbox, status, {one.id: one for one in listed}, deps.now().isoformat())
 
     return app
 
 
-def _redeployed(toolbox: Toolbox, ports: Ports) -> Told:
+def _redeployed(toolbox: Toolbox, deps: Dependencies) -> StoredAnswer:
     done = toolbox.settled
     message = "the configured shim serves" if done else "the shim is being replaced"
-    return 200 if done else 202, _acted(done, message, "redeploy", ports)
+    return 200 if done else 202, _acted(done, message, "redeploy", deps)
 
 
-def _acted(success: bool, message: str, action: str, ports: Ports) -> ConsoleAct:
-    return {"success": success, "message": message, "action": action, "timestamp": ports.now().isoformat()}
+def _acted(success: bool, message: str, action: str, deps: Dependencies) -> ConsoleAct:
+    return {"success": success, "message": message, "action": action, "timestamp": deps.now().isoformat()}
 
 
 def console_status(toolbox: Toolbox, status: messages.Status, known: Mapping[str, Instance], now: str) -> ConsoleStatus:

@@ -10,13 +10,13 @@ from flask import Flask, Response, jsonify
 from pydantic import AfterValidator, Field
 
 from functions.domain import errors
-from functions.domain.droplet import IMAGE, SLUG
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle import toolbox_change, toolboxes
-from functions.lifecycle.ports import Ports
-from functions.lifecycle.provision import Answer, NewToolbox, provision
-from functions.lifecycle.replay import Replay
-from functions.lifecycle.toolbox_change import AskedOfToolbox
+from functions.domain.toolbox.droplet import IMAGE, SLUG
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.idempotency import Replay
+from functions.lifecycle.toolbox import change as toolbox_change
+from functions.lifecycle.toolbox import read as toolboxes
+from functions.lifecycle.toolbox.change import Answer, NewToolbox, ToolboxRequest, provision
 from functions.web import paging
 from functions.web.callers import Callers
 from functions.web.idempotency import replay
@@ -73,15 +73,15 @@ EVENTS = Route(
 STATS = Route("GET", "/<box>/stats", "What its droplet uses now", {200: Health}, problems=ASKS_SHIM)
 ROUTES = (PROVISION, DEPROVISION, REBUILD, UPGRADE, EVENTS, STATS)
 
-Change = Callable[[Ports, AskedOfToolbox], Answer]
+Change = Callable[[Dependencies, ToolboxRequest], Answer]
 
 
-def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes, shim_image: str) -> None:
+def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_image: str) -> None:
     @PROVISION.on(app)
     def post() -> tuple[Response, int]:
         caller = callers()
         again: Replay[Toolbox] | None = replay(caller.account, fingerprint_key, lambda box: (201, toolbox_record(box)))
-        return _answer(provision(ports, caller, body(Provision).wanted(), again), 201, 201)
+        return _answer(provision(deps, caller, body(Provision).wanted(), again), 201, 201)
 
     @DEPROVISION.on(app)
     def delete(box: str) -> tuple[Response, int]:
@@ -93,25 +93,25 @@ def add_to(app: Flask, ports: Ports, callers: Callers, fingerprint_key: bytes, s
 
     @UPGRADE.on(app)
     def upgrade(box: str) -> tuple[Response, int]:
-        return changed(lambda ports, asked: toolbox_change.upgrade_shim(ports, asked, shim_image), box)
+        return changed(lambda ports, asked: toolbox_change.upgrade_shim(deps, asked, shim_image), box)
 
     def changed(make: Change, box: str) -> tuple[Response, int]:
         caller = callers()
         body(Empty)
         again: Replay[Toolbox] | None = replay(caller.account, fingerprint_key, lambda one: (200, toolbox_record(one)))
-        return _answer(make(ports, AskedOfToolbox(caller, toolbox_id(box), again)), 200, 202)
+        return _answer(make(deps, ToolboxRequest(caller, toolbox_id(box), again)), 200, 202)
 
     @EVENTS.on(app)
     def events(box: str) -> Response:
         caller = callers()
-        limit, after = paging.asked(ports.limits)
-        found = toolboxes.history(ports, caller, toolbox_id(box), limit, after)
+        limit, after = paging.asked(deps.limits)
+        found = toolboxes.history(deps, caller, toolbox_id(box), limit, after)
         last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
         return paging.answer([event_record(document) for document in found], limit, last)
 
     @STATS.on(app)
     def stats(box: str) -> Response:
-        return jsonify(toolbox_health(toolboxes.stats(ports, callers(), toolbox_id(box))))
+        return jsonify(toolbox_health(toolboxes.stats(deps, callers(), toolbox_id(box))))
 
 
 def _answer(answer: Answer, settled: int, unsettled: int) -> tuple[Response, int]:

@@ -11,11 +11,11 @@ from flask import Flask, Response, jsonify
 from pydantic import Field
 
 from functions.domain import errors
-from functions.domain.instance import Instance
-from functions.domain.status import Status
-from functions.lifecycle import change, deploy, instances, update
-from functions.lifecycle.change import Answer, Asked
-from functions.lifecycle.ports import Document, Ports
+from functions.domain.instance.model import Instance, InstanceStatus
+from functions.lifecycle.dependencies import Dependencies, Document
+from functions.lifecycle.instance import change, deploy
+from functions.lifecycle.instance import read as instances
+from functions.lifecycle.instance.change import Answer, InstanceRequest
 from functions.web import bodies, inside, paging, toolbox_actions
 from functions.web.app import create
 from functions.web.callers import Callers
@@ -33,11 +33,11 @@ NAME = "toolbox-tools"
 class WaitQuery(Query):
     """`timeout` in seconds."""
 
-    status: Status
+    status: InstanceStatus
     timeout: Annotated[int, Field(ge=0, le=60), DIGITS] = 30
 
 
-Change = Callable[[Ports, Asked], Answer]
+Change = Callable[[Dependencies, InstanceRequest], Answer]
 CHANGES: dict[str, Change] = {"start": change.start, "stop": change.stop, "restart": change.restart}
 
 ONE = "/<box>/tools/<key>"
@@ -95,14 +95,14 @@ ROUTES = (
 )
 
 
-def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
-    app = create(NAME, ports.limits)
+def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask:
+    app = create(NAME, deps.limits)
 
     @LIST.on(app)
     def list_instances(box: str) -> Response:
         caller = callers()
-        limit, after = paging.asked(ports.limits)
-        found = instances.page(ports, caller, toolbox_id(box), limit, after)
+        limit, after = paging.asked(deps.limits)
+        found = instances.page(deps, caller, toolbox_id(box), limit, after)
         last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
         return paging.answer([instance_record(instance) for instance in found], limit, last)
 
@@ -110,16 +110,16 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
     def post(box: str) -> tuple[Response, int]:
         caller = callers()
         again = replay(caller.account, fingerprint_key, lambda instance: (201, instance_record(instance)))
-        return _answer(deploy.deploy(ports, caller, toolbox_id(box), body(bodies.Deploy).wanted(), again), 201)
+        return _answer(deploy.deploy(deps, caller, toolbox_id(box), body(bodies.Deploy).wanted(), again), 201)
 
     @GET.on(app)
     def get(box: str, key: str) -> Response:
         caller = callers()
-        return jsonify(instance_record(instances.get(ports, caller, toolbox_id(box), instance_key(key))))
+        return jsonify(instance_record(instances.get(deps, caller, toolbox_id(box), instance_key(key))))
 
     @PATCH.on(app)
     def patch(box: str, key: str) -> tuple[Response, int]:
-        return changed(lambda _, asked: update.update(ports, asked, body(bodies.Patch).changes()), box, key)
+        return changed(lambda _, asked: change.update(deps, asked, body(bodies.Patch).changes()), box, key)
 
     @DELETE.on(app)
     def delete(box: str, key: str) -> tuple[Response, int]:
@@ -136,15 +136,15 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
     def changed(make: Change, box: str, key: str) -> tuple[Response, int]:
         caller = callers()
         again = replay(caller.account, fingerprint_key, lambda instance: (200, instance_record(instance)))
-        return _answer(make(ports, Asked(caller, toolbox_id(box), instance_key(key), again)), 200)
+        return _answer(make(deps, InstanceRequest(caller, toolbox_id(box), instance_key(key), again)), 200)
 
     @WAIT.on(app)
     def wait(box: str, key: str) -> tuple[Response, int]:
         caller = callers()
         asked = query(WaitQuery)
-        until = ports.now() + timedelta(seconds=asked.timeout)
+        until = deps.now() + timedelta(seconds=asked.timeout)
         instance, reached = instances.wait(
-            ports, caller, toolbox_id(box), instance_key(key), lambda instance: instance.status is asked.status, until
+            deps, caller, toolbox_id(box), instance_key(key), lambda instance: instance.status is asked.status, until
         )
         return jsonify(instance_record(instance)), 200 if reached else 408
 
@@ -158,13 +158,13 @@ def build(ports: Ports, callers: Callers, fingerprint_key: bytes) -> Flask:
 
     def history(kind: str, render: Callable[[Document], Mapping[str, Any]], box: str, key: str) -> Response:
         caller = callers()
-        limit, after = paging.asked(ports.limits)
-        found = instances.history(ports, caller, toolbox_id(box), instance_key(key), kind, limit, after)
+        limit, after = paging.asked(deps.limits)
+        found = instances.history(deps, caller, toolbox_id(box), instance_key(key), kind, limit, after)
         last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
         return paging.answer([render(document) for document in found], limit, last)
 
-    inside.add_to(app, ports, callers, fingerprint_key)
-    toolbox_actions.add_to(app, ports, callers, fingerprint_key)
+    inside.add_to(app, deps, callers, fingerprint_key)
+    toolbox_actions.add_to(app, deps, callers, fingerprint_key)
     return app
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Flask, Response, jsonify
 
-from functions.lifecycle import toolboxes
-from functions.lifecycle.once import once
-from functions.lifecycle.ports import Ports
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.idempotency import run_once
+from functions.lifecycle.toolbox import read as toolboxes
 from functions.web import operators, paging, registries, toolbox_life
 from functions.web.app import create
 from functions.web.callers import Callers
@@ -38,41 +38,41 @@ ROUTES = (LIST, GET, *REFRESH, OPENAPI, *toolbox_life.ROUTES, *operators.ROUTES,
 
 
 def build(
-    ports: Ports,
+    deps: Dependencies,
     callers: Callers,
     described: Callable[[], dict[str, Any]],
     fingerprint_key: bytes,
     shim_image: str,
 ) -> Flask:
     """`described` makes the OpenAPI document of all functions; `shim_image` is what an upgrade leads to, by digest."""
-    app = create(NAME, ports.limits)
+    app = create(NAME, deps.limits)
 
     @LIST.on(app)
     def list_toolboxes() -> Response:
         caller = callers()
-        limit, after = paging.asked(ports.limits)
-        found = toolboxes.page(ports, caller, limit, after)
+        limit, after = paging.asked(deps.limits)
+        found = toolboxes.page(deps, caller, limit, after)
         last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
         return paging.answer([toolbox_record(toolbox) for toolbox in found], limit, last)
 
     @GET.on(app)
     def get(box: str) -> Response:
         caller = callers()
-        return jsonify(toolbox_record(toolboxes.get(ports, caller, toolbox_id(box))))
+        return jsonify(toolbox_record(toolboxes.get(deps, caller, toolbox_id(box))))
 
     @REFRESH[0].on(app)
     def refresh_status(box: str) -> Response:
         caller = callers()
-        return jsonify(toolbox_record(toolboxes.refresh(ports, caller, toolbox_id(box))))
+        return jsonify(toolbox_record(toolboxes.refresh(deps, caller, toolbox_id(box))))
 
     @REFRESH[1].on(app)
     def refresh_status_once(box: str) -> tuple[Response, int]:
         caller = callers()
-        status, record = once(
-            ports,
+        status, record = run_once(
+            deps,
             request_key(caller.account, fingerprint_key),
-            lambda: toolboxes.get(ports, caller, toolbox_id(box)).id,
-            lambda about: (200, toolbox_record(toolboxes.refresh(ports, caller, about))),
+            lambda: toolboxes.get(deps, caller, toolbox_id(box)).id,
+            lambda about: (200, toolbox_record(toolboxes.refresh(deps, caller, about))),
         )
         return jsonify(record), status
 
@@ -80,7 +80,7 @@ def build(
     def openapi() -> Response:
         return jsonify(described())
 
-    registries.add_to(app, ports, callers, fingerprint_key)
-    operators.add_to(app, ports, callers, fingerprint_key, shim_image)
-    toolbox_life.add_to(app, ports, callers, fingerprint_key, shim_image)
+    registries.add_to(app, deps, callers, fingerprint_key)
+    operators.add_to(app, deps, callers, fingerprint_key, shim_image)
+    toolbox_life.add_to(app, deps, callers, fingerprint_key, shim_image)
     return app

@@ -10,13 +10,14 @@ from flask import Flask, request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, RootModel
 
 from functions.domain import errors
-from functions.domain.account import Standing
-from functions.domain.caller import valid_account
+from functions.domain.account.caller import valid_account
+from functions.domain.account.model import AccountStatus
 from functions.domain.errors import BadRequest
-from functions.lifecycle import accounts, rotations
-from functions.lifecycle.accounts import Word
-from functions.lifecycle.ports import Ports
-from functions.lifecycle.rotations import Rotated
+from functions.lifecycle.account import status as account_status
+from functions.lifecycle.account.status import AccountStatusChange
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.instance import rotation
+from functions.lifecycle.instance.rotation import CredentialRotation
 from functions.web.app import create
 from functions.web.fields import Secret, VariableName
 from functions.web.requests import body, raw_body
@@ -27,9 +28,9 @@ NAME = "webhooks"
 # A fact from further ahead would stand in the way of every later one.
 AHEAD = timedelta(minutes=5)
 STANDINGS = {
-    "account.suspended": Standing.SUSPENDED,
-    "account.resumed": Standing.ACTIVE,
-    "account.deleted": Standing.DELETED,
+    "account.suspended": AccountStatus.SUSPENDED,
+    "account.resumed": AccountStatus.ACTIVE,
+    "account.deleted": AccountStatus.DELETED,
 }
 
 # Verifies the signature over headers and body; the message's id. Raises Unauthorized.
@@ -78,21 +79,23 @@ BACKEND = Route(
 ROUTES = (BACKEND,)
 
 
-def build(ports: Ports, verify: VerifyWebhook) -> Flask:
-    app = create(NAME, ports.limits)
+def build(deps: Dependencies, verify: VerifyWebhook) -> Flask:
+    app = create(NAME, deps.limits)
 
     @BACKEND.on(app)
     def backend() -> tuple[str, int]:
         message_id = verify(dict(request.headers), raw_body())
         said = body(Webhook).root
-        if said.timestamp > ports.now() + AHEAD:
+        if said.timestamp > deps.now() + AHEAD:
             raise BadRequest(f"timestamp {said.timestamp.isoformat()} is yet to come")
         if isinstance(said, StandingChanged):
-            accounts.hear(ports, Word(message_id, said.data.account, STANDINGS[said.type], said.timestamp))
+            account_status.receive(
+                deps, AccountStatusChange(message_id, said.data.account, STANDINGS[said.type], said.timestamp)
+            )
         else:
             values = {name: value.get_secret_value() for name, value in said.data.secretVariables.items()}
-            rotated = Rotated(message_id, said.data.account, said.data.instanceId, said.timestamp, values)
-            rotations.hear(ports, rotated)
+            rotated = CredentialRotation(message_id, said.data.account, said.data.instanceId, said.timestamp, values)
+            rotation.receive(deps, rotated)
         return "", 204
 
     return app

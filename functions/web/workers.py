@@ -10,9 +10,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from typing_extensions import TypedDict
 
 from functions.domain.errors import BadRequest
-from functions.lifecycle import accounts, converge, outbox, rollouts, rotations, strays, sweep, toolbox_converge
+from functions.lifecycle import outbox
+from functions.lifecycle.account import status as account_status
+from functions.lifecycle.dependencies import Dependencies, Task
+from functions.lifecycle.instance import rotation
 from functions.lifecycle.outbox import Sender
-from functions.lifecycle.ports import Ports, Task
+from functions.lifecycle.reconcile import instance as reconcile_instance
+from functions.lifecycle.reconcile import sweep
+from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
+from functions.lifecycle.rollout import rollouts
+from functions.lifecycle.toolbox import orphan_droplets
 from functions.web.announcements import announcement
 from functions.web.app import create
 from functions.web.callers import Verify, service
@@ -47,9 +54,9 @@ CONVERGE = Route("POST", "/", "Take up a task (Pub/Sub's push)", {204: None}, Pu
 SWEEP = Route("POST", "/", "Publish whatever is due", {200: Swept}, proof=Proof.PLATFORM)
 
 
-def build_converge(ports: Ports, verify: Verify, email: str, sender: Sender | None) -> Flask:
+def build_converge(deps: Dependencies, verify: Verify, email: str, sender: Sender | None) -> Flask:
     """`sender`: where webhooks go, None where nowhere is configured."""
-    app = create("converge", ports.limits)
+    app = create("converge", deps.limits)
 
     @CONVERGE.on(app)
     def push() -> tuple[str, int]:
@@ -57,32 +64,32 @@ def build_converge(ports: Ports, verify: Verify, email: str, sender: Sender | No
         task = _task(body(Push))
         match task.kind:
             case "toolbox":
-                toolbox_converge.run(ports, task.id)
+                reconcile_toolbox.run(deps, task.id)
             case "account":
-                accounts.run(ports, task.id)
+                account_status.apply(deps, task.id)
             case "rotation":
-                rotations.run(ports, task.id)
+                rotation.apply(deps, task.id)
             case "rollout":
-                rollouts.run(ports, task.id)
+                rollouts.run(deps, task.id)
             case "strays":
-                strays.look(ports)
+                orphan_droplets.find_orphans(deps)
             case "outbox":
                 if sender:
-                    outbox.deliver(ports, sender, announcement)
+                    outbox.deliver(deps, sender, announcement)
             case _:
-                converge.run(ports, task)
+                reconcile_instance.run(deps, task)
         return "", 204
 
     return app
 
 
-def build_sweep(ports: Ports, verify: Verify, email: str) -> Flask:
-    app = create("sweep", ports.limits)
+def build_sweep(deps: Dependencies, verify: Verify, email: str) -> Flask:
+    app = create("sweep", deps.limits)
 
     @SWEEP.on(app)
     def run() -> Response:
         service(verify, email)
-        swept: Swept = {"published": sweep.sweep(ports)}
+        swept: Swept = {"published": sweep.sweep(deps)}
         return jsonify(swept)
 
     return app

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from functions.domain.user_data import IMAGE
+from functions.domain.toolbox.user_data import IMAGE
 from infra.local import registry
 from infra.local.images import MACHINES
 

@@ -9,10 +9,10 @@ import requests
 
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
-from functions.domain import droplet as cloud_droplet
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle.documents import TOOLBOXES, load
-from functions.lifecycle.ports import Query, Store
+from functions.domain.toolbox import droplet as toolbox_droplet
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import Query, Store
+from functions.lifecycle.repository import TOOLBOXES, decode
 from infra.local import backing, droplet, engine, machine, services, toolbox, world
 from infra.local.digitalocean.account import Account
 from infra.local.processes import RUNNING
@@ -42,13 +42,13 @@ def main() -> None:
 def _tell_of_toolboxes(of: World, states: dict[str, str]) -> list[str]:
     """Adds each toolbox's status, and each droplet of ours that none of them knows; returns the latter's names."""
     try:
-        made = [one for one in Account(of).droplets() if cloud_droplet.TAG in one["tags"]]
+        made = [one for one in Account(of).droplets() if toolbox_droplet.TAG in one["tags"]]
     except requests.RequestException as error:
         states[f"{of.name}: droplets"] = f"cannot be listed: {error}"
         return []
     known: set[str | None] = set()
     for snapshot in _store(of).query(Query(TOOLBOXES, (("deprovisioned_at", "==", None),), "created_at", True, MOST)):
-        found = load(Toolbox, snapshot)
+        found = decode(Toolbox, snapshot)
         if found:
             box = found.value
             known |= {box.droplet_id, *(one.droplet_id for one in box.retired)}

@@ -12,7 +12,7 @@ from functions.adapters.queue_pubsub import PubsubQueue
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
-from functions.lifecycle.ports import Queue, Store
+from functions.lifecycle.dependencies import Queue, Store
 from tests.adapters import emulators
 from tests.adapters.pushes import Pushed, through_pubsub, through_relay
 

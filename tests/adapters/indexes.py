@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from functions.lifecycle.ports import Query, Ref, Snapshot, Store, Version, Write
+from functions.lifecycle.dependencies import Query, Ref, Snapshot, Store, Version, Write
 
 FILE = Path(__file__).parents[2] / "infra" / "firestore.indexes.json"
 BOTH = ("ASCENDING", "DESCENDING")

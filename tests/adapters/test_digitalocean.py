@@ -14,8 +14,8 @@ import pytest
 
 from functions.adapters.digitalocean import DigitalOcean
 from functions.adapters.droplet_settings import Birth, DigitalOceanApi
-from functions.domain.droplet import NewDroplet
 from functions.domain.errors import DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown, Misconfigured
+from functions.domain.toolbox.droplet import NewDroplet
 
 TOOLBOX = "11111111-1111-4111-8111-111111111111"
 NEW = NewDroplet(TOOLBOX, f"toolbox-{TOOLBOX}-1", "fra1", "s-1vcpu-1gb", "debian-12-x64", "a-token-of-this-attempt")

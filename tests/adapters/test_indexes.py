@@ -12,7 +12,7 @@ import pytest
 
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
-from functions.lifecycle.ports import Put, Query, Ref
+from functions.lifecycle.dependencies import Put, Query, Ref
 from tests.adapters.indexes import FILE, IndexedStore, missing
 
 TOOLBOXES, INSTANCES = "account_tool_environments", "account_tool_instances"

@@ -15,7 +15,7 @@ import pytest
 from functions.adapters.queue_pubsub import PubsubQueue
 from functions.adapters.queue_sqlite import ACK_DEADLINE, SqliteQueue
 from functions.domain import errors
-from functions.lifecycle.ports import Queue, Task
+from functions.lifecycle.dependencies import Queue, Task
 from tests.adapters.emulators import free_port
 from tests.adapters.processes import python
 from tests.adapters.pushes import Pushed, tasks

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from functions.domain import errors
-from functions.lifecycle.ports import Create, Delete, Put, Ref, Replace, Snapshot, Store, Version, Write
+from functions.lifecycle.dependencies import Create, Delete, Put, Ref, Replace, Snapshot, Store, Version, Write
 
 A, B, C = Ref("things", "a"), Ref("things", "b"), Ref("things", "c")
 

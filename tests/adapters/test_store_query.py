@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from functions.lifecycle.ports import Put, Query, Ref, Replace, Store
+from functions.lifecycle.dependencies import Put, Query, Ref, Replace, Store
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ import pytest
 from functions.adapters.store_firestore import COMMIT_SECONDS, GET_SECONDS, QUERY_SECONDS, FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.domain import errors
-from functions.lifecycle.ports import Create, Put, Query, Ref, Replace, Store
+from functions.lifecycle.dependencies import Create, Put, Query, Ref, Replace, Store
 from tests.adapters.emulators import free_port
 from tests.adapters.processes import python
 

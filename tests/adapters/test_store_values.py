@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from functions.lifecycle.ports import Create, Document, Put, Ref, Replace, Store
+from functions.lifecycle.dependencies import Create, Document, Put, Ref, Replace, Store
 
 A, B = Ref("things", "a"), Ref("things", "b")
 NOW = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)

@@ -20,8 +20,8 @@ from functions.adapters.shim import ShimClients
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.domain import lease
-from functions.lifecycle import watch
-from functions.lifecycle.ports import Ports, Store
+from functions.lifecycle.dependencies import Dependencies, Store
+from functions.lifecycle.toolbox import inspect as toolbox_inspect
 from infra.local import backing, deployed, images, secret, world
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
@@ -56,7 +56,7 @@ def main() -> None:
     tools, droplet = Tools(api, toolbox["id"]), droplet_of(of, toolbox)
     _look(of, tools, droplet, toolbox["id"])
     _repair(tools, droplet)
-    heartbeats = MINUTES_A_DAY * 60 / watch.HEARTBEAT_EVERY.total_seconds()
+    heartbeats = MINUTES_A_DAY * 60 / toolbox_inspect.HEARTBEAT_EVERY.total_seconds()
     peer = MINUTES_A_DAY * (1 + INSTANCES)
     print(f"writes a day, {INSTANCES} unchanged instances: ours {heartbeats:.0f}, "
           f"a heartbeat each minute with one write an instance {peer}: 1/{peer / heartbeats:.0f}")  # fmt: skip
@@ -67,12 +67,12 @@ def _look(of: World, tools: Tools, droplet: Droplet, toolbox_id: str) -> None:
     small = {"resourceLimits": {"memory": "16m"}, "start": False}
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: tools.deploy(images.MCP.reference, name, **small), names))
-    ports = _ports(of)
+    deps = _ports(of)
     # What was worked on a moment ago is compared in full once more.
     for _ in range(3):
         time.sleep(lease.GRACE.total_seconds() / 2 + 1)
-        watch.look(ports, toolbox_id)
-    ours = statistics.median(_timed(ports, toolbox_id) for _ in range(ROUNDS))
+        toolbox_inspect.inspect(deps, toolbox_id)
+    ours = statistics.median(_timed(deps, toolbox_id) for _ in range(ROUNDS))
     peer = float(droplet.run("python3", "-c", LIST_AT_THE_SOCKET))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: tools("DELETE", name), names))
@@ -80,19 +80,19 @@ def _look(of: World, tools: Tools, droplet: Droplet, toolbox_id: str) -> None:
     print(f"look at {CONTAINERS} unchanged containers: {told}")
 
 
-def _timed(ports: Ports, toolbox_id: str) -> float:
+def _timed(deps: Dependencies, toolbox_id: str) -> float:
     began = time.perf_counter()
-    watch.look(ports, toolbox_id)
+    toolbox_inspect.inspect(deps, toolbox_id)
     return time.perf_counter() - began
 
 
-def _ports(of: World) -> Ports:
+def _ports(of: World) -> Dependencies:
     """As functions/main.py wires them, in this process."""
     told = backing.found().environment(of)
     kind, _, place = told["STORE"].partition(":")
     os.environ |= {name: value for name, value in told.items() if name.endswith("_EMULATOR_HOST")}
     store: Store = SqliteStore(place) if kind == "sqlite" else FirestoreStore(world.PROJECT)
-    return Ports(
+    return Dependencies(
         store=store,
         queue=SqliteQueue(str(of.directory / "bench-queue.sqlite")),
         shims=ShimClients(secret.pem(deployed.command_key(of))),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from werkzeug.wrappers import Request
 
-from functions.domain.limits import Limits
+from functions.domain.account.limits import Limits
 from functions.web import app, description
 from tests.fakes.droplet import IMAGE
 from tests.fakes.issuer import Issuer
@@ -87,7 +87,7 @@ def issuer() -> Iterator[Issuer]:
 def test_nothing_is_found(issuer: Issuer, path: str, verb: str) -> None:
     world = World()
     world.add_toolbox()
-    world.ports = replace(world.ports, limits=Limits(requests_at_once=10**6, requests_a_minute=10**6))
+    world.deps = replace(world.deps, limits=Limits(requests_at_once=10**6, requests_a_minute=10**6))
     apps, token = built(world, issuer), issuer.token(ACCOUNT)
     schema = schemathesis.openapi.from_wsgi("/toolboxes-user/openapi.json", Gateway(apps))
     # As the document's own `..` comes out where it lies at /toolboxes-user.

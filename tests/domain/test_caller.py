@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from functions.domain.caller import AdminClaim, Caller, caller_of
+from functions.domain.account.caller import AdminClaim, Caller, caller_from_claims
 from functions.domain.errors import Unauthorized
 
 ADMIN = AdminClaim("app_metadata.role", "admin")
@@ -18,13 +18,13 @@ def test_a_caller_sees_its_own_account_and_an_admin_every_account() -> None:
 
 @pytest.mark.parametrize("subject", ["../x", "a/b/c", "..", "é", "名前", "__x__", " ", "a" * 255, "🦀" * 255])
 def test_an_account_is_the_subject_as_it_stands(subject: str) -> None:
-    assert caller_of({"sub": subject}, ADMIN) == Caller(subject, subject)
+    assert caller_from_claims({"sub": subject}, ADMIN) == Caller(subject, subject)
 
 
 @pytest.mark.parametrize("subject", [None, 7, ["a"], {"a": 1}, "", "a" * 256, "a\n", "\0", "a\x7f", "\x85", "\ud800"])
 def test_what_is_no_name_is_no_account(subject: Any) -> None:
     with pytest.raises(Unauthorized):
-        caller_of({"sub": subject}, ADMIN)
+        caller_from_claims({"sub": subject}, ADMIN)
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_what_is_no_name_is_no_account(subject: Any) -> None:
     ],
 )
 def test_an_admin_is_who_bears_the_configured_claim(claim: AdminClaim, claims: dict[str, Any], admin: bool) -> None:
-    assert caller_of({"sub": "a", **claims}, claim).admin is admin
+    assert caller_from_claims({"sub": "a", **claims}, claim).admin is admin

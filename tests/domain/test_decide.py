@@ -5,12 +5,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.domain.condition import derive_status
-from functions.domain.decide import decide
-from functions.domain.instance import Desired, DesiredState, Failure, Instance, Observed, Reason, Version
-from functions.domain.spec import Spec, engine_limits
-from functions.domain.status import Status
-from functions.domain.want import want
+from functions.domain.instance.condition import derive_status
+from functions.domain.instance.decide import decide
+from functions.domain.instance.model import (
+    Desired,
+    DesiredState,
+    Failure,
+    Instance,
+    InstanceStatus,
+    Observed,
+    PreviousVersion,
+    Reason,
+)
+from functions.domain.instance.request import request_state
+from functions.domain.instance.spec import Spec, engine_limits
 from shim.contract import messages
 
 ID = "22222222-2222-4222-8222-222222222222"
@@ -37,7 +45,7 @@ def instance(state: DesiredState, observed: Observed, **desired: object) -> Inst
 
 SEEN_RUNNING, SEEN_EXITED = Observed(container("running")), Observed(container("exited"))
 DEATH = f"{'c' * 64} "
-GONE, NEVER_RAN = Observed(gone=True), Observed(container("created", ""))
+GONE, NEVER_RAN = Observed(absent=True), Observed(container("created", ""))
 FAILED = Observed(container("created", ""), failure=Failure(1, Reason("start-failed", "no such file")), generation=1)
 
 
@@ -51,8 +59,8 @@ FAILED = Observed(container("created", ""), failure=Failure(1, Reason("start-fai
          f"pull nginx: the image is not on the toolbox\ncreate {NAME}: no container\nstart {NAME}: desired running"),
         (RUN, NEVER_RAN, f"start {NAME}: desired running, seen created"),
         (RUN, SEEN_EXITED, f"keep post-mortem of {NAME}: it has died\nstart {NAME}: desired running, seen exited"),
-        (RUN, replace(SEEN_EXITED, stopped=DEATH), f"start {NAME}: desired running, seen exited"),
-        (RUN, replace(SEEN_EXITED, kept=DEATH), f"start {NAME}: desired running, seen exited"),
+        (RUN, replace(SEEN_EXITED, requested_exit=DEATH), f"start {NAME}: desired running, seen exited"),
+        (RUN, replace(SEEN_EXITED, post_mortem_of=DEATH), f"start {NAME}: desired running, seen exited"),
         (RUN, SEEN_RUNNING, "nothing to do"),
         (STOP, SEEN_RUNNING, f"stop {NAME}: desired stopped, seen running"),
         (STOP, Observed(container("restarting")), f"stop {NAME}: desired stopped, seen restarting"),
@@ -61,16 +69,16 @@ FAILED = Observed(container("created", ""), failure=Failure(1, Reason("start-fai
         (DELETE, SEEN_RUNNING, f"stop {NAME}: desired deleted\nkeep post-mortem of {NAME}: before it is gone\n"
          f"remove {NAME}: desired deleted"),
         (DELETE, SEEN_EXITED, f"keep post-mortem of {NAME}: before it is gone\nremove {NAME}: desired deleted"),
-        (DELETE, replace(SEEN_EXITED, kept=DEATH), f"remove {NAME}: desired deleted"),
+        (DELETE, replace(SEEN_EXITED, post_mortem_of=DEATH), f"remove {NAME}: desired deleted"),
         (DELETE, NEVER_RAN, f"remove {NAME}: desired deleted"),
         (DELETE, Observed(), f"remove {NAME}: desired deleted"),
         (DELETE, GONE, "nothing to do"),
-        (RUN, replace(SEEN_RUNNING, uncertain=True), f"inspect {NAME}: something may have happened unseen"),
-        (DELETE, replace(GONE, uncertain=True), f"inspect {NAME}: something may have happened unseen"),
+        (RUN, replace(SEEN_RUNNING, needs_inspection=True), f"inspect {NAME}: something may have happened unseen"),
+        (DELETE, replace(GONE, needs_inspection=True), f"inspect {NAME}: something may have happened unseen"),
         (RUN, FAILED, f"remove {NAME}: given up: start-failed"),
-        (RUN, replace(FAILED, container=None, gone=True), "nothing to do"),
+        (RUN, replace(FAILED, container=None, absent=True), "nothing to do"),
         (RUN, replace(FAILED, container=container("exited")), "nothing to do"),
-        (RUN, replace(FAILED, container=container("restarting"), kept=f"{'c' * 64} {T1}"),
+        (RUN, replace(FAILED, container=container("restarting"), post_mortem_of=f"{'c' * 64} {T1}"),
          f"stop {NAME}: given up: start-failed"),
         (RUN, Observed(container("paused")), f"restart {NAME}: it was paused by hand"),
     ],
@@ -80,7 +88,7 @@ def test_the_plan_follows_from_desired_and_observed(state: DesiredState, observe
 
 
 def test_a_restart_is_wanted_only_while_the_container_runs_since_the_time_that_was_seen() -> None:
-    wanted = instance(RUN, SEEN_RUNNING, fresh_from=T1)
+    wanted = instance(RUN, SEEN_RUNNING, restart_after=T1)
     assert str(decide(wanted)) == f"restart {NAME}: a restart was asked for"
     restarted = replace(wanted, observed=Observed(container("running", T2)))
     assert str(decide(restarted)) == "nothing to do"
@@ -97,31 +105,32 @@ SEEN_BOTH = Observed(container("running", T2), at=AT, previous=container("exited
         (RUN, Observed(previous=container("running")),
          f"create {OTHER}: no container\nstop {NAME}: another version takes its place\n"
          f"start {OTHER}: desired running"),
-        (RUN, replace(SEEN_BOTH, kept=DEATH), f"remove {NAME}: it was replaced"),
-        (RUN, replace(SEEN_BOTH, kept=DEATH, at=AT - timedelta(seconds=8)),
+        (RUN, replace(SEEN_BOTH, post_mortem_of=DEATH), f"remove {NAME}: it was replaced"),
+        (RUN, replace(SEEN_BOTH, post_mortem_of=DEATH, at=AT - timedelta(seconds=8)),
          f"await health of {OTHER}: seen running for less than 2 seconds\nremove {NAME}: it was replaced"),
-        (RUN, replace(SEEN_BOTH, kept=DEATH, container=container("paused", T2)),
+        (RUN, replace(SEEN_BOTH, post_mortem_of=DEATH, container=container("paused", T2)),
          f"restart {OTHER}: it was paused by hand\nawait health of {OTHER}: seen paused, health not checked\n"
          f"remove {NAME}: it was replaced"),
-        (RUN, replace(SEEN_BOTH, previous_uncertain=True), f"inspect {NAME}: something may have happened unseen"),
-        (RUN, replace(SEEN_BOTH, uncertain=True, previous_uncertain=True),
+        (RUN, replace(SEEN_BOTH, previous_needs_inspection=True),
+         f"inspect {NAME}: something may have happened unseen"),
+        (RUN, replace(SEEN_BOTH, needs_inspection=True, previous_needs_inspection=True),
          f"inspect {OTHER}: something may have happened unseen"),
         (RUN, Observed(container("created", ""), previous=container("exited"), failure=UPDATE_GIVEN_UP),
          f"remove {OTHER}: given up: image-unavailable\nfall back on {NAME}: given up: image-unavailable"),
-        (RUN, Observed(gone=True, previous=container("exited"), failure=UPDATE_GIVEN_UP),
+        (RUN, Observed(absent=True, previous=container("exited"), failure=UPDATE_GIVEN_UP),
          f"fall back on {NAME}: given up: image-unavailable"),
-        (STOP, Observed(gone=True, previous=container("running"), failure=UPDATE_GIVEN_UP),
+        (STOP, Observed(absent=True, previous=container("running"), failure=UPDATE_GIVEN_UP),
          f"fall back on {NAME}: given up: image-unavailable"),
-        (RUN, Observed(gone=True, previous=container("created", ""), failure=UPDATE_GIVEN_UP),
+        (RUN, Observed(absent=True, previous=container("created", ""), failure=UPDATE_GIVEN_UP),
          f"remove {NAME}: it never ran either"),
-        (RUN, Observed(gone=True, failure=UPDATE_GIVEN_UP), "nothing to do"),
-        (STOP, replace(SEEN_BOTH, kept=DEATH),
+        (RUN, Observed(absent=True, failure=UPDATE_GIVEN_UP), "nothing to do"),
+        (STOP, replace(SEEN_BOTH, post_mortem_of=DEATH),
          f"stop {OTHER}: desired stopped, seen running\nremove {NAME}: it was replaced"),
     ],
 )  # fmt: skip
 def test_the_plan_of_an_update_follows_from_both_containers(state: DesiredState, observed: Observed, plan: str) -> None:
     updated = instance(state, observed, generation=2, spec_generation=2)
-    assert str(decide(replace(updated, replacing=Version(Spec("nginx"), 1)))) == plan
+    assert str(decide(replace(updated, previous_version=PreviousVersion(Spec("nginx"), 1)))) == plan
 
 
 PORT, ASKED = messages.Port(3000, 25_000), messages.Port(3001, 20_001)
@@ -135,7 +144,7 @@ TAKEN, DRAW = "host port 25000/tcp is taken", f"draw other host ports for {NAME}
         (RUN, GONE, f"{DRAW}: {TAKEN}"),
         (RUN, SEEN_RUNNING, f"stop {NAME}: {TAKEN}\nkeep post-mortem of {NAME}: before it is gone\n"
          f"remove {NAME}: {TAKEN}\n{DRAW}: {TAKEN}"),
-        (RUN, replace(NEVER_RAN, uncertain=True), f"inspect {NAME}: something may have happened unseen"),
+        (RUN, replace(NEVER_RAN, needs_inspection=True), f"inspect {NAME}: something may have happened unseen"),
         (RUN, FAILED, f"remove {NAME}: given up: start-failed"),
         (STOP, NEVER_RAN, "nothing to do"),
         (STOP, GONE, f"create {NAME}: no container"),
@@ -145,39 +154,41 @@ TAKEN, DRAW = "host port 25000/tcp is taken", f"draw other host ports for {NAME}
 def test_a_drawn_port_that_is_taken_is_drawn_anew_once_its_container_is_gone(
     state: DesiredState, observed: Observed, plan: str
 ) -> None:
-    spec = Spec("nginx", ports=[PORT, ASKED], drawn=[PORT])
-    assert str(decide(replace(instance(state, replace(observed, taken=[PORT])), spec=spec))) == plan
+    spec = Spec("nginx", ports=[PORT, ASKED], allocated=[PORT])
+    assert str(decide(replace(instance(state, replace(observed, refused_ports=[PORT])), spec=spec))) == plan
 
 
 def test_a_taken_port_that_was_asked_for_by_its_number_is_not_drawn_anew() -> None:
-    wanted = instance(RUN, replace(NEVER_RAN, taken=[ASKED]))
-    plan = str(decide(replace(wanted, spec=Spec("nginx", ports=[PORT, ASKED], drawn=[PORT]))))
+    wanted = instance(RUN, replace(NEVER_RAN, refused_ports=[ASKED]))
+    plan = str(decide(replace(wanted, spec=Spec("nginx", ports=[PORT, ASKED], allocated=[PORT]))))
     assert plan == f"start {NAME}: desired running, seen created"
 
 
 def test_a_new_generation_wakes_what_an_earlier_one_gave_up() -> None:
-    assert str(decide(want(instance(RUN, FAILED), RUN))) == f"start {NAME}: desired running, seen created"
+    assert str(decide(request_state(instance(RUN, FAILED), RUN))) == f"start {NAME}: desired running, seen created"
 
 
 @pytest.mark.parametrize(
     ("state", "observed", "status"),
     [
-        (RUN, Observed(), Status.PENDING_DEPLOY),
-        (RUN, Observed(image_missing=True), Status.DEPLOYING),
-        (RUN, NEVER_RAN, Status.DEPLOYING),
-        (RUN, SEEN_RUNNING, Status.RUNNING),
-        (RUN, SEEN_EXITED, Status.STARTING),
-        (STOP, SEEN_RUNNING, Status.STOPPING),
-        (STOP, SEEN_EXITED, Status.STOPPED),
-        (STOP, NEVER_RAN, Status.STOPPED),
-        (RUN, FAILED, Status.ERROR_INSTALL),
-        (RUN, replace(FAILED, container=container("exited")), Status.ERROR_RUNTIME),
-        (DELETE, SEEN_RUNNING, Status.DELETING),
+        (RUN, Observed(), InstanceStatus.PENDING_DEPLOY),
+        (RUN, Observed(image_missing=True), InstanceStatus.DEPLOYING),
+        (RUN, NEVER_RAN, InstanceStatus.DEPLOYING),
+        (RUN, SEEN_RUNNING, InstanceStatus.RUNNING),
+        (RUN, SEEN_EXITED, InstanceStatus.STARTING),
+        (STOP, SEEN_RUNNING, InstanceStatus.STOPPING),
+        (STOP, SEEN_EXITED, InstanceStatus.STOPPED),
+        (STOP, NEVER_RAN, InstanceStatus.STOPPED),
+        (RUN, FAILED, InstanceStatus.ERROR_INSTALL),
+        (RUN, replace(FAILED, container=container("exited")), InstanceStatus.ERROR_RUNTIME),
+        (DELETE, SEEN_RUNNING, InstanceStatus.DELETING),
     ],
 )
-def test_the_status_follows_from_desired_and_observed(state: DesiredState, observed: Observed, status: Status) -> None:
+def test_the_status_follows_from_desired_and_observed(
+    state: DesiredState, observed: Observed, status: InstanceStatus
+) -> None:
     assert derive_status(instance(state, observed)) is status
 
 
 def test_a_failure_of_an_earlier_generation_is_no_status_of_this_one() -> None:
-    assert derive_status(want(instance(RUN, FAILED), RUN)) is Status.DEPLOYING
+    assert derive_status(request_state(instance(RUN, FAILED), RUN)) is InstanceStatus.DEPLOYING

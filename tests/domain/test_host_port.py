@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from functions.domain.host_port import redrawn, refused, to_redraw
-from functions.domain.instance import Desired, DesiredState, Instance, Observed
-from functions.domain.spec import Spec
-from functions.domain.want import want_spec
+from functions.domain.instance.host_port import ports_to_reallocate, refused_ports, with_reallocated_ports
+from functions.domain.instance.model import Desired, DesiredState, Instance, Observed
+from functions.domain.instance.request import request_spec
+from functions.domain.instance.spec import Spec
 from shim.contract import messages
 
 ASKED, FIRST, SECOND = messages.Port(1, 20_001), messages.Port(2, 25_000), messages.Port(3, 25_001, "udp")
-SPEC = Spec("nginx", ports=[ASKED, FIRST, SECOND], drawn=[FIRST, SECOND])
+SPEC = Spec("nginx", ports=[ASKED, FIRST, SECOND], allocated=[FIRST, SECOND])
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -37,14 +37,18 @@ def instance(**observed: object) -> Instance:
     ],
 )
 def test_a_refusal_is_about_the_ports_that_it_names(said: str, again: bool, ports: list[messages.Port]) -> None:
-    assert refused(SPEC, said, again=again) == ports
+    assert refused_ports(SPEC, said, again=again) == ports
 
 
 def test_a_redraw_is_a_spec_generation_and_no_generation() -> None:
     other = messages.Port(2, 26_000)
-    after = redrawn(instance(taken=[FIRST], gone=True), [ASKED, other, SECOND])
-    assert (after.spec.ports, after.spec.drawn) == ([ASKED, other, SECOND], [other, SECOND])
-    assert (after.desired.generation, after.desired.spec_generation, to_redraw(after.spec, after.observed)) == (
+    after = with_reallocated_ports(instance(refused_ports=[FIRST], absent=True), [ASKED, other, SECOND])
+    assert (after.spec.ports, after.spec.allocated) == ([ASKED, other, SECOND], [other, SECOND])
+    assert (
+        after.desired.generation,
+        after.desired.spec_generation,
+        ports_to_reallocate(after.spec, after.observed),
+    ) == (
         1,
         2,
         [],
@@ -52,10 +56,10 @@ def test_a_redraw_is_a_spec_generation_and_no_generation() -> None:
 
 
 def test_no_spec_generation_is_used_twice() -> None:
-    once = redrawn(instance(), SPEC.ports)
-    twice = redrawn(once, SPEC.ports)
-    asked = want_spec(twice, SPEC)
+    once = with_reallocated_ports(instance(), SPEC.ports)
+    twice = with_reallocated_ports(once, SPEC.ports)
+    asked = request_spec(twice, SPEC)
     # As after an update that was given up: the next one is not named as that was.
     back = replace(asked, desired=replace(asked.desired, spec_generation=twice.desired.spec_generation))
-    last = want_spec(back, SPEC)
+    last = request_spec(back, SPEC)
     assert [one.desired.spec_generation for one in (once, twice, asked, last)] == [2, 3, 4, 5]

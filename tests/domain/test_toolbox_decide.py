@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.domain import toolbox_observe
-from functions.domain.droplet import SETTLES, TOKEN_LIFE, Droplet, name, swap_mib
 from functions.domain.errors import (
     DigitalOceanBusy,
     DigitalOceanRefused,
@@ -16,28 +14,37 @@ from functions.domain.errors import (
     NotAllowedNow,
     ToolboxUnreachable,
 )
-from functions.domain.instance import Failure, Reason
-from functions.domain.status import IllegalMove
-from functions.domain.toolbox import Attempt, Retired, Toolbox, ToolboxStatus, Upgrade, Wanted
-from functions.domain.toolbox_decide import decide
-from functions.domain.toolbox_status import MOVES, check_move
-from functions.domain.toolbox_want import want_gone, want_rebuilt, want_shim
+from functions.domain.instance.model import Failure, IllegalMove, Reason
+from functions.domain.toolbox import observe as toolbox_observe
+from functions.domain.toolbox.decide import decide
+from functions.domain.toolbox.droplet import CREATE_SETTLES_WITHIN, TOKEN_LIFE, Droplet, droplet_name, swap_mib
+from functions.domain.toolbox.model import (
+    TOOLBOX_MOVES,
+    CreateAttempt,
+    RetiredDroplet,
+    ShimUpgrade,
+    Toolbox,
+    ToolboxState,
+    ToolboxStatus,
+    check_toolbox_move,
+)
+from functions.domain.toolbox.request import request_deprovision, request_rebuild, request_shim_upgrade
 
 ID = "11111111-1111-4111-8111-111111111111"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-FIRST = Attempt(1, NOW, "hash", NOW + TOKEN_LIFE)
+FIRST = CreateAttempt(1, NOW, "hash", NOW + TOKEN_LIFE)
 NEW = Toolbox(
     id=ID, account="a", name="box", status=ToolboxStatus.PROVISIONING, region="fra1", size="s-1vcpu-1gb",
     image="debian-12-x64", created_at=NOW, updated_at=NOW,
 )  # fmt: skip
 MADE = replace(
-    NEW, firewalled=True, attempt=replace(FIRST, over=True), droplet_id="500", droplet_name=name(ID, 1),
+    NEW, has_firewall=True, attempt=replace(FIRST, resolved=True), droplet_id="500", droplet_name=droplet_name(ID, 1),
     address="192.0.2.1",
 )  # fmt: skip
 ENROLLED = replace(MADE, certificate="PEM", fingerprint="f")
 SERVING = replace(ENROLLED, status=ToolboxStatus.ACTIVE, served_at=NOW, observed_generation=1)
-OLD = Retired("500", name(ID, 1), "192.0.2.1", "f")
-DROPLET = Droplet("500", name(ID, 1), "new", NOW)
+OLD = RetiredDroplet("500", droplet_name(ID, 1), "192.0.2.1", "f")
+DROPLET = Droplet("500", droplet_name(ID, 1), "new", NOW)
 
 
 def plan(toolbox: Toolbox) -> list[str]:
@@ -54,14 +61,15 @@ def test_a_new_toolbox() -> None:
 
 
 def test_a_create_whose_answer_was_not_heard_is_looked_for_before_anything_else_is_made() -> None:
-    assert plan(replace(NEW, firewalled=True, attempt=FIRST))[0] == (
+    assert plan(replace(NEW, has_firewall=True, attempt=FIRST))[0] == (
         "look for toolbox-ID-1: whether its create went through is not known"
     )
 
 
 def test_an_attempt_that_came_to_nothing_is_followed_by_one_of_another_name() -> None:
     assert (
-        plan(replace(NEW, firewalled=True, attempt=replace(FIRST, over=True)))[0] == "create toolbox-ID-2: no droplet"
+        plan(replace(NEW, has_firewall=True, attempt=replace(FIRST, resolved=True)))[0]
+        == "create toolbox-ID-2: no droplet"
     )
 
 
@@ -79,7 +87,7 @@ def test_nothing_is_to_be_done_about_one_that_serves_or_was_given_up() -> None:
 
 
 def test_a_rebuild_is_quiet_before_it_makes_another_and_destroys_the_old_one_last() -> None:
-    assert plan(want_rebuilt(SERVING)) == [
+    assert plan(request_rebuild(SERVING)) == [
         "list the containers of toolbox-ID-1: another droplet takes its place",
         "create toolbox-ID-2: no droplet",
         "await the enrolment of toolbox-ID-2: its shim has not enrolled",
@@ -92,7 +100,7 @@ def test_a_rebuild_is_quiet_before_it_makes_another_and_destroys_the_old_one_las
 
 def test_what_runs_on_the_old_droplet_is_stopped_one_by_one() -> None:
     retired = replace(OLD, running=["tool-a", "tool-b"])
-    assert plan(replace(want_rebuilt(SERVING), retired=[retired]))[:2] == [
+    assert plan(replace(request_rebuild(SERVING), retired=[retired]))[:2] == [
         "stop tool-a: another droplet takes its place",
         "stop tool-b: another droplet takes its place",
     ]
@@ -100,15 +108,15 @@ def test_what_runs_on_the_old_droplet_is_stopped_one_by_one() -> None:
 
 def test_an_old_droplet_that_never_enrolled_runs_nothing() -> None:
     assert (
-        plan(want_rebuilt(replace(MADE, status=ToolboxStatus.ERROR_PROVISIONING)))[0]
+        plan(request_rebuild(replace(MADE, status=ToolboxStatus.ERROR_PROVISIONING)))[0]
         == "create toolbox-ID-2: no droplet"
     )
 
 
 def test_an_enrolled_shim_has_the_old_droplet_listed_once_more_before_it_serves() -> None:
-    quiet = replace(want_rebuilt(SERVING), retired=[replace(OLD, running=[])], attempt=replace(FIRST, number=2))
-    seen = replace(DROPLET, id="501", name=name(ID, 2), address="192.0.2.2")
-    enrolled = toolbox_observe.enrolled(quiet, seen, "PEM 2", "f2")
+    quiet = replace(request_rebuild(SERVING), retired=[replace(OLD, running=[])], attempt=replace(FIRST, number=2))
+    seen = replace(DROPLET, id="501", name=droplet_name(ID, 2), address="192.0.2.2")
+    enrolled = toolbox_observe.fold_enrolment(quiet, seen, "PEM 2", "f2")
     assert plan(enrolled)[:2] == [
         "list the containers of toolbox-ID-1: another droplet takes its place",
         "ask the shim of toolbox-ID-2: it has not answered a command yet",
@@ -116,7 +124,7 @@ def test_an_enrolled_shim_has_the_old_droplet_listed_once_more_before_it_serves(
 
 
 def test_the_end_of_a_toolbox() -> None:
-    assert plan(want_gone(SERVING)) == [
+    assert plan(request_deprovision(SERVING)) == [
         "end the instances of ID: desired deprovisioned",
         "destroy toolbox-ID-1: desired deprovisioned",
         "await the end of toolbox-ID-1: the API still knows it",
@@ -126,43 +134,43 @@ def test_the_end_of_a_toolbox() -> None:
 
 
 def test_the_end_of_one_whose_create_may_yet_have_gone_through() -> None:
-    assert plan(want_gone(replace(NEW, attempt=FIRST)))[0] == (
+    assert plan(request_deprovision(replace(NEW, attempt=FIRST)))[0] == (
         "look for toolbox-ID-1: whether its create went through is not known"
     )
 
 
 def test_the_end_of_one_in_the_middle_of_a_rebuild_is_that_of_both_droplets() -> None:
-    both = replace(MADE, droplet_id="501", droplet_name=name(ID, 2), retired=[OLD])
-    assert [line for line in plan(want_gone(both)) if line.startswith("destroy")] == [
+    both = replace(MADE, droplet_id="501", droplet_name=droplet_name(ID, 2), retired=[OLD])
+    assert [line for line in plan(request_deprovision(both)) if line.startswith("destroy")] == [
         "destroy toolbox-ID-2: desired deprovisioned",
         "destroy toolbox-ID-1: desired deprovisioned",
     ]
 
 
 def test_another_shim() -> None:
-    assert plan(want_shim(SERVING, "shim@sha256:1")) == [
+    assert plan(request_shim_upgrade(SERVING, "shim@sha256:1")) == [
         "pull shim@sha256:1: another shim was asked for",
         "upgrade the shim to shim@sha256:1: another shim was asked for",
         "await the shim shim@sha256:1: the one before was told to give way",
     ]
-    assert len(plan(replace(SERVING, upgrade=Upgrade("shim@sha256:1", True, NOW)))) == 1
+    assert len(plan(replace(SERVING, upgrade=ShimUpgrade("shim@sha256:1", True, NOW)))) == 1
 
 
 def test_that_a_create_has_made_nothing_is_believed_only_after_a_while() -> None:
     asked = replace(NEW, attempt=FIRST)
-    assert toolbox_observe.looked_for(asked, [], NOW + SETTLES - timedelta(seconds=1)) == asked
-    over = toolbox_observe.looked_for(asked, [], NOW + SETTLES)
-    assert over.attempt == replace(FIRST, over=True)
+    assert toolbox_observe.fold_search(asked, [], NOW + CREATE_SETTLES_WITHIN - timedelta(seconds=1)) == asked
+    over = toolbox_observe.fold_search(asked, [], NOW + CREATE_SETTLES_WITHIN)
+    assert over.attempt == replace(FIRST, resolved=True)
 
 
 def test_what_carries_another_name_is_not_what_was_made() -> None:
-    other = replace(DROPLET, name=name(ID, 7))
-    assert toolbox_observe.looked_for(replace(NEW, attempt=FIRST), [other], NOW).droplet_id is None
+    other = replace(DROPLET, name=droplet_name(ID, 7))
+    assert toolbox_observe.fold_search(replace(NEW, attempt=FIRST), [other], NOW).droplet_id is None
 
 
 def test_of_two_by_one_name_the_first_is_taken() -> None:
     later = replace(DROPLET, id="400", created_at=NOW + timedelta(seconds=1))
-    assert toolbox_observe.looked_for(replace(NEW, attempt=FIRST), [later, DROPLET], NOW).droplet_id == "500"
+    assert toolbox_observe.fold_search(replace(NEW, attempt=FIRST), [later, DROPLET], NOW).droplet_id == "500"
 
 
 @pytest.mark.parametrize(
@@ -174,60 +182,60 @@ def test_of_two_by_one_name_the_first_is_taken() -> None:
     ],
 )
 def test_what_an_error_of_the_create_call_tells(error: Exception, over: bool, given_up: bool) -> None:
-    asked = replace(NEW, attempt=FIRST, firewalled=True)
-    step = decide(replace(NEW, firewalled=True)).steps[0]
-    after = toolbox_observe.erred(asked, step, error, NOW)  # type: ignore[arg-type]
+    asked = replace(NEW, attempt=FIRST, has_firewall=True)
+    step = decide(replace(NEW, has_firewall=True)).steps[0]
+    after = toolbox_observe.fold_error(asked, step, error, NOW)  # type: ignore[arg-type]
     assert after.attempt
-    assert (after.attempt.over, after.given_up is not None) == (over, given_up)
+    assert (after.attempt.resolved, after.failure_reason is not None) == (over, given_up)
     assert after.status == ("error_provisioning" if given_up else "provisioning")
 
 
 def test_a_droplet_that_does_not_enrol_in_time_or_is_destroyed_is_given_up() -> None:
-    assert toolbox_observe.awaited(MADE, DROPLET, NOW + TOKEN_LIFE).status == "error_provisioning"
-    gone = toolbox_observe.awaited(MADE, None, NOW + SETTLES)
-    assert gone.given_up
-    assert gone.given_up.code == "droplet-gone"
-    assert toolbox_observe.awaited(MADE, None, NOW) == MADE
+    assert toolbox_observe.fold_enrolment_wait(MADE, DROPLET, NOW + TOKEN_LIFE).status == "error_provisioning"
+    gone = toolbox_observe.fold_enrolment_wait(MADE, None, NOW + CREATE_SETTLES_WITHIN)
+    assert gone.failure_reason
+    assert gone.failure_reason.code == "droplet-gone"
+    assert toolbox_observe.fold_enrolment_wait(MADE, None, NOW) == MADE
 
 
 def test_a_refused_end_is_shown_and_goes_on() -> None:
-    leaving = toolbox_observe.begun(want_gone(replace(SERVING, farewell=True)))
-    step = decide(replace(leaving, farewell=True)).steps[0]
-    after = toolbox_observe.erred(leaving, step, DigitalOceanRefused("no"), NOW)
+    leaving = toolbox_observe.begin(request_deprovision(replace(SERVING, instances_ended=True)))
+    step = decide(replace(leaving, instances_ended=True)).steps[0]
+    after = toolbox_observe.fold_error(leaving, step, DigitalOceanRefused("no"), NOW)
     assert (after.status, after.error) == ("error_deprovisioning", "no")
-    assert toolbox_observe.begun(after).status == "deprovisioning"
+    assert toolbox_observe.begin(after).status == "deprovisioning"
 
 
 def test_an_old_droplet_that_cannot_be_reached_is_quiet_enough() -> None:
-    rebuilt = want_rebuilt(SERVING)
+    rebuilt = request_rebuild(SERVING)
     step = decide(rebuilt).steps[0]
-    after = toolbox_observe.erred(rebuilt, step, ToolboxUnreachable("no"), NOW)
+    after = toolbox_observe.fold_error(rebuilt, step, ToolboxUnreachable("no"), NOW)
     assert plan(after)[0] == "create toolbox-ID-2: no droplet"
 
 
 @pytest.mark.parametrize("status", [ToolboxStatus.PROVISIONING, ToolboxStatus.DEPROVISIONING])
 def test_no_rebuild_of_what_is_being_made_or_is_going(status: ToolboxStatus) -> None:
     with pytest.raises(NotAllowedNow):
-        want_rebuilt(replace(SERVING, status=status))
+        request_rebuild(replace(SERVING, status=status))
 
 
 def test_the_shim_is_upgraded_only_where_all_else_is_as_asked() -> None:
     for wrong in (replace(SERVING, status=ToolboxStatus.UNRESPONSIVE), replace(SERVING, generation=2)):
         with pytest.raises(NotAllowedNow):
-            want_shim(wrong, "shim@sha256:1")
+            request_shim_upgrade(wrong, "shim@sha256:1")
 
 
 def test_asking_for_the_end_twice_is_one_wish() -> None:
-    assert want_gone(want_gone(SERVING)) == want_gone(SERVING)
+    assert request_deprovision(request_deprovision(SERVING)) == request_deprovision(SERVING)
 
 
 def test_nothing_comes_back_from_the_end() -> None:
     leaving = {status for status in ToolboxStatus if "deprovision" in status}
-    assert all(MOVES[status] <= leaving for status in leaving)
-    assert MOVES[ToolboxStatus.DEPROVISIONED] == frozenset()
+    assert all(TOOLBOX_MOVES[status] <= leaving for status in leaving)
+    assert TOOLBOX_MOVES[ToolboxStatus.DEPROVISIONED] == frozenset()
     with pytest.raises(IllegalMove):
-        check_move(ToolboxStatus.DEPROVISIONING, ToolboxStatus.ACTIVE)
-    check_move(ToolboxStatus.ACTIVE, ToolboxStatus.ACTIVE)
+        check_toolbox_move(ToolboxStatus.DEPROVISIONING, ToolboxStatus.ACTIVE)
+    check_toolbox_move(ToolboxStatus.ACTIVE, ToolboxStatus.ACTIVE)
 
 
 @pytest.mark.parametrize(
@@ -238,5 +246,5 @@ def test_small_droplets_swap(size: str, mib: int) -> None:
 
 
 def test_the_desired_state_is_told_apart_from_its_status() -> None:
-    assert want_gone(SERVING).wanted is Wanted.DEPROVISIONED
-    assert want_gone(SERVING).generation == SERVING.generation + 1
+    assert request_deprovision(SERVING).desired_state is ToolboxState.DEPROVISIONED
+    assert request_deprovision(SERVING).generation == SERVING.generation + 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions.domain.droplet import Droplet, NewDroplet
+from functions.domain.toolbox.droplet import Droplet, NewDroplet
 
 NONE = timedelta(0)
 FIRST = 500_000_001

@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from functions.domain.errors import ToolboxUnreachable
-from functions.domain.instance import LIVE_STATES
-from functions.domain.toolbox import Toolbox
+from functions.domain.instance.model import LIVE_STATES
+from functions.domain.toolbox.model import Toolbox
 from shim.contract import errors as shim_errors
 from shim.contract import messages, names, routes
 from shim.contract.routes import Route

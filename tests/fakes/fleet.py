@@ -6,17 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from functions.domain.droplet import NewDroplet
-from functions.domain.enrolment import Enrolling
 from functions.domain.errors import Unauthorized
-from functions.domain.instance import Instance
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle import enrolment
-from functions.lifecycle.deploy import NewInstance, deploy
-from functions.lifecycle.documents import TOOLBOXES, dump, load, toolbox_ref
-from functions.lifecycle.ports import Ports, Query, Ref, Snapshot, Store, Version, Write
-from functions.lifecycle.provision import NewToolbox, provision
-from functions.lifecycle.toolbox_change import AskedOfToolbox
+from functions.domain.instance.model import Instance
+from functions.domain.toolbox.droplet import NewDroplet
+from functions.domain.toolbox.enrolment import EnrolmentRequest
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import Dependencies, Query, Ref, Snapshot, Store, Version, Write
+from functions.lifecycle.instance.deploy import NewInstance, deploy
+from functions.lifecycle.repository import TOOLBOXES, decode, encode, toolbox_ref
+from functions.lifecycle.toolbox import enrolment
+from functions.lifecycle.toolbox.change import NewToolbox, ToolboxRequest, provision
 from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import FakeDroplet
 from tests.fakes.world import CALLER, World, new
@@ -62,9 +61,9 @@ class FleetCertificates:
         return self.shown.get(address, fingerprint(address))
 
 
-def enrolling(new: NewDroplet, droplet_id: str, address: str | None) -> Enrolling:
+def enrolling(new: NewDroplet, droplet_id: str, address: str | None) -> EnrolmentRequest:
     """What the shim says on the droplet that `new` has made."""
-    return Enrolling(new.toolbox_id, droplet_id, f"certificate of {address}", fingerprint(address), new.token)
+    return EnrolmentRequest(new.toolbox_id, droplet_id, f"certificate of {address}", fingerprint(address), new.token)
 
 
 def fingerprint(address: str | None) -> str:
@@ -93,37 +92,37 @@ class FleetWorld(World):
     def __init__(self) -> None:
         super().__init__()
         self.fleet, self.certificates = Fleet(self.now, self.digitalocean), FleetCertificates()
-        self.ports = replace(self.ports, shims=self.fleet)
+        self.deps = replace(self.deps, shims=self.fleet)
 
     def provision(self, new: NewToolbox = NEW) -> Toolbox:
         """On record, and no more."""
-        answer = provision(self.ports, CALLER, new)
+        answer = provision(self.deps, CALLER, new)
         assert isinstance(answer, Toolbox)
         return answer
 
     def asked(self, toolbox: Toolbox, verb: Callable[..., object], *more: object) -> Toolbox:
-        answer = verb(self.ports, AskedOfToolbox(CALLER, toolbox.id), *more)
+        answer = verb(self.deps, ToolboxRequest(CALLER, toolbox.id), *more)
         assert isinstance(answer, Toolbox)
         return answer
 
     def deploy_on(self, toolbox: Toolbox, wanted: NewInstance | None = None) -> Instance:
-        return self._deployed(self.ports, toolbox, wanted or new())
+        return self._deployed(self.deps, toolbox, wanted or new())
 
-    def _deployed(self, ports: Ports, toolbox: Toolbox, wanted: NewInstance) -> Instance:
-        answer = deploy(ports, CALLER, toolbox.id, wanted)
+    def _deployed(self, deps: Dependencies, toolbox: Toolbox, wanted: NewInstance) -> Instance:
+        answer = deploy(deps, CALLER, toolbox.id, wanted)
         assert isinstance(answer, Instance)
         return answer
 
     def deploy_late(self, toolbox: Toolbox) -> Instance:
         """By a worker that read the toolbox before its account gave it up."""
-        stale = Snapshot(toolbox_ref(toolbox.id), dump(toolbox), None)
+        stale = Snapshot(toolbox_ref(toolbox.id), encode(toolbox), None)
 
         def get(refs: Sequence[Ref]) -> list[Snapshot | None]:
             found = self.store.get(refs)
             return [stale if ref == stale.ref else one for ref, one in zip(refs, found, strict=True)]
 
-        ports = replace(self.ports, store=_Stale(self.store, get))
-        return self._deployed(ports, toolbox, new(ports=(20_001,)))
+        deps = replace(self.deps, store=_Stale(self.store, get))
+        return self._deployed(deps, toolbox, new(ports=(20_001,)))
 
     def boot(self) -> None:
         """Every droplet that has not, boots, and its shim enrols with what its user-data holds."""
@@ -131,9 +130,9 @@ class FleetWorld(World):
             new, address = self.digitalocean.asked.get(key), droplet.address
             if new and address and address not in self.fleet.booted:
                 self.fleet.boot(address)
-                enrolment.enrol(self.ports, self.enrolling(key), self.certificates)
+                enrolment.enrol(self.deps, self.enrolling(key), self.certificates)
 
-    def enrolling(self, droplet_id: str) -> Enrolling:
+    def enrolling(self, droplet_id: str) -> EnrolmentRequest:
         """What the shim of that droplet says of itself."""
         address = self.digitalocean.droplets[droplet_id].address
         return enrolling(self.digitalocean.asked[droplet_id], droplet_id, address)
@@ -155,7 +154,7 @@ class FleetWorld(World):
 
     def toolbox(self, toolbox: Toolbox) -> Toolbox:
         """As its document has it now."""
-        loaded = load(Toolbox, self.store.get([toolbox_ref(toolbox.id)])[0])
+        loaded = decode(Toolbox, self.store.get([toolbox_ref(toolbox.id)])[0])
         assert loaded
         return loaded.value
 

@@ -11,16 +11,23 @@ from datetime import UTC, datetime, timedelta
 
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.vault import KeyVault
-from functions.domain.caller import Caller
+from functions.domain.account.caller import Caller
 from functions.domain.errors import Unavailable
-from functions.domain.instance import Catalogue, Instance
-from functions.domain.spec import Spec
-from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle import accounts, change, converge, rollouts, rotations, strays, sweep, toolbox_converge
-from functions.lifecycle.deploy import NewInstance, deploy
-from functions.lifecycle.documents import INSTANCES, dump, instance_ref, load, toolbox_ref
-from functions.lifecycle.ports import Create, Ports, Query, Replace, Task, Version, Write
-from functions.lifecycle.replay import Replay
+from functions.domain.instance.model import CatalogEntry, Instance
+from functions.domain.instance.spec import Spec
+from functions.domain.toolbox.model import Toolbox, ToolboxStatus
+from functions.lifecycle.account import status as account_status
+from functions.lifecycle.dependencies import Create, Dependencies, Query, Replace, Task, Version, Write
+from functions.lifecycle.idempotency import Replay
+from functions.lifecycle.instance import change as instance_change
+from functions.lifecycle.instance import rotation
+from functions.lifecycle.instance.deploy import NewInstance, deploy
+from functions.lifecycle.reconcile import instance as reconcile_instance
+from functions.lifecycle.reconcile import sweep as reconcile_sweep
+from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
+from functions.lifecycle.repository import INSTANCES, decode, encode, instance_ref, toolbox_ref
+from functions.lifecycle.rollout import rollouts
+from functions.lifecycle.toolbox import orphan_droplets
 from shim.contract import messages
 from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import IMAGE, FakeDroplet
@@ -71,7 +78,7 @@ class World:
         self.store = FaultyStore(store)
         self.draws: Iterator[float] = iter(random.Random(1).random, None)
         ids = itertools.count(1)
-        self.ports = Ports(
+        self.deps = Dependencies(
             store=self.store,
             queue=self.queue,
             shims=self.droplet,
@@ -95,22 +102,22 @@ class World:
         for task in tasks:
             match task.kind:
                 case "toolbox":
-                    toolbox_converge.run(self.ports, task.id)
+                    reconcile_toolbox.run(self.deps, task.id)
                 case "account":
-                    accounts.run(self.ports, task.id)
+                    account_status.apply(self.deps, task.id)
                 case "rollout":
-                    rollouts.run(self.ports, task.id)
+                    rollouts.run(self.deps, task.id)
                 case "strays":
-                    strays.look(self.ports)
+                    orphan_droplets.find_orphans(self.deps)
                 case "rotation":
-                    rotations.run(self.ports, task.id)
+                    rotation.apply(self.deps, task.id)
                 case _:
-                    converge.run(self.ports, task)
+                    reconcile_instance.run(self.deps, task)
 
     def sweep(self, seconds: float = 60) -> None:
         """A minute passes, the scheduler calls, and what it published is delivered."""
         self.pass_time(seconds)
-        sweep.sweep(self.ports)
+        reconcile_sweep.sweep(self.deps)
         self.deliver()
 
     def add_toolbox(self, toolbox_id: str = TOOLBOX, account: str = ACCOUNT) -> Toolbox:
@@ -119,7 +126,7 @@ class World:
             size="s-1vcpu-1gb", image="debian-12-x64", created_at=self.time, updated_at=self.time,
             address="192.0.2.1", fingerprint="0" * 64,
         )  # fmt: skip
-        self.store.commit([Create(toolbox_ref(toolbox.id), dump(toolbox))])
+        self.store.commit([Create(toolbox_ref(toolbox.id), encode(toolbox))])
         return toolbox
 
     def settled_toolbox(self) -> Toolbox:
@@ -129,32 +136,34 @@ class World:
     def change_toolbox(self, change: Callable[[Toolbox], Toolbox]) -> Toolbox:
         """The toolbox as some other worker's commit leaves it."""
         [snapshot] = self.store.get([toolbox_ref(TOOLBOX)])
-        loaded = load(Toolbox, snapshot)
+        loaded = decode(Toolbox, snapshot)
         assert loaded
         changed = change(loaded.value)
-        self.store.commit([Replace(toolbox_ref(TOOLBOX), dump(changed), loaded.version)])
+        self.store.commit([Replace(toolbox_ref(TOOLBOX), encode(changed), loaded.version)])
         return changed
 
     def deploy(self, wanted: NewInstance | None = None, replay: Replay[Instance] | None = None) -> Instance:
         """Deployed as far as the request itself goes."""
-        answer = deploy(self.ports, CALLER, TOOLBOX, wanted or new(), replay)
+        answer = deploy(self.deps, CALLER, TOOLBOX, wanted or new(), replay)
         assert isinstance(answer, Instance)
         return answer
 
     def start(self, key: str) -> Instance:
-        return self._changed(change.start, key)
+        return self._changed(instance_change.start, key)
 
     def stop(self, key: str) -> Instance:
-        return self._changed(change.stop, key)
+        return self._changed(instance_change.stop, key)
 
     def restart(self, key: str) -> Instance:
-        return self._changed(change.restart, key)
+        return self._changed(instance_change.restart, key)
 
     def delete(self, key: str) -> Instance:
-        return self._changed(change.delete, key)
+        return self._changed(instance_change.delete, key)
 
-    def _changed(self, verb: Callable[[Ports, change.Asked], change.Answer], key: str) -> Instance:
-        answer = verb(self.ports, change.Asked(CALLER, TOOLBOX, key))
+    def _changed(
+        self, verb: Callable[[Dependencies, instance_change.InstanceRequest], instance_change.Answer], key: str
+    ) -> Instance:
+        answer = verb(self.deps, instance_change.InstanceRequest(CALLER, TOOLBOX, key))
         assert isinstance(answer, Instance)
         return answer
 
@@ -163,7 +172,7 @@ class World:
         return self.stored_at(instance.id)
 
     def stored_at(self, instance_id: str) -> Instance:
-        loaded = load(Instance, self.store.get([instance_ref(instance_id)])[0])
+        loaded = decode(Instance, self.store.get([instance_ref(instance_id)])[0])
         assert loaded
         return loaded.value
 
@@ -178,4 +187,4 @@ class World:
 def new(name: str = "server", *, image: str = IMAGE, ports: tuple[int, ...] = (), start: bool = True) -> NewInstance:
     """A deploy of `image`, with container port 3000 mapped to each of `ports` (0: to be chosen)."""
     mapped = [messages.Port(3000 + index, port) for index, port in enumerate(ports)]
-    return NewInstance(name, Spec(image, ports=mapped), Catalogue(), start)
+    return NewInstance(name, Spec(image, ports=mapped), CatalogEntry(), start)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from functions.domain.errors import DigitalOceanUnknown, EnrolmentRefused, ToolboxesError
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle.documents import INSTANCES, NAMES, PORT_CLAIMS, TOOLBOXES
-from functions.lifecycle.enrolment import enrol
-from functions.lifecycle.ports import Query
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import Query
+from functions.lifecycle.repository import INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, TOOLBOXES
+from functions.lifecycle.toolbox.enrolment import enrol
 from shim.contract.errors import ShimError
 from tests.fakes.digitalocean import ApiFault, FakeDigitalOcean
 from tests.fakes.droplet import FakeDroplet
@@ -33,7 +33,7 @@ class FleetPlace(Place):
         self.fleet, self._silent = fleet, Droplet(now=clock.now, clock=clock, reachable=False)
         super().__init__(folder, clock, self._silent, digitalocean, seed)
         self.shims = Shims(self)
-        self.ports = through(self.ports, Effects(), self.shims, CutDroplets(digitalocean, Effects()))
+        self.deps = through(self.deps, Effects(), self.shims, CutDroplets(digitalocean, Effects()))
 
     def reached(self, address: str | None, fingerprint_: str | None) -> FakeDroplet:
         there = address in [one.address for one in self.digitalocean.droplets.values()]
@@ -67,7 +67,7 @@ class FleetPlace(Place):
         self.power_on()
         for key, droplet in self.digitalocean.droplets.items():
             with suppress(EnrolmentRefused):
-                enrol(self.ports, enrolling(self.digitalocean.asked[key], key, droplet.address), FleetCertificates())
+                enrol(self.deps, enrolling(self.digitalocean.asked[key], key, droplet.address), FleetCertificates())
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class End:
 
 
 def end(place: FleetPlace) -> End:
-    toolbox = the_toolbox(place.ports)
+    toolbox = the_toolbox(place.deps)
     ours = [toolbox.droplet_id] if toolbox.droplet_id else []
     assert list(place.digitalocean.droplets) == ours, "a droplet that no toolbox knows, or one too many"
     living = [
@@ -119,7 +119,7 @@ def end(place: FleetPlace) -> End:
         (toolbox.status, toolbox.generation, toolbox.settled, toolbox.retired, toolbox.lease, toolbox.shim_image),
         [(one.name, one.status, one.settled, one.deleted_at is not None, one.lease) for one in instances],
         [sorted(c.state for c in droplet.containers.values()) for droplet in living],
-        sum(len(place.store.query(Query(kind))) for kind in (NAMES, PORT_CLAIMS)),
+        sum(len(place.store.query(Query(kind))) for kind in (NAME_RESERVATIONS, PORT_RESERVATIONS)),
         len(place.digitalocean.firewalls),
         len(place.digitalocean.droplets),
         sorted(event["type"] for event in events if event["type"] in ("enrolled", "droplet_destroyed")),
@@ -136,8 +136,8 @@ def post_mortems(place: FleetPlace) -> list[int]:
 def effects(operation: str) -> list[str]:
     """What the worker does to the outside, by name, where nothing cuts it."""
     made, seen = standing(operation), Effects()
-    ports = through(made.ports, seen, CutShim(made.shims, seen), CutDroplets(made.digitalocean, seen))
-    TOOLBOX_OPERATIONS[operation].run(ports, made.queue, False)
+    deps = through(made.deps, seen, CutShim(made.shims, seen), CutDroplets(made.digitalocean, seen))
+    TOOLBOX_OPERATIONS[operation].run(deps, made.queue, False)
     return seen.names
 
 
@@ -152,6 +152,6 @@ def finish(place: FleetPlace, sweeps: int = 8) -> None:
 def undisturbed(operation: str) -> End:
     """What the operation comes to where nothing cuts it."""
     made = standing(operation)
-    TOOLBOX_OPERATIONS[operation].run(made.ports, made.queue, False)
+    TOOLBOX_OPERATIONS[operation].run(made.deps, made.queue, False)
     finish(made)
     return end(made)

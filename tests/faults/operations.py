@@ -10,17 +10,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from functions.adapters.queue_sqlite import SqliteQueue
-from functions.domain.account import Standing
-from functions.domain.instance import Instance
-from functions.domain.spec import Mcp
-from functions.lifecycle import accounts, change, converge, instances, rotations, sweep, toolbox_converge
-from functions.lifecycle.accounts import Word
-from functions.lifecycle.change import Answer, Asked
-from functions.lifecycle.deploy import deploy
-from functions.lifecycle.ports import Ports, Task
-from functions.lifecycle.replay import Replay
-from functions.lifecycle.rotations import Rotated
-from functions.lifecycle.update import Changes, update
+from functions.domain.account.model import AccountStatus
+from functions.domain.instance.model import Instance
+from functions.domain.instance.spec import Mcp
+from functions.lifecycle.account import status as account_status
+from functions.lifecycle.account.status import AccountStatusChange
+from functions.lifecycle.dependencies import Dependencies, Task
+from functions.lifecycle.idempotency import Replay
+from functions.lifecycle.instance import change, rotation
+from functions.lifecycle.instance import read as instances
+from functions.lifecycle.instance.change import Answer, Changes, InstanceRequest, update
+from functions.lifecycle.instance.deploy import deploy
+from functions.lifecycle.instance.rotation import CredentialRotation
+from functions.lifecycle.reconcile import instance as reconcile_instance
+from functions.lifecycle.reconcile import sweep
+from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
 from shim.contract import messages
 from tests.fakes.droplet import IMAGE
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, new
@@ -34,7 +38,7 @@ SECOND, PULLED, BROKEN = "registry.test/server:2", "registry.test/pulled:1", "re
 # Host ports that nobody asks for by their number here.
 DRAWN = range(20_010, 30_000)
 
-Ask = Callable[[Ports, Replay[Instance] | None], Answer | None]
+Ask = Callable[[Dependencies, Replay[Instance] | None], Answer | None]
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,9 @@ class Operation:
     fails: bool = False
     sent_again: bool = False
 
-    def run(self, ports: Ports, queue: SqliteQueue, keyed: bool) -> None:
-        self.ask(ports, replay() if keyed else None)
-        deliver(ports, queue)
+    def run(self, deps: Dependencies, queue: SqliteQueue, keyed: bool) -> None:
+        self.ask(deps, replay() if keyed else None)
+        deliver(deps, queue)
 
 
 def replay() -> Replay[Instance]:
@@ -63,32 +67,32 @@ def replay() -> Replay[Instance]:
     return Replay(ACCOUNT, "key-1", "fingerprint", render)
 
 
-def deliver(ports: Ports, queue: SqliteQueue) -> None:
+def deliver(deps: Dependencies, queue: SqliteQueue) -> None:
     """Every message that is due goes to `converge`, as its push endpoint takes it."""
 
     def push(envelope: dict[str, Any]) -> bool:
         task = Task(**json.loads(base64.b64decode(envelope["message"]["data"])))
         match task.kind:
             case "toolbox":
-                toolbox_converge.run(ports, task.id)
+                reconcile_toolbox.run(deps, task.id)
             case "account":
-                accounts.run(ports, task.id)
+                account_status.apply(deps, task.id)
             case "rotation":
-                rotations.run(ports, task.id)
+                rotation.apply(deps, task.id)
             case _:
-                converge.run(ports, task)
+                reconcile_instance.run(deps, task)
         return True
 
-    queue.deliver(push, ports.now)
+    queue.deliver(push, deps.now)
 
 
 def _deploying(image: str = IMAGE, *, start: bool = True) -> Ask:
     wanted = new(NAME, image=image, ports=(0, 20_001), start=start)
-    return lambda ports, key: deploy(ports, CALLER, TOOLBOX, wanted, key)
+    return lambda deps, key: deploy(deps, CALLER, TOOLBOX, wanted, key)
 
 
-def _changing(verb: Callable[[Ports, Asked], Answer]) -> Ask:
-    return lambda ports, key: verb(ports, Asked(CALLER, TOOLBOX, NAME, key))
+def _changing(verb: Callable[[Dependencies, InstanceRequest], Answer]) -> Ask:
+    return lambda deps, key: verb(deps, InstanceRequest(CALLER, TOOLBOX, NAME, key))
 
 
 def _updating(image: str, mcp: Mcp | None = None) -> Ask:
@@ -96,24 +100,24 @@ def _updating(image: str, mcp: Mcp | None = None) -> Ask:
     changes = Changes(
         lambda old: replace(old, image=image, mcp=mcp), [messages.Port(3000, 0), messages.Port(4000, 20_002)]
     )
-    return lambda ports, key: update(ports, Asked(CALLER, TOOLBOX, NAME, key), changes)
+    return lambda deps, key: update(deps, InstanceRequest(CALLER, TOOLBOX, NAME, key), changes)
 
 
-def _sweeping(ports: Ports, key: Replay[Instance] | None) -> None:
-    ports.pause(60)
-    sweep.sweep(ports)
+def _sweeping(deps: Dependencies, key: Replay[Instance] | None) -> None:
+    deps.pause(60)
+    sweep.sweep(deps)
 
 
-def _hearing(standing: Standing, day: int) -> Ask:
+def _hearing(standing: AccountStatus, day: int) -> Ask:
     """The backend's word of the account."""
-    word = Word(f"msg_{day}", ACCOUNT, standing, datetime(2026, 1, day, tzinfo=UTC))
-    return lambda ports, key: accounts.hear(ports, word)
+    word = AccountStatusChange(f"msg_{day}", ACCOUNT, standing, datetime(2026, 1, day, tzinfo=UTC))
+    return lambda deps, key: account_status.receive(deps, word)
 
 
-def _rotating(ports: Ports, key: Replay[Instance] | None) -> None:
-    [instance] = instances.page(ports, CALLER, TOOLBOX, 1, None)
+def _rotating(deps: Dependencies, key: Replay[Instance] | None) -> None:
+    [instance] = instances.page(deps, CALLER, TOOLBOX, 1, None)
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    rotations.hear(ports, Rotated("msg_1", ACCOUNT, instance.id, at, {"API_KEY": "new"}))
+    rotation.receive(deps, CredentialRotation("msg_1", ACCOUNT, instance.id, at, {"API_KEY": "new"}))
 
 
 def _nothing(place: Place) -> None:
@@ -121,19 +125,19 @@ def _nothing(place: Place) -> None:
 
 
 def _running(place: Place) -> None:
-    OPERATIONS["deploy"].run(place.ports, place.queue, False)
+    OPERATIONS["deploy"].run(place.deps, place.queue, False)
     place.sweep(60)
 
 
 def _stopped(place: Place) -> None:
     _running(place)
-    OPERATIONS["stop"].run(place.ports, place.queue, False)
+    OPERATIONS["stop"].run(place.deps, place.queue, False)
     place.sweep(60)
 
 
 def _suspended(place: Place) -> None:
     _running(place)
-    OPERATIONS["suspend"].run(place.ports, place.queue, False)
+    OPERATIONS["suspend"].run(place.deps, place.queue, False)
     place.sweep(60)
 
 
@@ -153,7 +157,7 @@ def _back_after_delete(place: Place) -> None:
     """A create that reached the engine when all was over."""
     _running(place)
     [container] = place.droplet.containers.values()
-    OPERATIONS["delete"].run(place.ports, place.queue, False)
+    OPERATIONS["delete"].run(place.deps, place.queue, False)
     place.sweep(60)
     place.droplet.containers[container.name] = container
 
@@ -200,8 +204,8 @@ OPERATIONS = {
     "update-broken": Operation(_updating(BROKEN), _running, fails=True),
     "update-taken": Operation(_updating(SECOND), _keeping(_running), fails=True),
     "update-broken-taken": Operation(_updating(BROKEN), _keeping(_running), fails=True),
-    "suspend": Operation(_hearing(Standing.SUSPENDED, 1), _running, takes_key=False, sent_again=True),
-    "resume": Operation(_hearing(Standing.ACTIVE, 2), _suspended, takes_key=False, sent_again=True),
+    "suspend": Operation(_hearing(AccountStatus.SUSPENDED, 1), _running, takes_key=False, sent_again=True),
+    "resume": Operation(_hearing(AccountStatus.ACTIVE, 2), _suspended, takes_key=False, sent_again=True),
     "rotate": Operation(_rotating, _running, takes_key=False, sent_again=True),
     "repair-removed": Operation(_sweeping, _removed_by_hand, takes_key=False),
     "repair-dead": Operation(_sweeping, _died, takes_key=False),

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from functions.domain.instance import Instance
-from functions.lifecycle.documents import INSTANCES, NAMES, PORT_CLAIMS, claims, load
-from functions.lifecycle.ports import Query
+from functions.domain.instance.model import Instance
+from functions.lifecycle.dependencies import Query
+from functions.lifecycle.repository import INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, decode, reservations
 from tests.faults.place import Place
 
 
@@ -18,7 +18,7 @@ class Outcome:
 
     instances: list[tuple[Any, ...]]
     containers: list[tuple[Any, ...]]
-    claims: list[str]
+    reservations: list[str]
     ends: list[tuple[int, str, str]]
     told: list[tuple[int, str]]
     post_mortems: int
@@ -36,7 +36,7 @@ def outcome(place: Place) -> Outcome:
     return Outcome(
         [_told(instance) for instance in instances],
         sorted((c.spec_generation, c.state, c.image) for c in place.droplet.containers.values()),
-        sorted(c["name"] for kind in (NAMES, PORT_CLAIMS) for c in documents(place, kind)),
+        sorted(c["name"] for kind in (NAME_RESERVATIONS, PORT_RESERVATIONS) for c in documents(place, kind)),
         sorted((generation, event["type"], event["after"]) for generation, event in last.items()),
         sorted((e["generation"], e["type"]) for e in events if e["type"] not in ("status_changed", "deleted")),
         len(kept),
@@ -52,16 +52,18 @@ def check(place: Place) -> None:
     for instance in all_instances(place):
         assert instance.settled and instance.lease is None and instance.due_at is None, instance
         if not instance.deleted_at:
-            assert instance.replacing is None and instance.observed.previous is None, instance
+            assert instance.previous_version is None and instance.observed.previous is None, instance
             known.add(instance.container_name)
-            held |= set(claims(instance))
+            held |= set(reservations(instance))
         events = documents(place, f"{INSTANCES}/{instance.id}/events")
         told = Counter((e["generation"], e["type"], e["before"], e["after"], e["detail"]) for e in events)
         assert max(told.values()) == 1, [event for event, times in told.items() if times > 1]
         asked = [event["generation"] for event in events if event["type"].endswith("_requested")]
         assert sorted(asked) == list(range(1, instance.desired.generation + 1)), "one request a generation"
     assert set(place.droplet.containers) <= known, "a container of nobody"
-    found = {snapshot.ref for kind in (NAMES, PORT_CLAIMS) for snapshot in place.store.query(Query(kind))}
+    found = {
+        snapshot.ref for kind in (NAME_RESERVATIONS, PORT_RESERVATIONS) for snapshot in place.store.query(Query(kind))
+    }
     assert found == held, "a claim of nobody, or one that is missing"
 
 
@@ -70,12 +72,12 @@ def documents(place: Place, collection: str, order_by: str | None = None) -> lis
 
 
 def all_instances(place: Place) -> list[Instance]:
-    found = [load(Instance, snapshot) for snapshot in place.store.query(Query(INSTANCES))]
+    found = [decode(Instance, snapshot) for snapshot in place.store.query(Query(INSTANCES))]
     return [loaded.value for loaded in found if loaded]
 
 
 def _told(instance: Instance) -> tuple[Any, ...]:
-    desired, trouble = instance.desired, instance.observed.trouble
+    desired, trouble = instance.desired, instance.observed.obstacle
     return (
         instance.name,
         instance.status.value,

@@ -17,10 +17,11 @@ from typing import Any
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.store_sqlite import SqliteStore
 from functions.domain.errors import ToolboxesError
-from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle import sweep, toolboxes
-from functions.lifecycle.documents import dump, toolbox_ref
-from functions.lifecycle.ports import Create
+from functions.domain.toolbox.model import Toolbox, ToolboxStatus
+from functions.lifecycle.dependencies import Create
+from functions.lifecycle.reconcile import sweep as reconcile_sweep
+from functions.lifecycle.repository import encode, toolbox_ref
+from functions.lifecycle.toolbox import read as toolboxes
 from shim.contract import errors as shim_errors
 from shim.contract import messages, routes
 from tests.fakes.digitalocean import FakeDigitalOcean
@@ -95,13 +96,13 @@ class Place:
         self.folder, self.clock, self.droplet, self.digitalocean = folder, clock, droplet, digitalocean
         self.store = SqliteStore(str(folder / "store.db") if folder else ":memory:")
         self.queue = SqliteQueue(str(folder / "queue.db") if folder else ":memory:")
-        self.ports = worker.seeded(seed, self.store, self.queue, droplet, digitalocean, clock.now, clock.pause)
+        self.deps = worker.seeded(seed, self.store, self.queue, droplet, digitalocean, clock.now, clock.pause)
         self.late: list[tuple[str, dict[str, Any]]] = []
 
     def sweep(self, seconds: float) -> None:
         self.clock.pause(seconds)
-        sweep.sweep(self.ports)
-        operations.deliver(self.ports, self.queue)
+        reconcile_sweep.sweep(self.deps)
+        operations.deliver(self.deps, self.queue)
 
     def cut(self, operation: str, keyed: bool, cut: worker.Cut) -> int | None:
         """Run the operation in a process that is killed at `cut`; how that process ended."""
@@ -175,8 +176,8 @@ def standing(operation: str, folder: Path | None = None) -> Place:
         image="debian-12-x64", created_at=clock.now(), updated_at=clock.now(), address="192.0.2.1",
         fingerprint="0" * 64,
     )  # fmt: skip
-    place.store.commit([Create(toolbox_ref(toolbox.id), dump(toolbox))])
-    toolboxes.refresh(place.ports, CALLER, TOOLBOX)
+    place.store.commit([Create(toolbox_ref(toolbox.id), encode(toolbox))])
+    toolboxes.refresh(place.deps, CALLER, TOOLBOX)
     operations.OPERATIONS[operation].before(place)
     droplet.acts.clear()
     return place

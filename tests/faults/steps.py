@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions.domain import plan
-from functions.domain.condition import death
-from functions.domain.instance import Desired, DesiredState, Failure, Instance, Observed, Reason
-from functions.domain.spec import Mcp, Spec, create_body
-from functions.domain.want import want_spec
-from functions.lifecycle.execute import execute
-from functions.lifecycle.ports import Ports, Shim, Write
+from functions.domain.instance import steps
+from functions.domain.instance.condition import exit_id
+from functions.domain.instance.model import Desired, DesiredState, Failure, Instance, Observed, Reason
+from functions.domain.instance.request import request_spec
+from functions.domain.instance.spec import Mcp, Spec, create_body
+from functions.lifecycle.dependencies import Dependencies, Shim, Write
+from functions.lifecycle.instance.execute import execute
 from shim.contract import messages, names, routes
 from tests.fakes.world import World
 
@@ -22,7 +22,7 @@ NAME = names.container_name(ID, 1)
 WHY = "a test"
 
 Container = messages.Container
-Make = Callable[[Container | None, Spec], plan.Step]
+Make = Callable[[Container | None, Spec], steps.Step]
 
 
 @dataclass(frozen=True)
@@ -41,44 +41,44 @@ CREATED, RUNNING = (routes.CREATE,), (routes.CREATE, routes.START)
 EXITED = (*RUNNING, routes.STOP)
 
 
-def _of(kind: type[plan.Step]) -> Make:
+def _of(kind: type[steps.Step]) -> Make:
     return lambda seen, spec: kind(WHY, NAME)
 
 
-def _restart(seen: Container | None, spec: Spec) -> plan.Step:
+def _restart(seen: Container | None, spec: Spec) -> steps.Step:
     assert seen
-    return plan.RestartContainer(WHY, NAME, seen.started_at)
+    return steps.RestartContainer(WHY, NAME, seen.started_at)
 
 
-def _shake_hands(seen: Container | None, spec: Spec) -> plan.Step:
+def _shake_hands(seen: Container | None, spec: Spec) -> steps.Step:
     assert seen
-    return plan.ShakeHands(WHY, NAME, Mcp(3000, "/mcp"), seen.endpoint_id)
+    return steps.ProbeMcp(WHY, NAME, Mcp(3000, "/mcp"), seen.endpoint_id)
 
 
-def _keep(seen: Container | None, spec: Spec) -> plan.Step:
+def _keep(seen: Container | None, spec: Spec) -> steps.Step:
     assert seen
-    return plan.KeepPostMortem(WHY, NAME, death(seen))
+    return steps.RecordPostMortem(WHY, NAME, exit_id(seen))
 
 
 SCENES: dict[str, Scene] = {
-    "inspect": Scene(RUNNING, _of(plan.Inspect)),
-    "inspect-nothing": Scene((), _of(plan.Inspect)),
-    "await-health": Scene(RUNNING, _of(plan.AwaitHealth)),
+    "inspect": Scene(RUNNING, _of(steps.Inspect)),
+    "inspect-nothing": Scene((), _of(steps.Inspect)),
+    "await-health": Scene(RUNNING, _of(steps.AwaitHealth)),
     "shake-hands": Scene(RUNNING, _shake_hands),
-    "pull": Scene((), lambda seen, spec: plan.PullImage(WHY, NAME, spec.image)),
-    "create": Scene((), lambda seen, spec: plan.CreateContainer(WHY, NAME, ID, 1, spec)),
-    "start": Scene(CREATED, _of(plan.StartContainer)),
-    "start-again": Scene(EXITED, _of(plan.StartContainer)),
-    "stop": Scene(RUNNING, _of(plan.StopContainer)),
-    "stop-unstarted": Scene(CREATED, _of(plan.StopContainer)),
+    "pull": Scene((), lambda seen, spec: steps.PullImage(WHY, NAME, spec.image)),
+    "create": Scene((), lambda seen, spec: steps.CreateContainer(WHY, NAME, ID, 1, spec)),
+    "start": Scene(CREATED, _of(steps.StartContainer)),
+    "start-again": Scene(EXITED, _of(steps.StartContainer)),
+    "stop": Scene(RUNNING, _of(steps.StopContainer)),
+    "stop-unstarted": Scene(CREATED, _of(steps.StopContainer)),
     "restart": Scene(RUNNING, _restart),
     "restart-stopped": Scene(EXITED, _restart),
     "keep-post-mortem": Scene(EXITED, _keep),
-    "fall-back": Scene(EXITED, _of(plan.FallBack), updated=True),
-    "redraw-ports": Scene((), lambda seen, spec: plan.RedrawPorts(WHY, NAME, tuple(spec.drawn))),
-    "remove": Scene(EXITED, _of(plan.RemoveContainer)),
-    "remove-running": Scene(RUNNING, _of(plan.RemoveContainer)),
-    "remove-nothing": Scene((), _of(plan.RemoveContainer)),
+    "fall-back": Scene(EXITED, _of(steps.RollBack), updated=True),
+    "redraw-ports": Scene((), lambda seen, spec: steps.ReallocatePorts(WHY, NAME, tuple(spec.allocated))),
+    "remove": Scene(EXITED, _of(steps.RemoveContainer)),
+    "remove-running": Scene(RUNNING, _of(steps.RemoveContainer)),
+    "remove-nothing": Scene((), _of(steps.RemoveContainer)),
 }
 
 
@@ -88,15 +88,15 @@ class Stage:
 
     shim: Shim
     instance: Instance
-    step: plan.Step
+    step: steps.Step
     now: datetime
 
     @property
-    def ports(self) -> Ports:
-        return replace(World().ports, now=lambda: self.now)
+    def deps(self) -> Dependencies:
+        return replace(World().deps, now=lambda: self.now)
 
     def run(self) -> tuple[Instance, list[Write]]:
-        return execute(self.step, self.shim, self.instance, _by(self.now), self.ports, lambda progress: None)
+        return execute(self.step, self.shim, self.instance, _by(self.now), self.deps, lambda progress: None)
 
 
 def staged(scene: Scene, shim: Shim, spec: Spec, now: datetime) -> Stage:
@@ -113,8 +113,10 @@ def staged(scene: Scene, shim: Shim, spec: Spec, now: datetime) -> Stage:
 
 
 def _updated(instance: Instance) -> Instance:
-    failed = Observed(gone=True, previous=instance.observed.container, failure=Failure(2, Reason("start-failed", WHY)))
-    asked = want_spec(instance, instance.spec)
+    failed = Observed(
+        absent=True, previous=instance.observed.container, failure=Failure(2, Reason("start-failed", WHY))
+    )
+    asked = request_spec(instance, instance.spec)
     return replace(asked, observed=failed)
 
 

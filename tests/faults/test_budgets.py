@@ -10,16 +10,18 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from functions.lifecycle import change, sweep, watch
-from functions.lifecycle.change import Answer, Asked
-from functions.lifecycle.deploy import deploy
-from functions.lifecycle.documents import INSTANCES, TOOLBOXES
-from functions.lifecycle.ports import Ports, Query, Ref, Snapshot, Store, Version, Write
-from functions.lifecycle.toolboxes import refresh
+from functions.lifecycle.dependencies import Dependencies, Query, Ref, Snapshot, Store, Version, Write
+from functions.lifecycle.instance import change
+from functions.lifecycle.instance.change import Answer, InstanceRequest
+from functions.lifecycle.instance.deploy import deploy
+from functions.lifecycle.reconcile import sweep
+from functions.lifecycle.repository import INSTANCES, TOOLBOXES
+from functions.lifecycle.toolbox import inspect as toolbox_inspect
+from functions.lifecycle.toolbox.read import refresh
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 from tests.faults.operations import replay
 
-Verb = Callable[[Ports, Asked], Answer]
+Verb = Callable[[Dependencies, InstanceRequest], Answer]
 VERBS: dict[str, Verb] = {"start": change.start, "stop": change.stop, "restart": change.restart}
 
 
@@ -53,13 +55,13 @@ def world() -> World:
     """A toolbox whose shim has told its metrics, so that a deploy asks for room."""
     made = World()
     made.add_toolbox()
-    refresh(made.ports, CALLER, TOOLBOX)
+    refresh(made.deps, CALLER, TOOLBOX)
     return made
 
 
-def counted(world: World) -> tuple[CountingStore, Ports]:
+def counted(world: World) -> tuple[CountingStore, Dependencies]:
     store = CountingStore(world.store)
-    return store, replace(world.ports, store=store)
+    return store, replace(world.deps, store=store)
 
 
 @pytest.mark.parametrize("keyed", [False, True])
@@ -71,10 +73,10 @@ def test_start_stop_and_restart_cost_three_reads_and_four_writes(
     instance = world.deploy()
     if verb == "start":
         world.stop(instance.id)
-    store, ports = counted(world)
+    store, deps = counted(world)
     calls = len(world.droplet.calls)
     key = instance.name if by_name else instance.id
-    VERBS[verb](ports, Asked(CALLER, TOOLBOX, key, replay() if keyed else None))
+    VERBS[verb](deps, InstanceRequest(CALLER, TOOLBOX, key, replay() if keyed else None))
     assert len(world.droplet.calls) == calls + 1
     assert store.reads <= 3 + keyed
     assert len(store.written) == 4 + 2 * keyed
@@ -85,9 +87,9 @@ def test_start_stop_and_restart_cost_three_reads_and_four_writes(
 def test_a_deploy_costs_three_reads_and_five_writes_and_one_more_a_port(
     world: World, ports_asked: int, keyed: bool
 ) -> None:
-    store, ports = counted(world)
+    store, deps = counted(world)
     wanted = new(ports=tuple(20_001 + number for number in range(ports_asked)))
-    deploy(ports, CALLER, TOOLBOX, wanted, replay() if keyed else None)
+    deploy(deps, CALLER, TOOLBOX, wanted, replay() if keyed else None)
     assert world.droplet.running()
     assert store.reads <= 3
     assert len(store.written) == 5 + ports_asked + 2 * keyed
@@ -101,14 +103,14 @@ def test_a_sweep_that_finds_nothing_changed_writes_no_instance_and_its_toolbox_o
         world.deploy(new(f"server-{number}"))
     world.sweep()
     world.sweep()
-    store, ports = counted(world)
+    store, deps = counted(world)
     minutes = 60
     for _ in range(minutes):
         world.pass_time(60)
-        sweep.sweep(ports)
+        sweep.sweep(deps)
         tasks, world.queue.tasks = world.queue.tasks, []
         assert [(task.kind, task.id) for task in tasks if task.kind != "strays"] == [("toolbox", TOOLBOX)]
-        watch.look(ports, TOOLBOX)
+        toolbox_inspect.inspect(deps, TOOLBOX)
     assert {ref.collection for ref in store.written} == {TOOLBOXES}
     assert len(store.written) == minutes / 4
     # The toolbox twice (in the sweep's page, and by itself), whether an instance was touched, and the sweep's own six
@@ -121,8 +123,8 @@ def test_what_a_sweep_repairs_costs_the_instance_three_writes_and_the_others_non
     instances = [world.deploy(new(f"server-{number}")) for number in range(10)]
     world.sweep()
     del world.droplet.containers[instances[3].container_name]
-    store, ports = counted(world)
-    watch.look(ports, TOOLBOX)
+    store, deps = counted(world)
+    toolbox_inspect.inspect(deps, TOOLBOX)
     assert len(world.droplet.running()) == 10
     written = [ref for ref in store.written if ref.collection.startswith(INSTANCES)]
     assert {ref.id for ref in written if ref.collection == INSTANCES} == {instances[3].id}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from functions.domain.errors import NotAllowedNow, NotFound
-from functions.domain.instance import DesiredState
+from functions.domain.instance.model import DesiredState
 from tests.faults import outcome, place
 from tests.faults.operations import OPERATIONS
 from tests.faults.place import Place
@@ -53,7 +53,7 @@ def test_the_last_wish_holds(operation: str, cut: Cut, then: str, stands: dict[s
     ours = place.copied(stands[operation], tmp_path / "place")
     assert ours.cut(operation, False, cut) == -signal.SIGKILL
     with suppress(NotAllowedNow, NotFound):
-        OPERATIONS[then].ask(ours.ports, None)
+        OPERATIONS[then].ask(ours.deps, None)
     ours.sweep(1)
     ours.sweep(60)
     outcome.check(ours)

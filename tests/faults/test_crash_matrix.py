@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from functions.domain.instance import Instance
+from functions.domain.instance.model import Instance
 from tests.faults import outcome, place
 from tests.faults.operations import OPERATIONS, deliver, replay
 from tests.faults.place import Place
@@ -50,7 +50,7 @@ def test_two_sweeps_after_its_worker_was_killed(
     ours = place.copied(stands[operation], tmp_path / "place")
     assert ours.cut(operation, keyed, cut) == -signal.SIGKILL
     if OPERATIONS[operation].sent_again:
-        OPERATIONS[operation].ask(ours.ports, None)
+        OPERATIONS[operation].ask(ours.deps, None)
     # The first one finds the dead worker's lease still held; what is late comes just after it has been taken over.
     ours.sweep(50 if cut.variant == "late" else 1)
     ours.arrive_late()
@@ -84,9 +84,9 @@ def intended(known: Whole, cut: Cut) -> bool:
 def asked_again(ours: Place, operation: str, known: Whole) -> None:
     """The client heard nothing and sends its request once more, then yet again."""
     for _ in range(2):
-        OPERATIONS[operation].run(ours.ports, ours.queue, True)
+        OPERATIONS[operation].run(ours.deps, ours.queue, True)
         came_to(ours, operation, known.after)
-    again = OPERATIONS[operation].ask(ours.ports, replay())
+    again = OPERATIONS[operation].ask(ours.deps, replay())
     said = replay().render(again) if isinstance(again, Instance) else again
     [instance] = outcome.all_instances(ours)
     assert said == (200, {"status": instance.status.value, "generation": instance.desired.generation})
@@ -98,5 +98,5 @@ def rests(ours: Place) -> None:
     ours.sweep(60)
     calls = len(ours.droplet.calls)
     ours.sweep(700)
-    deliver(ours.ports, ours.queue)
+    deliver(ours.deps, ours.queue)
     assert {call.partition("?")[0] for call in ours.droplet.calls[calls:]} == {"GET /status"}

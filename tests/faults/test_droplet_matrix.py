@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from functions.lifecycle.documents import TOOLBOXES
-from functions.lifecycle.ports import Query
+from functions.lifecycle.dependencies import Query
+from functions.lifecycle.repository import TOOLBOXES
 from tests.faults import fleet_place
 from tests.faults.fleet_place import FleetPlace, effects, end, finish, undisturbed
 from tests.faults.toolbox_operations import TOOLBOX_OPERATIONS
@@ -52,7 +52,7 @@ def test_some_minutes_after_its_worker_was_killed(
         ours.arrive_late()
     if not intended(operation, cut):
         came_to_nothing(ours, operation)
-        TOOLBOX_OPERATIONS[operation].run(ours.ports, ours.queue, False)
+        TOOLBOX_OPERATIONS[operation].run(ours.deps, ours.queue, False)
     finish(ours)
     assert end(ours) == undisturbed(operation)
     rests(ours)

@@ -15,10 +15,11 @@ from functions.adapters.digitalocean import NoDroplets
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.shim import NoShims
 from functions.adapters.store_sqlite import SqliteStore
-from functions.lifecycle import outbox, watch
-from functions.lifecycle.documents import toolbox_ref
+from functions.lifecycle import outbox
+from functions.lifecycle.dependencies import Create
 from functions.lifecycle.outbox import OutboxStore
-from functions.lifecycle.ports import Create
+from functions.lifecycle.repository import toolbox_ref
+from functions.lifecycle.toolbox import inspect as toolbox_inspect
 from functions.web.announcements import announcement
 from tests.fakes.receiver import CERTIFICATE, Receiver, sender_to
 from tests.fakes.world import TOOLBOX, World
@@ -67,7 +68,7 @@ def test_killed_around_a_delivery(tmp_path: Path, receiver: Receiver, effect: in
     toolbox, store = world.store.get([toolbox_ref(TOOLBOX)])[0], OutboxStore(SqliteStore(str(tmp_path / "store.db")))
     assert toolbox
     store.commit([Create(toolbox.ref, toolbox.data)])
-    watch.look(replace(world.ports, store=store), TOOLBOX)
+    toolbox_inspect.inspect(replace(world.deps, store=store), TOOLBOX)
 
     assert run(tmp_path, receiver, cut=Cut(effect, variant)) == -signal.SIGKILL
     assert len(receiver.ids) == sent

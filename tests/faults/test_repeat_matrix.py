@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from functions.domain import plan
-from functions.domain.spec import Spec
+from functions.domain.instance import steps
+from functions.domain.instance.spec import Spec
 from shim.contract import messages
 from tests.fakes.droplet import IMAGE, FakeDroplet
 from tests.fakes.mcp_server import Server
@@ -27,7 +27,9 @@ def droplet() -> FakeDroplet:
 
 
 def stage(scene: str, droplet: FakeDroplet) -> Stage:
-    return staged(SCENES[scene], droplet, Spec(PULLED if scene == "pull" else IMAGE, ports=[PORT], drawn=[PORT]), NOW)
+    return staged(
+        SCENES[scene], droplet, Spec(PULLED if scene == "pull" else IMAGE, ports=[PORT], allocated=[PORT]), NOW
+    )
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -51,8 +53,8 @@ def test_a_step_whose_answer_was_lost_leaves_what_one_run_leaves(scene: str, dro
 
 def test_every_step_has_its_scene(droplet: FakeDroplet) -> None:
     staged_kinds = {type(stage(scene, copy.deepcopy(droplet)).step) for scene in SCENES}
-    kinds = {kind for kind in vars(plan).values() if isinstance(kind, type) and issubclass(kind, plan.Step)}
-    assert staged_kinds == kinds - {plan.Step}
+    kinds = {kind for kind in vars(steps).values() if isinstance(kind, type) and issubclass(kind, steps.Step)}
+    assert staged_kinds == kinds - {steps.Step}
 
 
 def test_a_scene_does_what_its_step_says(droplet: FakeDroplet) -> None:

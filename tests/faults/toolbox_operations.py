@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from functions.domain.instance import Instance
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle import change, sweep, toolbox_change
-from functions.lifecycle.change import Asked
-from functions.lifecycle.deploy import deploy
-from functions.lifecycle.documents import TOOLBOXES, load
-from functions.lifecycle.enrolment import enrol
-from functions.lifecycle.ports import Ports, Query
-from functions.lifecycle.provision import provision
-from functions.lifecycle.replay import Replay
-from functions.lifecycle.toolbox_change import AskedOfToolbox
+from functions.domain.instance.model import Instance
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import Dependencies, Query
+from functions.lifecycle.idempotency import Replay
+from functions.lifecycle.instance import change
+from functions.lifecycle.instance.change import InstanceRequest
+from functions.lifecycle.instance.deploy import deploy
+from functions.lifecycle.reconcile import sweep
+from functions.lifecycle.repository import TOOLBOXES, decode
+from functions.lifecycle.toolbox import change as toolbox_change
+from functions.lifecycle.toolbox.change import ToolboxRequest, provision
+from functions.lifecycle.toolbox.enrolment import enrol
 from tests.fakes.fleet import NEW, FleetCertificates, enrolling
 from tests.fakes.world import CALLER, new
 from tests.faults.operations import Operation
@@ -26,34 +27,34 @@ if TYPE_CHECKING:
 OTHER_SHIM = f"registry.test/shim@sha256:{'1' * 64}"
 
 
-def the_toolbox(ports: Ports) -> Toolbox:
-    [snapshot] = ports.store.query(Query(TOOLBOXES))
-    loaded = load(Toolbox, snapshot)
+def the_toolbox(deps: Dependencies) -> Toolbox:
+    [snapshot] = deps.store.query(Query(TOOLBOXES))
+    loaded = decode(Toolbox, snapshot)
     assert loaded
     return loaded.value
 
 
-def _provisioning(ports: Ports, key: Replay[Instance] | None) -> None:
-    provision(ports, CALLER, NEW)
+def _provisioning(deps: Dependencies, key: Replay[Instance] | None) -> None:
+    provision(deps, CALLER, NEW)
 
 
-def _enrolling(ports: Ports, key: Replay[Instance] | None) -> None:
+def _enrolling(deps: Dependencies, key: Replay[Instance] | None) -> None:
     """What the `enrol` function does when the newest droplet's shim has called it."""
     # The API's own side: the token is in no document.
-    api: Any = ports.droplets
-    enrol(ports, enrolling(*api.inner.newest()), FleetCertificates())
+    api: Any = deps.droplets
+    enrol(deps, enrolling(*api.inner.newest()), FleetCertificates())
 
 
-def _changing(verb: Callable[..., object], *more: object) -> Callable[[Ports, Replay[Instance] | None], None]:
-    def ask(ports: Ports, key: Replay[Instance] | None) -> None:
-        verb(ports, AskedOfToolbox(CALLER, the_toolbox(ports).id), *more)
+def _changing(verb: Callable[..., object], *more: object) -> Callable[[Dependencies, Replay[Instance] | None], None]:
+    def ask(deps: Dependencies, key: Replay[Instance] | None) -> None:
+        verb(deps, ToolboxRequest(CALLER, the_toolbox(deps).id), *more)
 
     return ask
 
 
-def _sweeping(ports: Ports, key: Replay[Instance] | None) -> None:
-    ports.pause(60)
-    sweep.sweep(ports)
+def _sweeping(deps: Dependencies, key: Replay[Instance] | None) -> None:
+    deps.pause(60)
+    sweep.sweep(deps)
 
 
 def _nothing(place: FleetPlace) -> None:
@@ -61,7 +62,7 @@ def _nothing(place: FleetPlace) -> None:
 
 
 def _made(place: FleetPlace) -> None:
-    TOOLBOX_OPERATIONS["provision"].run(place.ports, place.queue, False)
+    TOOLBOX_OPERATIONS["provision"].run(place.deps, place.queue, False)
     place.sweep(1)
 
 
@@ -80,10 +81,10 @@ def _peopled(place: FleetPlace) -> None:
     _made(place)
     place.boot()
     place.sweep(60)
-    toolbox = the_toolbox(place.ports)
+    toolbox = the_toolbox(place.deps)
     for number in range(2):
-        deploy(place.ports, CALLER, toolbox.id, new(f"server-{number}", ports=(20_001 + number,)))
-    change.stop(place.ports, Asked(CALLER, toolbox.id, "server-1"))
+        deploy(place.deps, CALLER, toolbox.id, new(f"server-{number}", ports=(20_001 + number,)))
+    change.stop(place.deps, InstanceRequest(CALLER, toolbox.id, "server-1"))
     for _ in range(2):
         place.sweep(60)
 
@@ -97,7 +98,7 @@ def _unreachable(place: FleetPlace) -> None:
 def _rebuilding(place: FleetPlace) -> None:
     """Another droplet is made and has booted; its shim is about to say so."""
     _peopled(place)
-    TOOLBOX_OPERATIONS["rebuild"].run(place.ports, place.queue, False)
+    TOOLBOX_OPERATIONS["rebuild"].run(place.deps, place.queue, False)
     place.power_on()
 
 
@@ -107,7 +108,7 @@ def _upgradable(place: FleetPlace) -> None:
         droplet.registry[OTHER_SHIM] = None
 
 
-def operation(ask: Callable[[Ports, Replay[Instance] | None], None], before: Callable[[Any], None]) -> Operation:
+def operation(ask: Callable[[Dependencies, Replay[Instance] | None], None], before: Callable[[Any], None]) -> Operation:
     return Operation(ask, before, takes_key=False)
 
 

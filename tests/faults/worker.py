@@ -21,12 +21,12 @@ from typing import Any, NoReturn, TypeVar
 
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.store_sqlite import SqliteStore
-from functions.domain.droplet import Droplet, NewDroplet
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle.ports import (
-    NOTHING,
+from functions.domain.toolbox.droplet import Droplet, NewDroplet
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import (
+    EMPTY,
+    Dependencies,
     Droplets,
-    Ports,
     Query,
     Queue,
     Ref,
@@ -134,7 +134,7 @@ class CutShim:
         *,
         start_by: datetime,
         name: str = "",
-        body: object = NOTHING,
+        body: object = EMPTY,
         query: str = "",
         within: float | None = None,
     ) -> Any:
@@ -206,17 +206,17 @@ def seeded(
     droplets: Droplets,
     now: Callable[[], datetime],
     pause: Callable[[float], None],
-) -> Ports:
+) -> Dependencies:
     """Two seeds give different ids and draws; one gives the same ones again."""
     ids, draws = itertools.count(seed * 1_000_000), random.Random(seed)
     new_id = lambda: str(uuid.UUID(int=next(ids), version=4))  # noqa: E731
-    return Ports(store, queue, shims, droplets, now, new_id, pause, draws.random, VAULT)
+    return Dependencies(store, queue, shims, droplets, now, new_id, pause, draws.random, VAULT)
 
 
-def through(ports: Ports, effects: Effects, shims: Shims, droplets: Droplets) -> Ports:
+def through(deps: Dependencies, effects: Effects, shims: Shims, droplets: Droplets) -> Dependencies:
     """`ports` with every effect counted, and cut where it is to be."""
-    store, queue = CutStore(ports.store, effects), CutQueue(ports.queue, effects)
-    return replace(ports, store=store, queue=queue, shims=shims, droplets=droplets)
+    store, queue = CutStore(deps.store, effects), CutQueue(deps.queue, effects)
+    return replace(deps, store=store, queue=queue, shims=shims, droplets=droplets)
 
 
 @dataclass(frozen=True)

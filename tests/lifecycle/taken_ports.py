@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functions.domain.instance import Instance
-from functions.lifecycle.documents import INSTANCES, PORT_CLAIMS
-from functions.lifecycle.ports import Query
+from functions.domain.instance.model import Instance
+from functions.lifecycle.dependencies import Query
+from functions.lifecycle.repository import INSTANCES, PORT_RESERVATIONS
 from shim.contract import routes
 from shim.contract.routes import Route
 from tests.fakes.world import World
@@ -24,13 +24,13 @@ def refusing_the_first(world: World) -> None:
     world.droplet.before_command = keep
 
 
-def redraws(world: World, instance: Instance) -> list[str]:
+def reallocations(world: World, instance: Instance) -> list[str]:
     events = world.store.query(Query(f"{INSTANCES}/{instance.id}/events", order_by="time"))
     return [event.data["detail"] for event in events if event.data["type"] == "port_redrawn"]
 
 
 def claimed(world: World) -> list[str]:
-    return sorted(snapshot.ref.id.split(":")[1] for snapshot in world.store.query(Query(PORT_CLAIMS)))
+    return sorted(snapshot.ref.id.split(":")[1] for snapshot in world.store.query(Query(PORT_RESERVATIONS)))
 
 
 def host_ports(instance: Instance) -> list[int]:

@@ -6,17 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.domain.account import Account, Standing
+from functions.domain.account.limits import Limits
+from functions.domain.account.model import Account, AccountStatus
 from functions.domain.errors import AccountNotActive, Conflict, QuotaExceeded, Unavailable
-from functions.domain.instance import Instance
-from functions.domain.limits import Limits
-from functions.lifecycle import accounts, change, instances, registries
-from functions.lifecycle.accounts import HEARD, Word
-from functions.lifecycle.change import Asked
-from functions.lifecycle.documents import TOOLBOXES, dump, toolbox_ref
-from functions.lifecycle.ports import Create, Query, Snapshot, Write
-from functions.lifecycle.standing import ACCOUNTS, account_ref, admission
-from functions.lifecycle.update import Changes, update
+from functions.domain.instance.model import Instance
+from functions.lifecycle.account import registries
+from functions.lifecycle.account import status as account_status
+from functions.lifecycle.account.admission import ACCOUNTS, account_ref, admit_toolbox
+from functions.lifecycle.account.status import RECEIVED, AccountStatusChange
+from functions.lifecycle.dependencies import Create, Query, Snapshot, Write
+from functions.lifecycle.instance import change
+from functions.lifecycle.instance import read as instances
+from functions.lifecycle.instance.change import Changes, InstanceRequest, update
+from functions.lifecycle.repository import TOOLBOXES, encode, toolbox_ref
 from functions.web.records import instance_record
 from tests.fakes.world import ACCOUNT, CALLER, STRANGER, TOOLBOX, World, new
 
@@ -24,29 +26,29 @@ OTHER = "22222222-2222-4222-8222-222222222222"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def word(standing: Standing, minutes: int = 0, account: str = ACCOUNT, id: str = "") -> Word:
-    return Word(id or f"msg_{standing}_{minutes}", account, standing, NOON + timedelta(minutes=minutes))
+def word(standing: AccountStatus, minutes: int = 0, account: str = ACCOUNT, id: str = "") -> AccountStatusChange:
+    return AccountStatusChange(id or f"msg_{standing}_{minutes}", account, standing, NOON + timedelta(minutes=minutes))
 
 
 def suspend(world: World, minutes: int = 0) -> None:
-    accounts.hear(world.ports, word(Standing.SUSPENDED, minutes))
+    account_status.receive(world.deps, word(AccountStatus.SUSPENDED, minutes))
     world.deliver()
     world.deliver()
 
 
 def resume(world: World, minutes: int = 1) -> None:
-    accounts.hear(world.ports, word(Standing.ACTIVE, minutes))
+    account_status.receive(world.deps, word(AccountStatus.ACTIVE, minutes))
     world.deliver()
     world.deliver()
 
 
 def standing(world: World, account: str = ACCOUNT) -> object:
     found = [one for one in world.documents(ACCOUNTS) if one["account"] == account]
-    return found[0]["standing"] if found else None
+    return found[0]["status"] if found else None
 
 
 def shown(world: World, key: str) -> Instance:
-    return instances.get(world.ports, CALLER, TOOLBOX, key)
+    return instances.get(world.deps, CALLER, TOOLBOX, key)
 
 
 def test_a_suspension_stops_all_instances_and_a_resumption_has_them_as_before(world: World) -> None:
@@ -69,7 +71,7 @@ def test_a_suspension_stops_all_instances_and_a_resumption_has_them_as_before(wo
 def test_another_accounts_instances_run_on(world: World) -> None:
     world.add_toolbox(OTHER, account=STRANGER.account)
     world.deploy()
-    accounts.hear(world.ports, word(Standing.SUSPENDED, account=STRANGER.account))
+    account_status.receive(world.deps, word(AccountStatus.SUSPENDED, account=STRANGER.account))
     world.deliver()
     world.deliver()
     assert len(world.droplet.running()) == 1
@@ -89,12 +91,12 @@ def test_a_job_that_had_ended_is_not_run_again_and_one_that_was_stopped_by_the_s
 def test_what_is_asked_of_a_suspended_account_is_refused_but_for_stop_and_delete(world: World) -> None:
     world.deploy()
     suspend(world)
-    asked = Asked(CALLER, TOOLBOX, "server")
+    asked = InstanceRequest(CALLER, TOOLBOX, "server")
     for verb in (change.start, change.restart):
         with pytest.raises(AccountNotActive):
-            verb(world.ports, asked)
+            verb(world.deps, asked)
     with pytest.raises(AccountNotActive):
-        update(world.ports, asked, Changes(lambda spec: spec))
+        update(world.deps, asked, Changes(lambda spec: spec))
     with pytest.raises(AccountNotActive):
         world.deploy(new("another"))
     world.stop("server")
@@ -142,10 +144,10 @@ def test_what_a_hand_starts_during_a_suspension_is_stopped_again(world: World) -
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0), (1, 0, 1, 0)])
 def test_the_newest_fact_holds_in_whatever_order_they_come(world: World, order: tuple[int, ...]) -> None:
-    said = [word(Standing.SUSPENDED, 0), word(Standing.ACTIVE, 1)]
+    said = [word(AccountStatus.SUSPENDED, 0), word(AccountStatus.ACTIVE, 1)]
     world.deploy()
     for number in order:
-        accounts.hear(world.ports, said[number])
+        account_status.receive(world.deps, said[number])
         world.deliver()
         world.deliver()
     assert standing(world) == "active"
@@ -153,21 +155,21 @@ def test_the_newest_fact_holds_in_whatever_order_they_come(world: World, order: 
 
 
 def test_an_id_is_handled_once_even_with_another_word_in_it(world: World) -> None:
-    accounts.hear(world.ports, word(Standing.SUSPENDED, id="msg_1"))
-    accounts.hear(world.ports, word(Standing.ACTIVE, 5, id="msg_1"))
+    account_status.receive(world.deps, word(AccountStatus.SUSPENDED, id="msg_1"))
+    account_status.receive(world.deps, word(AccountStatus.ACTIVE, 5, id="msg_1"))
     assert standing(world) == "suspended"
-    assert len(world.documents(HEARD)) == 1
+    assert len(world.documents(RECEIVED)) == 1
 
 
 def test_a_deleted_accounts_toolboxes_are_deprovisioned_and_its_registries_forgotten(world: World) -> None:
     world.add_toolbox(OTHER, account=STRANGER.account)
     world.deploy()
     for caller in (CALLER, STRANGER):
-        registries.put(world.ports, caller, "registry.test", "user", "password")
-    accounts.hear(world.ports, word(Standing.DELETED))
+        registries.put(world.deps, caller, "registry.test", "user", "password")
+    account_status.receive(world.deps, word(AccountStatus.DELETED))
     world.deliver()
     world.deliver()
-    wanted = {box["id"]: box["wanted"] for box in world.documents(TOOLBOXES)}
+    wanted = {box["id"]: box["desired_state"] for box in world.documents(TOOLBOXES)}
     assert wanted == {TOOLBOX: "deprovisioned", OTHER: "provisioned"}
     assert [one["account"] for one in world.documents("registries")] == [STRANGER.account]
     told = world.store.query(Query(f"{TOOLBOXES}/{TOOLBOX}/events", order_by="time"))
@@ -176,8 +178,8 @@ def test_a_deleted_accounts_toolboxes_are_deprovisioned_and_its_registries_forgo
 
 
 def test_a_deleted_account_stays_deleted(world: World) -> None:
-    accounts.hear(world.ports, word(Standing.DELETED))
-    accounts.hear(world.ports, word(Standing.ACTIVE, 5))
+    account_status.receive(world.deps, word(AccountStatus.DELETED))
+    account_status.receive(world.deps, word(AccountStatus.ACTIVE, 5))
     assert standing(world) == "deleted"
 
 
@@ -188,10 +190,10 @@ def test_a_crash_after_it_is_on_record_loses_nothing(world: World, down: str) ->
     world.deploy()
     if down == "queue":
         world.queue.down = True
-        accounts.hear(world.ports, word(Standing.SUSPENDED))
+        account_status.receive(world.deps, word(AccountStatus.SUSPENDED))
         world.queue.down = False
     else:
-        accounts.hear(world.ports, word(Standing.SUSPENDED))
+        account_status.receive(world.deps, word(AccountStatus.SUSPENDED))
 
         def dies(writes: Sequence[Write]) -> None:
             world.store.after_commit = lambda writes: None
@@ -214,18 +216,18 @@ def test_an_answer_of_the_store_that_is_lost_is_asked_for_again_by_the_sender(wo
 
     world.store.after_commit = lost
     with pytest.raises(Unavailable):
-        accounts.hear(world.ports, word(Standing.SUSPENDED))
-    accounts.hear(world.ports, word(Standing.SUSPENDED))
-    assert (standing(world), len(world.documents(HEARD))) == ("suspended", 1)
+        account_status.receive(world.deps, word(AccountStatus.SUSPENDED))
+    account_status.receive(world.deps, word(AccountStatus.SUSPENDED))
+    assert (standing(world), len(world.documents(RECEIVED))) == ("suspended", 1)
 
 
 def test_further_word_while_toolboxes_are_told_leaves_it_due(world: World) -> None:
     world.deploy()
-    accounts.hear(world.ports, word(Standing.SUSPENDED))
+    account_status.receive(world.deps, word(AccountStatus.SUSPENDED))
 
     def overtaken(writes: Sequence[Write]) -> None:
         world.store.after_commit = lambda writes: None
-        accounts.hear(world.ports, word(Standing.ACTIVE, 1))
+        account_status.receive(world.deps, word(AccountStatus.ACTIVE, 1))
 
     world.store.after_commit = overtaken
     for _ in range(4):
@@ -237,17 +239,17 @@ def test_further_word_while_toolboxes_are_told_leaves_it_due(world: World) -> No
 def test_a_worker_that_knew_less_undoes_nothing(world: World) -> None:
     """It has read that the account is suspended; before it tells anybody, another worker has told of the resumption."""
     world.deploy()
-    accounts.hear(world.ports, word(Standing.SUSPENDED))
+    account_status.receive(world.deps, word(AccountStatus.SUSPENDED))
     queries = world.store.query
 
     def overtaken(query: Query) -> list[Snapshot]:
         world.store.query = queries
-        accounts.hear(world.ports, word(Standing.ACTIVE, 1))
-        accounts.run(world.ports, account_ref(ACCOUNT).id)
+        account_status.receive(world.deps, word(AccountStatus.ACTIVE, 1))
+        account_status.apply(world.deps, account_ref(ACCOUNT).id)
         return queries(query)
 
     world.store.query = overtaken
-    accounts.run(world.ports, account_ref(ACCOUNT).id)
+    account_status.apply(world.deps, account_ref(ACCOUNT).id)
     for _ in range(3):
         world.sweep()
     assert [box["suspended"] for box in world.documents(TOOLBOXES)] == [False]
@@ -259,41 +261,41 @@ def test_a_worker_that_knew_less_undoes_nothing(world: World) -> None:
 
 def add(world: World, toolbox_id: str) -> None:
     """As provisioning does: in one commit with its admission."""
-    admitted = admission(world.ports, ACCOUNT)
+    admitted = admit_toolbox(world.deps, ACCOUNT)
     [found] = world.store.query(Query(TOOLBOXES, (("id", "==", TOOLBOX),)))
     world.store.commit([Create(toolbox_ref(toolbox_id), {**found.data, "id": toolbox_id}), admitted])
 
 
 def test_an_account_has_so_many_toolboxes_and_no_more(world: World) -> None:
-    world.ports = replace(world.ports, limits=Limits(toolboxes=2))
+    world.deps = replace(world.deps, limits=Limits(toolboxes=2))
     add(world, OTHER)
     with pytest.raises(QuotaExceeded, match="the account has 2 toolboxes, and may have no more"):
-        admission(world.ports, ACCOUNT)
-    admission(world.ports, STRANGER.account)
+        admit_toolbox(world.deps, ACCOUNT)
+    admit_toolbox(world.deps, STRANGER.account)
 
 
 def test_of_two_toolboxes_made_at_once_on_one_count_one_is_refused(world: World) -> None:
-    first, second = admission(world.ports, ACCOUNT), admission(world.ports, ACCOUNT)
+    first, second = admit_toolbox(world.deps, ACCOUNT), admit_toolbox(world.deps, ACCOUNT)
     world.store.commit([first])
     with pytest.raises(Conflict):
         world.store.commit([second])
-    third, fourth = admission(world.ports, ACCOUNT), admission(world.ports, ACCOUNT)
+    third, fourth = admit_toolbox(world.deps, ACCOUNT), admit_toolbox(world.deps, ACCOUNT)
     world.store.commit([third])
     with pytest.raises(Conflict):
         world.store.commit([fourth])
 
 
 def test_no_toolbox_is_made_past_a_suspension(world: World) -> None:
-    early = admission(world.ports, ACCOUNT)
-    accounts.hear(world.ports, word(Standing.SUSPENDED))
+    early = admit_toolbox(world.deps, ACCOUNT)
+    account_status.receive(world.deps, word(AccountStatus.SUSPENDED))
     with pytest.raises(Conflict):
         world.store.commit([early])
     with pytest.raises(AccountNotActive, match="the account is suspended"):
-        admission(world.ports, ACCOUNT)
+        admit_toolbox(world.deps, ACCOUNT)
 
 
 def test_an_account_is_kept_under_a_hash_whatever_it_is_called(world: World) -> None:
     for name in ("../x", "a/b", "..", "__all__", "é" * 255):
-        accounts.hear(world.ports, word(Standing.SUSPENDED, account=name, id=f"msg {name}"))
+        account_status.receive(world.deps, word(AccountStatus.SUSPENDED, account=name, id=f"msg {name}"))
         assert standing(world, name) == "suspended"
-    assert dump(Account("a"))["standing"] == "active"
+    assert encode(Account("a"))["status"] == "active"

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 import pytest
 
 from functions.domain.errors import Conflict, Unavailable
-from functions.domain.instance import DesiredState, Instance
-from functions.domain.status import Status
-from functions.lifecycle.converge import run
-from functions.lifecycle.documents import instance_ref, load
-from functions.lifecycle.ports import Task, Write
+from functions.domain.instance.model import DesiredState, Instance, InstanceStatus
+from functions.lifecycle.dependencies import Task, Write
+from functions.lifecycle.reconcile.instance import run
+from functions.lifecycle.repository import decode, instance_ref
 from shim.contract import errors as shim_errors
 from shim.contract import routes
 from shim.contract.routes import Route
@@ -18,7 +17,7 @@ from tests.fakes.world import World, new
 
 
 def stored(world: World, instance: Instance) -> Instance:
-    loaded = load(Instance, world.store.get([instance_ref(instance.id)])[0])
+    loaded = decode(Instance, world.store.get([instance_ref(instance.id)])[0])
     assert loaded
     return loaded.value
 
@@ -37,7 +36,7 @@ def test_a_change_of_mind_while_a_worker_holds_the_lease_is_taken_up_by_it(world
     world.droplet.before_command = change_of_mind
     world.stop(instance.id)
     final = stored(world, instance)
-    assert (final.status, final.desired.state, final.settled) == (Status.RUNNING, DesiredState.RUNNING, True)
+    assert (final.status, final.desired.state, final.settled) == (InstanceStatus.RUNNING, DesiredState.RUNNING, True)
     assert world.droplet.running() == [instance.container_name]
 
 
@@ -71,7 +70,7 @@ def test_what_a_dead_worker_did_last_is_looked_at_before_it_is_believed(world: W
     world.store.before_commit = lambda writes: None
     world.stop(instance.id)
     world.pass_time(60)
-    run(world.ports, Task("instance", instance.id))
+    run(world.deps, Task("instance", instance.id))
     assert world.droplet.running() == []
 
 
@@ -90,15 +89,15 @@ def test_a_worker_whose_lease_was_taken_over_begins_nothing_more(world: World) -
     assert calls[-1].endswith("/start")
     # The command that was on its way was refused by its start-by time; the container was started once, by the other.
     assert world.droplet.containers[instance.container_name].endpoint_id.endswith("2Z")
-    assert stored(world, instance).status is Status.RUNNING
+    assert stored(world, instance).status is InstanceStatus.RUNNING
 
 
 def test_a_message_delivered_again_changes_nothing(world: World) -> None:
     instance = world.deploy(new())
     calls = len(world.droplet.calls)
     for _ in range(3):
-        run(world.ports, Task("instance", instance.id))
-    run(world.ports, Task("instance", "00000000-0000-4000-8000-000000000000"))
+        run(world.deps, Task("instance", instance.id))
+    run(world.deps, Task("instance", "00000000-0000-4000-8000-000000000000"))
     assert len(world.droplet.calls) == calls
 
 
@@ -122,7 +121,7 @@ def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled(world: World,
         assert world.documents() == []
         return
     instance = world.deploy(new())
-    assert stored(world, instance).status is Status.RUNNING
+    assert stored(world, instance).status is InstanceStatus.RUNNING
     assert len(world.events(instance)) == 2
 
 
@@ -132,7 +131,7 @@ def test_a_queue_that_is_down_costs_time_and_nothing_else(world: World) -> None:
     instance = world.deploy(new(image="registry.test/other:2"))
     world.queue.down = False
     world.sweep()
-    assert stored(world, instance).status is Status.RUNNING
+    assert stored(world, instance).status is InstanceStatus.RUNNING
 
 
 def test_a_store_that_refuses_every_commit_says_so(world: World) -> None:

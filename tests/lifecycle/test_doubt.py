@@ -2,13 +2,11 @@
 
 from dataclasses import replace
 
-from functions.domain.condition import derive_status
-from functions.domain.instance import DesiredState, Instance
-from functions.domain.spec import Mcp
-from functions.domain.status import Status, check_move
-from functions.domain.want import want
-from functions.lifecycle.change import Asked
-from functions.lifecycle.update import Changes, update
+from functions.domain.instance.condition import derive_status
+from functions.domain.instance.model import DesiredState, Instance, InstanceStatus, check_move
+from functions.domain.instance.request import request_state
+from functions.domain.instance.spec import Mcp
+from functions.lifecycle.instance.change import Changes, InstanceRequest, update
 from shim.contract import errors as shim_errors
 from shim.contract import routes
 from shim.contract.routes import Route
@@ -21,7 +19,7 @@ PULLED = "registry.test/pulled:1"
 
 def patched(world: World, instance: Instance, image: str) -> Instance:
     changes = Changes(lambda old: replace(old, image=image))
-    answer = update(world.ports, Asked(CALLER, TOOLBOX, instance.id), changes)
+    answer = update(world.deps, InstanceRequest(CALLER, TOOLBOX, instance.id), changes)
     assert isinstance(answer, Instance)
     return answer
 
@@ -34,7 +32,7 @@ def test_what_could_not_be_reached_is_looked_at_before_it_is_said_to_run(world: 
     world.droplet.reachable = True
     world.sweep()
     stored = world.stored(instance)
-    assert (stored.settled, stored.observed.reachable, stored.status) == (True, True, Status.RUNNING)
+    assert (stored.settled, stored.observed.reachable, stored.status) == (True, True, InstanceStatus.RUNNING)
 
 
 def test_a_command_that_was_not_answered_is_waited_out_before_its_container_is_looked_at(world: World) -> None:
@@ -51,13 +49,13 @@ def test_a_command_that_was_not_answered_is_waited_out_before_its_container_is_l
     world.deliver()
     world.sweep(5)
     assert looked[0] >= 20
-    assert world.stored(instance).status is Status.RUNNING
+    assert world.stored(instance).status is InstanceStatus.RUNNING
 
 
 def test_a_container_that_ends_while_its_server_is_waited_for_is_started_again(world: World) -> None:
     wanted = new()
     instance = world.deploy(replace(wanted, spec=replace(wanted.spec, mcp=Mcp(3000, "/mcp"))))
-    assert instance.status is Status.DEPLOYING or not instance.settled
+    assert instance.status is InstanceStatus.DEPLOYING or not instance.settled
     world.droplet.die(instance.container_name)
     world.droplet.mcp = Server(["a"])
     world.sweep()
@@ -78,15 +76,15 @@ def test_a_stop_is_kept_by_the_version_that_an_update_falls_back_on(world: World
     world.sweep()
     assert asked
     assert world.droplet.running() == []
-    assert world.stored(instance).status is Status.STOPPED
+    assert world.stored(instance).status is InstanceStatus.STOPPED
 
 
 def test_another_spec_for_what_was_never_created_is_a_legal_move(world: World) -> None:
     wanted = new()
     instance = world.deploy(replace(wanted, spec=replace(wanted.spec, image=PULLED)))
-    assert instance.status is Status.DEPLOYING
+    assert instance.status is InstanceStatus.DEPLOYING
     world.droplet.registry[PULLED] = None
-    assert patched(world, instance, wanted.spec.image).status is Status.RUNNING
+    assert patched(world, instance, wanted.spec.image).status is InstanceStatus.RUNNING
 
 
 def test_an_attempt_that_changes_nothing_leaves_the_event_of_the_first_one_alone(world: World) -> None:
@@ -101,6 +99,6 @@ def test_an_attempt_that_changes_nothing_leaves_the_event_of_the_first_one_alone
 
 def test_a_stop_that_is_taken_up_before_anything_was_on_record_is_a_legal_move(world: World) -> None:
     running = world.deploy()
-    taken_up = replace(want(running, DesiredState.STOPPED), status=Status.PENDING_DEPLOY)
+    taken_up = replace(request_state(running, DesiredState.STOPPED), status=InstanceStatus.PENDING_DEPLOY)
     check_move(taken_up.status, derive_status(taken_up))
-    assert derive_status(taken_up) is Status.STOPPING
+    assert derive_status(taken_up) is InstanceStatus.STOPPING

@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from functions.domain.droplet import TOKEN_LIFE
-from functions.domain.enrolment import Enrolling
+from functions.domain.account.limits import Rate
 from functions.domain.errors import (
     Conflict,
     DigitalOceanUnknown,
@@ -17,12 +16,13 @@ from functions.domain.errors import (
     TooManyRequests,
     Unauthorized,
 )
-from functions.domain.limits import Rate
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle.enrolment import enrol, notify
-from functions.lifecycle.ports import Task
-from functions.lifecycle.rates import Rates
-from functions.lifecycle.toolbox_change import deprovision, rebuild
+from functions.domain.toolbox.droplet import TOKEN_LIFE
+from functions.domain.toolbox.enrolment import EnrolmentRequest
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.account.rates import Rates
+from functions.lifecycle.dependencies import Task
+from functions.lifecycle.toolbox.change import deprovision, rebuild
+from functions.lifecycle.toolbox.enrolment import enrol, notify
 from tests.fakes.digitalocean import ApiFault
 from tests.fakes.fleet import FleetWorld, fingerprint
 
@@ -34,7 +34,7 @@ def world() -> FleetWorld:
     return FleetWorld()
 
 
-def waiting(world: FleetWorld) -> tuple[Toolbox, Enrolling]:
+def waiting(world: FleetWorld) -> tuple[Toolbox, EnrolmentRequest]:
     """A toolbox whose droplet is made, and what its shim is about to say."""
     toolbox = world.provision()
     world.deliver()
@@ -42,20 +42,20 @@ def waiting(world: FleetWorld) -> tuple[Toolbox, Enrolling]:
     return toolbox, world.enrolling(droplet_id)
 
 
-def refused(world: FleetWorld, toolbox: Toolbox, asked: Enrolling, why: str) -> None:
+def refused(world: FleetWorld, toolbox: Toolbox, asked: EnrolmentRequest, why: str) -> None:
     before = world.toolbox(toolbox)
     with pytest.raises(EnrolmentRefused, match=why):
-        enrol(world.ports, asked, world.certificates)
+        enrol(world.deps, asked, world.certificates)
     assert world.toolbox(toolbox) == before
 
 
-def other(asked: Enrolling) -> Enrolling:
+def other(asked: EnrolmentRequest) -> EnrolmentRequest:
     return replace(asked, certificate=OTHER, fingerprint=fingerprint(OTHER))
 
 
 def test_the_right_shim_is_enrolled_and_its_toolbox_converges_at_once(world: FleetWorld) -> None:
     toolbox, asked = waiting(world)
-    enrol(world.ports, asked, world.certificates)
+    enrol(world.deps, asked, world.certificates)
     enrolled = world.toolbox(toolbox)
     assert (enrolled.certificate, enrolled.fingerprint) == (asked.certificate, asked.fingerprint)
     assert world.queue.tasks == [Task("toolbox", toolbox.id)]
@@ -139,10 +139,10 @@ def test_a_droplet_that_is_to_go_before_its_successor_is_made(world: FleetWorld)
 
 def test_the_same_certificate_may_ask_again_without_a_token_and_another_may_not(world: FleetWorld) -> None:
     toolbox, asked = waiting(world)
-    enrol(world.ports, asked, world.certificates)
+    enrol(world.deps, asked, world.certificates)
     before = world.toolbox(toolbox)
     world.pass_time(31 * 86_400)
-    enrol(world.ports, replace(asked, token=None), world.certificates)
+    enrol(world.deps, replace(asked, token=None), world.certificates)
     assert world.toolbox(toolbox) == before
     refused(world, toolbox, other(asked), "another certificate is enrolled")
 
@@ -154,11 +154,11 @@ def test_of_two_that_race_one_is_enrolled(world: FleetWorld) -> None:
     def overtaken(writes: object) -> None:
         world.store.before_commit = lambda writes: None
         world.certificates.shown.clear()
-        enrol(world.ports, asked, world.certificates)
+        enrol(world.deps, asked, world.certificates)
 
     world.store.before_commit = overtaken
     with pytest.raises(EnrolmentRefused, match="another certificate is enrolled"):
-        enrol(world.ports, other(asked), world.certificates)
+        enrol(world.deps, other(asked), world.certificates)
     assert world.toolbox(toolbox).fingerprint == asked.fingerprint
 
 
@@ -170,8 +170,8 @@ def test_one_whose_first_answer_was_lost_is_enrolled_once(world: FleetWorld) -> 
         raise Conflict("the answer of the first attempt was lost, and its repeat refused")
 
     world.store.after_commit = lost
-    enrol(world.ports, asked, world.certificates)
-    enrol(world.ports, asked, world.certificates)
+    enrol(world.deps, asked, world.certificates)
+    enrol(world.deps, asked, world.certificates)
     kinds = [kind for kind, _, _ in world.toolbox_events(toolbox)]
     assert kinds.count("enrolled") == 1
 
@@ -185,7 +185,7 @@ def test_a_droplet_that_does_not_answer_is_asked_to_come_again(world: FleetWorld
             raise ToolboxUnreachable(f"{address} does not answer")
 
     with pytest.raises(ToolboxUnreachable):
-        enrol(world.ports, asked, Silent())
+        enrol(world.deps, asked, Silent())
     assert world.toolbox(toolbox) == before
 
 
@@ -200,7 +200,7 @@ def test_no_enrolment_for_a_toolbox_that_is_not_there_is_going_or_was_given_up(w
 
 
 def hinted(world: FleetWorld, token: str, rates: Rates | None = None) -> None:
-    notify(world.ports, token, world.certificates, rates or Rates(Rate(10, 60), world.now))
+    notify(world.deps, token, world.certificates, rates or Rates(Rate(10, 60), world.now))
 
 
 def token_of(toolbox: Toolbox) -> str:

@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from functions.domain.instance import Instance
-from functions.domain.spec import Mcp
-from functions.domain.status import Status
-from functions.lifecycle.deploy import NewInstance
+from functions.domain.instance.model import Instance, InstanceStatus
+from functions.domain.instance.spec import Mcp
+from functions.lifecycle.instance.deploy import NewInstance
 from shim.contract import messages
 from shim.contract.routes import Route
 from tests.fakes.mcp_server import Server
@@ -24,7 +23,7 @@ def tools_of(instance: Instance) -> int | None:
 def test_the_number_and_the_hash_of_the_tools_are_kept(world: World) -> None:
     world.droplet.mcp = server = Server(["b", "a"])
     instance = world.deploy(with_mcp())
-    assert (instance.status, tools_of(instance)) == (Status.RUNNING, 2)
+    assert (instance.status, tools_of(instance)) == (InstanceStatus.RUNNING, 2)
     assert server.seen == ["initialize", "notifications/initialized", "tools/list", "goodbye"]
 
 
@@ -40,10 +39,10 @@ def test_the_hash_is_the_same_in_any_order_and_any_form_of_the_answer(world: Wor
 
 def test_it_is_starting_until_the_server_answers_and_the_caller_is_not_kept(world: World) -> None:
     instance = world.deploy(with_mcp())
-    assert (instance.status, instance.settled) == (Status.STARTING, False)
+    assert (instance.status, instance.settled) == (InstanceStatus.STARTING, False)
     world.droplet.mcp = Server(["a"])
     world.sweep()
-    assert world.stored(instance).status is Status.RUNNING
+    assert world.stored(instance).status is InstanceStatus.RUNNING
 
 
 def test_a_server_that_needs_a_moment_is_waited_for_within_the_request(world: World) -> None:
@@ -54,15 +53,15 @@ def test_a_server_that_needs_a_moment_is_waited_for_within_the_request(world: Wo
             world.droplet.mcp = Server(["a"])
 
     world.droplet.before_command = slow
-    assert world.deploy(with_mcp()).status is Status.RUNNING
+    assert world.deploy(with_mcp()).status is InstanceStatus.RUNNING
 
 
 def test_a_server_that_does_not_speak_mcp_is_not_running_and_the_record_says_why(world: World) -> None:
     world.droplet.mcp = lambda request: messages.Response(200, {}, "<html>", truncated=False)
     instance = world.deploy(with_mcp())
-    assert instance.status is Status.STARTING
-    assert instance.observed.trouble
-    assert instance.observed.trouble.code == "not-ready"
+    assert instance.status is InstanceStatus.STARTING
+    assert instance.observed.obstacle
+    assert instance.observed.obstacle.code == "not-ready"
 
 
 def test_a_tool_that_vanishes_is_an_event(world: World) -> None:
@@ -77,6 +76,6 @@ def test_a_tool_that_vanishes_is_an_event(world: World) -> None:
 def test_a_container_that_is_becoming_healthy_is_waited_for(world: World) -> None:
     world.droplet.health = ["starting", "starting", "healthy"]
     instance = world.deploy()
-    assert instance.status is Status.RUNNING
+    assert instance.status is InstanceStatus.RUNNING
     assert instance.observed.container
     assert instance.observed.container.health == "healthy"

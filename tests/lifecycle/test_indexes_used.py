@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
-from functions.lifecycle import change, converge, instances, sweep, toolbox_converge, toolboxes
-from functions.lifecycle.change import Asked
-from functions.lifecycle.deploy import deploy
-from functions.lifecycle.ports import Ports, Query, Snapshot
-from functions.lifecycle.update import Changes, update
+from functions.lifecycle.dependencies import Dependencies, Query, Snapshot
+from functions.lifecycle.instance import change
+from functions.lifecycle.instance import read as instances
+from functions.lifecycle.instance.change import Changes, InstanceRequest, update
+from functions.lifecycle.instance.deploy import deploy
+from functions.lifecycle.reconcile import instance as reconcile_instance
+from functions.lifecycle.reconcile import sweep
+from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
+from functions.lifecycle.toolbox import read as toolboxes
 from shim.contract import messages
 from tests.adapters.indexes import IndexedStore
 from tests.fakes.world import CALLER, TOOLBOX, World, new
@@ -25,37 +29,37 @@ class Recording(IndexedStore):
 queried: set[tuple[str, str | None]] = set()
 
 
-def swept(world: World, ports: Ports) -> None:
+def swept(world: World, deps: Dependencies) -> None:
     world.pass_time(60)
-    sweep.sweep(ports)
+    sweep.sweep(deps)
     tasks, world.queue.tasks = world.queue.tasks, []
     for task in tasks:
         if task.kind == "toolbox":
-            toolbox_converge.run(ports, task.id)
+            reconcile_toolbox.run(deps, task.id)
         else:
-            converge.run(ports, task)
+            reconcile_instance.run(deps, task)
 
 
 def test_every_operation_and_list_and_sweep(world: World) -> None:
-    ports = replace(world.ports, store=Recording(world.store))
+    deps = replace(world.deps, store=Recording(world.store))
     world.droplet.images.add(OTHER)
-    deploy(ports, CALLER, TOOLBOX, new(ports=(0,)))
-    asked = Asked(CALLER, TOOLBOX, "server")
+    deploy(deps, CALLER, TOOLBOX, new(ports=(0,)))
+    asked = InstanceRequest(CALLER, TOOLBOX, "server")
     for verb in (change.stop, change.start, change.restart):
-        verb(ports, asked)
-    update(ports, asked, Changes(lambda old: replace(old, image=OTHER), [messages.Port(3000, 0)]))
-    swept(world, ports)
+        verb(deps, asked)
+    update(deps, asked, Changes(lambda old: replace(old, image=OTHER), [messages.Port(3000, 0)]))
+    swept(world, deps)
     world.droplet.containers.clear()
-    swept(world, ports)
-    toolboxes.page(ports, CALLER, 10, None)
-    [instance] = instances.page(ports, CALLER, TOOLBOX, 10, None)
-    toolboxes.page(ports, CALLER, 10, (world.time, TOOLBOX))
-    instances.page(ports, CALLER, TOOLBOX, 10, (instance.created_at, instance.id))
+    swept(world, deps)
+    toolboxes.page(deps, CALLER, 10, None)
+    [instance] = instances.page(deps, CALLER, TOOLBOX, 10, None)
+    toolboxes.page(deps, CALLER, 10, (world.time, TOOLBOX))
+    instances.page(deps, CALLER, TOOLBOX, 10, (instance.created_at, instance.id))
     for kind in ("events", "post_mortems"):
-        instances.history(ports, CALLER, TOOLBOX, "server", kind, 10, None)
-        instances.history(ports, CALLER, TOOLBOX, "server", kind, 10, (world.time, "x"))
-    change.delete(ports, asked)
-    swept(world, ports)
+        instances.history(deps, CALLER, TOOLBOX, "server", kind, 10, None)
+        instances.history(deps, CALLER, TOOLBOX, "server", kind, 10, (world.time, "x"))
+    change.delete(deps, asked)
+    swept(world, deps)
     assert queried == {
         ("accounts", "due_at"),
         ("rollouts", "due_at"),

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from functions.domain.errors import NotDelivered, Unavailable
-from functions.domain.toolbox import ToolboxStatus
-from functions.lifecycle import outbox, sweep
-from functions.lifecycle.documents import instance_ref
+from functions.domain.toolbox.model import ToolboxStatus
+from functions.lifecycle import outbox
+from functions.lifecycle.dependencies import Delete, Query, Write
 from functions.lifecycle.outbox import OutboxStore
-from functions.lifecycle.ports import Delete, Query, Write
+from functions.lifecycle.reconcile import sweep
+from functions.lifecycle.repository import instance_ref
 from functions.web.announcements import announcement
 from tests.adapters.indexes import IndexedStore
 from tests.fakes.world import TOOLBOX, World, new
@@ -46,7 +47,7 @@ class FakeSender:
 @pytest.fixture
 def world() -> World:
     made = World()
-    made.ports = replace(made.ports, store=OutboxStore(IndexedStore(made.store)), announces=True)
+    made.deps = replace(made.deps, store=OutboxStore(IndexedStore(made.store)), announces=True)
     made.add_toolbox()
     return made
 
@@ -57,7 +58,7 @@ def sender(world: World) -> FakeSender:
 
 
 def deliver(world: World, sender: FakeSender) -> None:
-    outbox.deliver(world.ports, sender, announcement)
+    outbox.deliver(world.deps, sender, announcement)
 
 
 def queued(world: World) -> int:
@@ -115,17 +116,17 @@ def test_without_a_target_nothing_is_queued_and_nothing_asked_for() -> None:
     world.deploy()
     assert queued(world) == 0
     world.pass_time(60)
-    sweep.sweep(world.ports)
+    sweep.sweep(world.deps)
     assert {task.kind for task in world.queue.tasks} == {"toolbox"}
 
 
 def test_a_sweep_sends_one_worker_while_anything_is_due(world: World, sender: FakeSender) -> None:
     world.deploy()
-    sweep.sweep(world.ports)
+    sweep.sweep(world.deps)
     assert [task.id for task in world.queue.tasks if task.kind == "outbox"] == ["due"]
     deliver(world, sender)
     world.queue.tasks.clear()
-    sweep.sweep(world.ports)
+    sweep.sweep(world.deps)
     assert [task for task in world.queue.tasks if task.kind == "outbox"] == []
     assert queued(world) == 0
 
@@ -150,7 +151,7 @@ def test_a_receiver_that_is_down_costs_three_tries_a_minute_and_is_told_all_when
 
 def test_tries_come_farther_and_farther_apart_and_end_after_three_days(world: World, sender: FakeSender) -> None:
     world.droplet.reachable = False
-    sweep.sweep(world.ports)
+    sweep.sweep(world.deps)
     world.deliver()
     began, sender.down = world.time, True
     tries: list[timedelta] = []

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from functions.domain.account.limits import Limits
 from functions.domain.errors import (
     Conflict,
     DigitalOceanBusy,
@@ -16,12 +17,10 @@ from functions.domain.errors import (
     NotAllowedNow,
     QuotaExceeded,
 )
-from functions.domain.limits import Limits
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle.provision import provision
-from functions.lifecycle.replay import Replay
-from functions.lifecycle.toolbox_change import AskedOfToolbox, deprovision, rebuild
-from functions.lifecycle.toolboxes import refresh
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.idempotency import Replay
+from functions.lifecycle.toolbox.change import ToolboxRequest, deprovision, provision, rebuild
+from functions.lifecycle.toolbox.read import refresh
 from tests.fakes.digitalocean import ApiFault
 from tests.fakes.fleet import NEW, FleetWorld
 from tests.fakes.world import ACCOUNT, CALLER
@@ -157,10 +156,10 @@ def key(fingerprint: str = "f") -> Replay[Toolbox]:
 
 
 def test_a_repeat_is_answered_with_the_first_answer_and_makes_no_second_toolbox(world: FleetWorld) -> None:
-    first = provision(world.ports, CALLER, NEW, key())
+    first = provision(world.deps, CALLER, NEW, key())
     assert isinstance(first, Toolbox)
     world.settle()
-    again = provision(world.ports, CALLER, NEW, key())
+    again = provision(world.deps, CALLER, NEW, key())
     assert again == (201, {"id": first.id, "status": "pending_provision"})
     assert len(world.documents("account_tool_environments")) == 1
 
@@ -168,16 +167,16 @@ def test_a_repeat_is_answered_with_the_first_answer_and_makes_no_second_toolbox(
 @pytest.mark.parametrize("verb", [rebuild, deprovision])
 def test_a_repeat_of_a_change_is_no_second_change(world: FleetWorld, verb: Callable[..., object]) -> None:
     toolbox = world.active()
-    asked = AskedOfToolbox(CALLER, toolbox.id, key())
+    asked = ToolboxRequest(CALLER, toolbox.id, key())
     for _ in range(2):
-        answer = verb(world.ports, asked)
+        answer = verb(world.deps, asked)
         assert isinstance(answer, Toolbox)
         assert answer.generation == 2
         world.settle()
 
 
 def test_an_account_has_no_more_toolboxes_than_its_quota(world: FleetWorld) -> None:
-    world.ports = replace(world.ports, limits=Limits(toolboxes=1))
+    world.deps = replace(world.deps, limits=Limits(toolboxes=1))
     toolbox = world.active()
     with pytest.raises(QuotaExceeded):
         world.provision()
@@ -232,7 +231,7 @@ def test_a_refresh_that_finds_a_toolbox_silent_or_back_is_an_event_too(world: Fl
     for reachable in (False, True):
         droplet.reachable = reachable
         world.pass_time(1)
-        refresh(world.ports, CALLER, toolbox.id)
+        refresh(world.deps, CALLER, toolbox.id)
     moves = [(before, after) for kind, before, after in world.toolbox_events(toolbox) if kind == "status_changed"]
     assert moves[-2:] == [("active", "unresponsive"), ("unresponsive", "active")]
 

@@ -4,19 +4,18 @@ from dataclasses import replace
 
 import pytest
 
+from functions.domain.account.limits import Limits
 from functions.domain.errors import QuotaExceeded
-from functions.domain.limits import Limits
-from functions.domain.spec import ResourceLimits
-from functions.lifecycle.change import Asked
-from functions.lifecycle.deploy import NewInstance, deploy
-from functions.lifecycle.update import Changes, update
+from functions.domain.instance.spec import ResourceLimits
+from functions.lifecycle.instance.change import Changes, InstanceRequest, update
+from functions.lifecycle.instance.deploy import NewInstance, deploy
 from tests.fakes.world import CALLER, STRANGER, TOOLBOX, World, new
 
 OTHER = "22222222-2222-4222-8222-222222222222"
 
 
 def limited(world: World, limits: Limits) -> None:
-    world.ports = replace(world.ports, limits=limits)
+    world.deps = replace(world.deps, limits=limits)
 
 
 def sized(name: str, memory: str) -> NewInstance:
@@ -28,7 +27,7 @@ def test_an_account_has_so_many_instances_and_no_more(world: World) -> None:
     limited(world, Limits(instances=2))
     world.add_toolbox(OTHER)
     world.deploy(new("first"))
-    deploy(world.ports, CALLER, OTHER, new("second"))
+    deploy(world.deps, CALLER, OTHER, new("second"))
     with pytest.raises(QuotaExceeded, match="the account has 2 instances, and may have no more"):
         world.deploy(new("third"))
     world.delete("first")
@@ -50,7 +49,7 @@ def test_another_accounts_are_not_counted(world: World) -> None:
     limited(world, Limits(instances=1))
     world.add_toolbox(OTHER, account=STRANGER.account)
     world.deploy()
-    deploy(world.ports, STRANGER, OTHER, new())
+    deploy(world.deps, STRANGER, OTHER, new())
 
 
 def test_an_update_may_take_what_is_left_and_always_less(world: World) -> None:
@@ -59,7 +58,7 @@ def test_an_update_may_take_what_is_left_and_always_less(world: World) -> None:
 
     def resized(memory: str) -> None:
         changes = Changes(lambda spec: replace(spec, limits=ResourceLimits(memory=memory)))
-        update(world.ports, Asked(CALLER, TOOLBOX, "server"), changes)
+        update(world.deps, InstanceRequest(CALLER, TOOLBOX, "server"), changes)
         world.sweep()
 
     resized("1024m")

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from functions.domain.account.limits import Limits, Rate
 from functions.domain.errors import TooManyRequests
-from functions.domain.limits import Limits, Rate
-from functions.lifecycle.ports import Ports, Write
-from functions.lifecycle.rates import RATES, AccountRates, Rates
+from functions.lifecycle.account.rates import RATES, AccountRates, Rates
+from functions.lifecycle.dependencies import Dependencies, Write
 from tests.fakes.world import World
 
 LIMITS = Limits(requests_at_once=40, requests_a_minute=60)
@@ -17,8 +17,8 @@ OWN, LOT = 10, 4
 
 
 @pytest.fixture
-def ports(world: World) -> Ports:
-    return replace(world.ports, limits=LIMITS)
+def deps(world: World) -> Dependencies:
+    return replace(world.deps, limits=LIMITS)
 
 
 def granted(rates: AccountRates, asked: int, account: str = "a") -> int:
@@ -30,8 +30,8 @@ def granted(rates: AccountRates, asked: int, account: str = "a") -> int:
     return asked
 
 
-def test_a_burst_is_refused_until_some_time_has_passed(world: World, ports: Ports) -> None:
-    rates = AccountRates(ports)
+def test_a_burst_is_refused_until_some_time_has_passed(world: World, deps: Dependencies) -> None:
+    rates = AccountRates(deps)
     assert granted(rates, 100) == OWN + LIMITS.requests_at_once
     with pytest.raises(TooManyRequests) as refused:
         rates.take("a")
@@ -39,24 +39,24 @@ def test_a_burst_is_refused_until_some_time_has_passed(world: World, ports: Port
     assert granted(rates, 100) >= 1
 
 
-def test_one_accounts_burst_costs_another_nothing(ports: Ports) -> None:
-    rates = AccountRates(ports)
+def test_one_accounts_burst_costs_another_nothing(deps: Dependencies) -> None:
+    rates = AccountRates(deps)
     granted(rates, 100)
     assert granted(rates, OWN, "b") == OWN
 
 
-def test_who_asks_little_has_no_document(world: World, ports: Ports) -> None:
-    assert granted(AccountRates(ports), OWN) == OWN
+def test_who_asks_little_has_no_document(world: World, deps: Dependencies) -> None:
+    assert granted(AccountRates(deps), OWN) == OWN
     assert world.documents(RATES) == []
 
 
-def test_processes_share_what_is_beyond_their_own_part(ports: Ports) -> None:
-    processes = [AccountRates(ports) for _ in range(5)]
+def test_processes_share_what_is_beyond_their_own_part(deps: Dependencies) -> None:
+    processes = [AccountRates(deps) for _ in range(5)]
     assert sum(granted(one, 100) for one in processes) == 5 * OWN + LIMITS.requests_at_once
 
 
-def test_the_document_is_written_once_a_lot_and_not_by_who_is_refused(world: World, ports: Ports) -> None:
-    rates, written = AccountRates(ports), 0
+def test_the_document_is_written_once_a_lot_and_not_by_who_is_refused(world: World, deps: Dependencies) -> None:
+    rates, written = AccountRates(deps), 0
 
     def count(writes: Sequence[Write]) -> None:
         nonlocal written
@@ -70,8 +70,10 @@ def test_the_document_is_written_once_a_lot_and_not_by_who_is_refused(world: Wor
     assert written == LIMITS.requests_at_once / LOT
 
 
-def test_another_process_in_between_costs_another_try_and_no_more_than_the_rate(world: World, ports: Ports) -> None:
-    first, second = AccountRates(ports), AccountRates(ports)
+def test_another_process_in_between_costs_another_try_and_no_more_than_the_rate(
+    world: World, deps: Dependencies
+) -> None:
+    first, second = AccountRates(deps), AccountRates(deps)
     granted(first, OWN)
     granted(second, OWN)
 

@@ -7,13 +7,14 @@ from datetime import timedelta
 import pytest
 
 from functions.domain.errors import DigitalOceanRefused, DigitalOceanUnknown, NotFound
-from functions.domain.instance import Instance
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle import change, instances
-from functions.lifecycle.change import Asked
-from functions.lifecycle.documents import INSTANCES
-from functions.lifecycle.ports import Query
-from functions.lifecycle.toolbox_change import deprovision, rebuild
+from functions.domain.instance.model import Instance
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import Query
+from functions.lifecycle.instance import change
+from functions.lifecycle.instance import read as instances
+from functions.lifecycle.instance.change import InstanceRequest
+from functions.lifecycle.repository import INSTANCES
+from functions.lifecycle.toolbox.change import deprovision, rebuild
 from shim.contract import errors as shim_errors
 from shim.contract import routes
 from tests.fakes.digitalocean import ApiFault
@@ -31,7 +32,7 @@ def peopled(world: FleetWorld) -> tuple[Toolbox, list[Instance], FakeDroplet]:
     """A toolbox with three instances, one of them stopped."""
     toolbox = world.active()
     made = [world.deploy_on(toolbox, new(f"server-{number}", ports=(20_001 + number,))) for number in range(3)]
-    change.stop(world.ports, Asked(CALLER, toolbox.id, made[2].id))
+    change.stop(world.deps, InstanceRequest(CALLER, toolbox.id, made[2].id))
     world.sweep()
     [droplet] = world.fleet.booted.values()
     return world.toolbox(toolbox), [world.stored(one) for one in made], droplet
@@ -144,7 +145,7 @@ def test_the_end_of_a_toolbox_ends_its_instances_with_their_last_lines_and_frees
         [kept] = world.documents(f"{INSTANCES}/{one.id}/post_mortems")
         assert (kept["logs"], kept["missing"]) == (["2026-01-01T00:00:00.000000001Z stdout ready"], [])
         with pytest.raises(NotFound):
-            instances.get(world.ports, CALLER, toolbox.id, one.id)
+            instances.get(world.deps, CALLER, toolbox.id, one.id)
     assert world.documents("instance_names") == world.documents("port_claims") == []
     assert [after for kind, _, after in world.toolbox_events(toolbox) if kind == "status_changed"][-2:] == [
         "deprovisioning", "deprovisioned",

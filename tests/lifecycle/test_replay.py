@@ -7,14 +7,12 @@ from datetime import timedelta
 import pytest
 
 from functions.domain.errors import KeyReused
-from functions.domain.instance import Instance
-from functions.domain.status import Status
-from functions.lifecycle import change
-from functions.lifecycle.change import Asked
-from functions.lifecycle.deploy import deploy
-from functions.lifecycle.ports import Ref, Snapshot
-from functions.lifecycle.replay import Replay
-from functions.lifecycle.update import Changes, update
+from functions.domain.instance.model import Instance, InstanceStatus
+from functions.lifecycle.dependencies import Ref, Snapshot
+from functions.lifecycle.idempotency import Replay
+from functions.lifecycle.instance import change
+from functions.lifecycle.instance.change import Changes, InstanceRequest, update
+from functions.lifecycle.instance.deploy import deploy
 from shim.contract.routes import Route
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, World, new
 
@@ -26,7 +24,7 @@ def key(name: str = "key-1", fingerprint: str = "f", account: str = ACCOUNT) -> 
 def test_a_deploy_sent_again_is_answered_with_the_stored_answer(world: World) -> None:
     first = world.deploy(replay=key())
     calls = len(world.droplet.calls)
-    assert deploy(world.ports, CALLER, TOOLBOX, new(), key()) == (201, {"id": first.id, "status": "running"})
+    assert deploy(world.deps, CALLER, TOOLBOX, new(), key()) == (201, {"id": first.id, "status": "running"})
     assert len(world.droplet.calls) == calls
     assert len(world.documents()) == 1
 
@@ -34,7 +32,7 @@ def test_a_deploy_sent_again_is_answered_with_the_stored_answer(world: World) ->
 def test_the_same_key_with_another_body_is_refused(world: World) -> None:
     world.deploy(replay=key())
     with pytest.raises(KeyReused):
-        deploy(world.ports, CALLER, TOOLBOX, new("other"), key(fingerprint="g"))
+        deploy(world.deps, CALLER, TOOLBOX, new("other"), key(fingerprint="g"))
     assert len(world.documents()) == 1
 
 
@@ -46,10 +44,10 @@ def test_the_same_key_of_another_account_is_another_key(world: World) -> None:
 
 def test_a_restart_sent_again_restarts_once(world: World) -> None:
     instance = world.deploy()
-    asked = Asked(CALLER, TOOLBOX, instance.id, key())
-    change.restart(world.ports, asked)
+    asked = InstanceRequest(CALLER, TOOLBOX, instance.id, key())
+    change.restart(world.deps, asked)
     started_at = world.droplet.containers[instance.container_name].started_at
-    answer = change.restart(world.ports, asked)
+    answer = change.restart(world.deps, asked)
     assert answer == (201, {"id": instance.id, "status": "running"})
     assert world.droplet.containers[instance.container_name].started_at == started_at
 
@@ -63,9 +61,9 @@ def test_a_first_attempt_that_died_is_converged_by_its_repeat(world: World) -> N
         world.deploy(replay=key())
     world.droplet.before_command = None
     world.pass_time(60)
-    answer = deploy(world.ports, CALLER, TOOLBOX, new(), key())
+    answer = deploy(world.deps, CALLER, TOOLBOX, new(), key())
     assert isinstance(answer, Instance)
-    assert answer.status is Status.RUNNING
+    assert answer.status is InstanceStatus.RUNNING
     assert len(world.documents()) == 1
 
 
@@ -75,25 +73,25 @@ def test_an_answer_that_was_not_final_is_not_stored(world: World) -> None:
     assert not first.settled
     world.droplet.reachable = True
     world.sweep()
-    again = deploy(world.ports, CALLER, TOOLBOX, new(), key())
+    again = deploy(world.deps, CALLER, TOOLBOX, new(), key())
     assert isinstance(again, Instance)
-    assert (again.id, again.status) == (first.id, Status.RUNNING)
+    assert (again.id, again.status) == (first.id, InstanceStatus.RUNNING)
 
 
 def test_a_key_expires_after_a_day_by_the_clock_and_not_by_its_removal(world: World) -> None:
     instance = world.deploy()
-    asked = Asked(CALLER, TOOLBOX, instance.id, key())
-    change.stop(world.ports, asked)
+    asked = InstanceRequest(CALLER, TOOLBOX, instance.id, key())
+    change.stop(world.deps, asked)
     world.start(instance.id)
     world.pass_time(timedelta(hours=24, seconds=1).total_seconds())
-    assert isinstance(change.stop(world.ports, asked), Instance)
+    assert isinstance(change.stop(world.deps, asked), Instance)
     assert world.droplet.running() == []
 
 
 def test_a_repeat_that_meets_its_own_first_attempt_halfway_is_not_refused_by_it(world: World) -> None:
     instance = world.deploy()
     changes = Changes(lambda old: replace(old, image="registry.test/pulled:1"))
-    asked = Asked(CALLER, TOOLBOX, instance.id, key())
+    asked = InstanceRequest(CALLER, TOOLBOX, instance.id, key())
     reads = world.store.get
     first: list[object] = []
 
@@ -101,10 +99,10 @@ def test_a_repeat_that_meets_its_own_first_attempt_halfway_is_not_refused_by_it(
         found = reads(refs)
         if not first and refs == [key().ref]:
             first.append(None)
-            first[0] = update(world.ports, asked, changes)
+            first[0] = update(world.deps, asked, changes)
         return found
 
     world.store.get = first_attempt_between_two_reads
-    again = update(world.ports, asked, changes)
+    again = update(world.deps, asked, changes)
     assert isinstance(again, Instance)
     assert again.desired.generation == 2

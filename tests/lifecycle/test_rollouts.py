@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from functions.domain.errors import NotAllowedNow, NotFound
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle import rollouts
-from functions.lifecycle.toolbox_change import rebuild, upgrade_shim
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.rollout import rollouts
+from functions.lifecycle.toolbox.change import rebuild, upgrade_shim
 from shim.contract import errors as shim_errors
 from shim.contract import routes
 from tests.fakes.droplet import Fault
@@ -52,8 +52,8 @@ def test_one_that_does_not_serve_is_given_up_and_the_toolbox_goes_on(world: Flee
         world.sweep()
     after = world.toolbox(toolbox)
     assert (after.status, after.settled, after.upgrade) == ("active", True, None)
-    assert after.given_up
-    assert after.given_up.code == "upgrade-failed"
+    assert after.failure_reason
+    assert after.failure_reason.code == "upgrade-failed"
     assert "shim_upgrade_failed" in [kind for kind, _, _ in world.toolbox_events(toolbox)]
     droplet.broken.clear()
     world.asked(toolbox, upgrade_shim, OTHER)
@@ -84,12 +84,12 @@ def test_a_passing_obstacle_costs_time_and_nothing_else(world: FleetWorld, route
 
 def test_all_are_upgraded_three_at_a_time(world: FleetWorld) -> None:
     upgradable(world, 5)
-    rollouts.start(world.ports, ADMIN, OTHER)
+    rollouts.start(world.deps, ADMIN, OTHER)
     world.deliver()
-    assert len(rollouts.get(world.ports, ADMIN, OTHER).running) == 3
+    assert len(rollouts.get(world.deps, ADMIN, OTHER).running) == 3
     for _ in range(4):
         world.sweep()
-    ended = rollouts.get(world.ports, ADMIN, OTHER)
+    ended = rollouts.get(world.deps, ADMIN, OTHER)
     assert (ended.stage, ended.upgraded, ended.skipped, ended.due_at) == ("done", 5, 0, None)
     assert shims(world) == [OTHER] * 5
 
@@ -97,37 +97,37 @@ def test_all_are_upgraded_three_at_a_time(world: FleetWorld) -> None:
 def test_the_first_failure_stops_it_and_later_ones_are_left_alone(world: FleetWorld) -> None:
     toolboxes = upgradable(world, 7)
     world.fleet.booted[toolboxes[1].address or ""].broken.add(OTHER)
-    rollouts.start(world.ports, ADMIN, OTHER)
+    rollouts.start(world.deps, ADMIN, OTHER)
     for _ in range(10):
         world.sweep()
-    ended = rollouts.get(world.ports, ADMIN, OTHER)
+    ended = rollouts.get(world.deps, ADMIN, OTHER)
     assert (ended.stage, ended.failed) == ("failed", toolboxes[1].id)
     assert ended.reason
     upgraded = sum(image == OTHER for image in shims(world))
     assert upgraded < 6
     world.fleet.booted[toolboxes[1].address or ""].broken.clear()
-    rollouts.start(world.ports, ADMIN, OTHER)
+    rollouts.start(world.deps, ADMIN, OTHER)
     for _ in range(6):
         world.sweep()
-    assert rollouts.get(world.ports, ADMIN, OTHER).stage == "done"
+    assert rollouts.get(world.deps, ADMIN, OTHER).stage == "done"
     assert shims(world) == [OTHER] * 7
 
 
 def test_one_that_cannot_be_asked_is_skipped(world: FleetWorld) -> None:
     toolboxes = upgradable(world, 2)
     world.asked(toolboxes[0], rebuild)
-    rollouts.start(world.ports, ADMIN, OTHER)
+    rollouts.start(world.deps, ADMIN, OTHER)
     for task in list(world.queue.tasks):
         if task.kind == "rollout":
-            rollouts.run(world.ports, task.id)
-    assert rollouts.get(world.ports, ADMIN, OTHER).running == [toolboxes[1].id]
+            rollouts.run(world.deps, task.id)
+    assert rollouts.get(world.deps, ADMIN, OTHER).running == [toolboxes[1].id]
 
 
 def test_asked_twice_it_is_one_rollout(world: FleetWorld) -> None:
     [toolbox] = upgradable(world)
-    first = rollouts.start(world.ports, ADMIN, OTHER)
+    first = rollouts.start(world.deps, ADMIN, OTHER)
     world.deliver()
-    assert rollouts.start(world.ports, ADMIN, OTHER).started_at == first.started_at
+    assert rollouts.start(world.deps, ADMIN, OTHER).started_at == first.started_at
     for _ in range(3):
         world.sweep()
     assert world.toolbox(toolbox).generation == 2
@@ -135,9 +135,9 @@ def test_asked_twice_it_is_one_rollout(world: FleetWorld) -> None:
 
 def test_only_an_operator_may(world: FleetWorld) -> None:
     with pytest.raises(NotFound):
-        rollouts.start(world.ports, CALLER, OTHER)
+        rollouts.start(world.deps, CALLER, OTHER)
     with pytest.raises(NotFound):
-        rollouts.get(world.ports, CALLER, OTHER)
+        rollouts.get(world.deps, CALLER, OTHER)
 
 
 def test_a_toolbox_that_is_not_as_asked_for_is_not_upgraded(world: FleetWorld) -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from functions.domain.errors import NoRoom
-from functions.domain.spec import ResourceLimits
-from functions.lifecycle import toolboxes
+from functions.domain.instance.spec import ResourceLimits
+from functions.lifecycle.toolbox import read as toolboxes
 from shim.contract import messages
 from tests.fakes.droplet import IMAGE
 from tests.fakes.world import CALLER, TOOLBOX, World, new
@@ -18,7 +18,7 @@ GIB = 1 << 30
 def small(world: World) -> World:
     """A droplet of 1 GiB, as a look has recorded it."""
     world.droplet.memory_bytes = GIB
-    toolboxes.refresh(world.ports, CALLER, TOOLBOX)
+    toolboxes.refresh(world.deps, CALLER, TOOLBOX)
     return world
 
 
@@ -34,7 +34,7 @@ def test_a_deploy_that_memory_cannot_hold_is_refused_with_what_is_asked_and_left
 
 def test_a_toolbox_that_cannot_be_asked_keeps_the_wish(small: World) -> None:
     small.droplet.reachable = False
-    assert small.deploy().observed.trouble
+    assert small.deploy().observed.obstacle
     small.droplet.reachable = True
     small.sweep()
     assert len(small.droplet.running()) == 1
@@ -42,7 +42,7 @@ def test_a_toolbox_that_cannot_be_asked_keeps_the_wish(small: World) -> None:
 
 def test_before_a_pull_on_a_nearly_full_disk_what_no_instance_names_is_pruned(world: World) -> None:
     world.droplet.disk = messages.Disk("/", 50 * GIB, 49 * GIB, GIB)
-    toolboxes.refresh(world.ports, CALLER, TOOLBOX)
+    toolboxes.refresh(world.deps, CALLER, TOOLBOX)
     world.deploy(new("first"))
     world.droplet.images |= {"old:1", "old:2"}
     world.droplet.registry["registry.test/other:2"] = None

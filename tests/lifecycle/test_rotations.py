@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.domain.account import Standing
+from functions.domain.account.model import AccountStatus
 from functions.domain.errors import NotFound, Unavailable
-from functions.domain.instance import Instance
-from functions.lifecycle import accounts, rotations
-from functions.lifecycle.accounts import Word
-from functions.lifecycle.ports import Write
-from functions.lifecycle.rotations import ROTATIONS, Rotated
+from functions.domain.instance.model import Instance
+from functions.lifecycle.account import status as account_status
+from functions.lifecycle.account.status import AccountStatusChange
+from functions.lifecycle.dependencies import Write
+from functions.lifecycle.instance import rotation
+from functions.lifecycle.instance.rotation import ROTATIONS, CredentialRotation
 from tests.fakes.world import ACCOUNT, STRANGER, World, new
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -28,7 +29,7 @@ def instance(world: World) -> Instance:
 
 def rotate(world: World, instance: Instance, minutes: int, account: str = ACCOUNT, **values: str) -> None:
     at = NOON + timedelta(minutes=minutes)
-    rotations.hear(world.ports, Rotated(f"msg_{minutes}_{values}", account, instance.id, at, values))
+    rotation.receive(world.deps, CredentialRotation(f"msg_{minutes}_{values}", account, instance.id, at, values))
 
 
 def running_with(world: World) -> dict[str, str]:
@@ -47,7 +48,7 @@ def test_the_named_variables_are_replaced_and_the_container_is_made_anew(world: 
 
 def test_values_are_at_rest_sealed_and_after_use_nowhere(world: World, instance: Instance) -> None:
     rotate(world, instance, 1, A="planted-value")
-    for collection in (ROTATIONS, "account_tool_instances", accounts.HEARD):
+    for collection in (ROTATIONS, "account_tool_instances", account_status.RECEIVED):
         assert "planted-value" not in json.dumps(world.documents(collection), default=str)
     world.deliver()
     assert [one["waiting"] for one in world.documents(ROTATIONS)] == [None]
@@ -83,17 +84,17 @@ def test_during_an_update_it_waits_and_then_follows(world: World, instance: Inst
 
 
 def test_of_a_suspended_account_it_is_there_when_the_account_is_resumed(world: World, instance: Instance) -> None:
-    def told(standing: Standing, minutes: int) -> None:
+    def told(standing: AccountStatus, minutes: int) -> None:
         at = NOON + timedelta(minutes=minutes)
-        accounts.hear(world.ports, Word(f"msg_{minutes}", ACCOUNT, standing, at))
+        account_status.receive(world.deps, AccountStatusChange(f"msg_{minutes}", ACCOUNT, standing, at))
         world.deliver()
         world.deliver()
 
-    told(Standing.SUSPENDED, 1)
+    told(AccountStatus.SUSPENDED, 1)
     rotate(world, instance, 2, A="new-a")
     world.deliver()
     assert world.droplet.running() == []
-    told(Standing.ACTIVE, 3)
+    told(AccountStatus.ACTIVE, 3)
     assert running_with(world)["A"] == "new-a"
 
 

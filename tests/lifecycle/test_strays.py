@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from functions.domain.errors import DigitalOceanUnknown, NotFound
-from functions.lifecycle import strays
-from functions.lifecycle.toolbox_change import rebuild
+from functions.lifecycle.toolbox import orphan_droplets
+from functions.lifecycle.toolbox.change import rebuild
 from tests.fakes.digitalocean import ApiFault
 from tests.fakes.fleet import FleetWorld
 from tests.fakes.world import ADMIN, CALLER
@@ -20,7 +20,7 @@ def world() -> FleetWorld:
 
 
 def told(world: FleetWorld) -> list[str]:
-    return [one["id"] for one in strays.page(world.ports, ADMIN)]
+    return [one["id"] for one in orphan_droplets.page(world.deps, ADMIN)]
 
 
 def hours(world: FleetWorld, sweeps: int = 25) -> None:
@@ -37,17 +37,17 @@ def test_one_of_a_toolbox_is_told_in_its_events_and_to_operators_once_and_never_
     assert told(world) == sorted([stray.id, nobodys.id])
     assert [kind for kind, _, _ in world.toolbox_events(toolbox)].count("stray_droplet_found") == 1
     assert {stray.id, nobodys.id, others.id} < set(world.digitalocean.droplets)
-    [known] = [one for one in strays.page(world.ports, ADMIN) if one["id"] == stray.id]
+    [known] = [one for one in orphan_droplets.page(world.deps, ADMIN) if one["id"] == stray.id]
     assert (known["toolbox_id"], known["name"]) == (toolbox.id, stray.name)
 
 
 def test_one_that_was_just_made_may_be_known_soon(world: FleetWorld) -> None:
     world.digitalocean.add("by-hand", ["toolboxes"])
     world.pass_time(599)
-    strays.look(world.ports)
+    orphan_droplets.find_orphans(world.deps)
     assert told(world) == []
     world.pass_time(1)
-    strays.look(world.ports)
+    orphan_droplets.find_orphans(world.deps)
     assert len(told(world)) == 1
 
 
@@ -98,4 +98,4 @@ def test_an_api_that_does_not_answer_is_asked_the_next_time(world: FleetWorld) -
 
 def test_only_an_operator_is_told(world: FleetWorld) -> None:
     with pytest.raises(NotFound):
-        strays.page(world.ports, CALLER)
+        orphan_droplets.page(world.deps, CALLER)

@@ -6,13 +6,11 @@ from dataclasses import replace
 import pytest
 
 from functions.domain.errors import NotAllowedNow, PortTaken
-from functions.domain.instance import Instance
-from functions.domain.spec import Mcp
-from functions.domain.status import Status
-from functions.lifecycle.change import Asked
-from functions.lifecycle.documents import INSTANCES, PORT_CLAIMS, load
-from functions.lifecycle.ports import Query, Write
-from functions.lifecycle.update import Changes, update
+from functions.domain.instance.model import Instance, InstanceStatus
+from functions.domain.instance.spec import Mcp
+from functions.lifecycle.dependencies import Query, Write
+from functions.lifecycle.instance.change import Changes, InstanceRequest, update
+from functions.lifecycle.repository import INSTANCES, PORT_RESERVATIONS, decode
 from shim.contract import errors as shim_errors
 from shim.contract import messages, routes
 from shim.contract.routes import Route
@@ -25,8 +23,8 @@ OTHER = "registry.test/server:2"
 
 def patched(world: World, instance: Instance, ports: list[messages.Port] | None = None, **spec: object) -> Instance:
     answer = update(
-        world.ports,
-        Asked(CALLER, TOOLBOX, instance.id),
+        world.deps,
+        InstanceRequest(CALLER, TOOLBOX, instance.id),
         Changes(lambda old: replace(old, **spec), ports),  # type: ignore[arg-type]
     )
     assert isinstance(answer, Instance)
@@ -39,11 +37,11 @@ def test_the_new_version_replaces_the_old_one_and_never_do_two_run(world: World)
     most: list[int] = []
     world.droplet.before_command = lambda route, name: most.append(len(world.droplet.running()))
     updated = patched(world, instance, image=OTHER)
-    assert (updated.status, updated.settled, updated.spec.image) == (Status.RUNNING, True, OTHER)
+    assert (updated.status, updated.settled, updated.spec.image) == (InstanceStatus.RUNNING, True, OTHER)
     assert world.droplet.running() == [f"tool-{instance.id}-g2"] == list(world.droplet.containers)
     assert max(most) == 1
-    assert updated.replacing is None
-    assert len(world.documents(PORT_CLAIMS)) == 1
+    assert updated.previous_version is None
+    assert len(world.documents(PORT_RESERVATIONS)) == 1
 
 
 def test_an_image_to_be_pulled_is_pulled_while_the_old_version_serves(world: World) -> None:
@@ -62,9 +60,9 @@ def test_a_version_that_cannot_be_pulled_leaves_the_old_one_serving(world: World
     world.deliver()
     stored = world.stored(instance)
     assert world.droplet.running() == [instance.container_name]
-    assert (stored.status, stored.spec.image, stored.settled) == (Status.RUNNING, IMAGE, True)
-    assert stored.observed.trouble
-    assert "manifest unknown" in stored.observed.trouble.message
+    assert (stored.status, stored.spec.image, stored.settled) == (InstanceStatus.RUNNING, IMAGE, True)
+    assert stored.observed.obstacle
+    assert "manifest unknown" in stored.observed.obstacle.message
 
 
 def test_a_version_that_does_not_start_is_removed_and_the_old_one_serves_again(world: World) -> None:
@@ -74,10 +72,10 @@ def test_a_version_that_does_not_start_is_removed_and_the_old_one_serves_again(w
     port = messages.Port(4000, 20_002)
     after = patched(world, instance, [port], image=OTHER)
     assert world.droplet.running() == [instance.container_name] == list(world.droplet.containers)
-    assert (after.status, after.spec.image, after.settled) == (Status.RUNNING, IMAGE, True)
-    assert after.observed.trouble
-    assert "no such file" in after.observed.trouble.message
-    assert [document["instance_id"] for document in world.documents(PORT_CLAIMS)] == [instance.id]
+    assert (after.status, after.spec.image, after.settled) == (InstanceStatus.RUNNING, IMAGE, True)
+    assert after.observed.obstacle
+    assert "no such file" in after.observed.obstacle.message
+    assert [document["instance_id"] for document in world.documents(PORT_RESERVATIONS)] == [instance.id]
     again = patched(world, instance, image=OTHER)
     assert world.droplet.running() == [again.container_name]
 
@@ -109,9 +107,9 @@ def test_a_version_that_never_serves_is_given_up_after_two_minutes(world: World)
         world.sweep()
     stored = world.stored(instance)
     assert world.droplet.running() == [instance.container_name]
-    assert (stored.status, stored.settled) == (Status.RUNNING, True)
-    assert stored.observed.trouble
-    assert stored.observed.trouble.code == "update-failed"
+    assert (stored.status, stored.settled) == (InstanceStatus.RUNNING, True)
+    assert stored.observed.obstacle
+    assert stored.observed.obstacle.code == "update-failed"
 
 
 def test_an_update_of_what_is_stopped_leaves_it_stopped(world: World) -> None:
@@ -119,7 +117,7 @@ def test_an_update_of_what_is_stopped_leaves_it_stopped(world: World) -> None:
     world.stop(instance.id)
     world.droplet.images.add(OTHER)
     updated = patched(world, instance, image=OTHER)
-    assert (updated.status, updated.settled) == (Status.STOPPED, True)
+    assert (updated.status, updated.settled) == (InstanceStatus.STOPPED, True)
     assert [(c.name, c.state) for c in world.droplet.containers.values()] == [(updated.container_name, "created")]
 
 
@@ -128,7 +126,7 @@ def test_a_host_port_that_is_kept_stays_the_same_and_one_that_is_dropped_is_free
     kept = instance.spec.ports[0].host_port
     updated = patched(world, instance, [messages.Port(3000, 0)])
     assert [port.host_port for port in updated.spec.ports] == [kept]
-    assert len(world.documents(PORT_CLAIMS)) == 1
+    assert len(world.documents(PORT_RESERVATIONS)) == 1
     assert world.deploy(new("other", ports=(20_009,))).settled
 
 
@@ -160,7 +158,7 @@ def test_a_stop_and_a_delete_in_the_middle_of_an_update_leave_nothing_behind(wor
     world.deliver()
     world.sweep()
     assert world.droplet.containers == {}
-    assert world.documents(PORT_CLAIMS) == []
+    assert world.documents(PORT_RESERVATIONS) == []
     assert world.stored(instance).deleted_at
 
 
@@ -168,7 +166,7 @@ def test_a_stop_before_the_new_version_is_proven_stops_it(world: World) -> None:
     instance = world.deploy()
     patched(world, instance, mcp=Mcp(3000, "/mcp"))
     assert world.droplet.running() == [f"tool-{instance.id}-g2"]
-    assert world.stop(instance.id).status is Status.STOPPED
+    assert world.stop(instance.id).status is InstanceStatus.STOPPED
     assert [(c.name, c.state) for c in world.droplet.containers.values()] == [(f"tool-{instance.id}-g2", "exited")]
 
 
@@ -177,7 +175,7 @@ def test_a_restart_before_the_new_version_is_proven_is_made_and_proven(world: Wo
     patched(world, instance, mcp=Mcp(3000, "/mcp"))
     first = world.droplet.containers[f"tool-{instance.id}-g2"].started_at
     world.droplet.mcp = Server(["a"])
-    assert world.restart(instance.id).status is Status.RUNNING
+    assert world.restart(instance.id).status is InstanceStatus.RUNNING
     assert world.droplet.containers[f"tool-{instance.id}-g2"].started_at != first
 
 
@@ -192,7 +190,7 @@ def test_a_version_whose_create_went_unseen_is_replaced_all_the_same(world: Worl
     with pytest.raises(KeyboardInterrupt):
         world.deploy()
     world.store.before_commit = lambda writes: None
-    [instance] = [loaded.value for one in world.store.query(Query(INSTANCES)) if (loaded := load(Instance, one))]
+    [instance] = [loaded.value for one in world.store.query(Query(INSTANCES)) if (loaded := decode(Instance, one))]
     assert world.droplet.running() == [instance.container_name]
     world.droplet.images.add(OTHER)
     patched(world, instance, image=OTHER)
@@ -205,7 +203,7 @@ def test_what_never_ran_is_not_fallen_back_on(world: World) -> None:
     instance = world.deploy()
     world.droplet.images.add(OTHER)
     updated = patched(world, instance, image=OTHER)
-    assert (updated.status, updated.settled) == (Status.RUNNING, True)
+    assert (updated.status, updated.settled) == (InstanceStatus.RUNNING, True)
     assert list(world.droplet.containers) == [f"tool-{instance.id}-g2"]
 
 
@@ -221,9 +219,9 @@ def test_a_version_that_ends_right_after_its_start_is_not_taken_for_proven(world
     world.droplet.before_command = end_at_once
     after = patched(world, instance, image=OTHER)
     assert world.droplet.running() == [instance.container_name] == list(world.droplet.containers)
-    assert (after.status, after.spec.image, after.settled) == (Status.RUNNING, IMAGE, True)
-    assert after.observed.trouble
-    assert after.observed.trouble.code == "update-failed"
+    assert (after.status, after.spec.image, after.settled) == (InstanceStatus.RUNNING, IMAGE, True)
+    assert after.observed.obstacle
+    assert after.observed.obstacle.code == "update-failed"
 
 
 def test_a_version_before_that_does_not_start_either_is_given_up_too_and_can_be_changed(world: World) -> None:
@@ -231,10 +229,10 @@ def test_a_version_before_that_does_not_start_either_is_given_up_too_and_can_be_
     world.droplet.images.add(OTHER)
     world.droplet.faults += [Fault(shim_errors.StartFailed(why), routes.START) for why in ("no such file", "no memory")]
     after = patched(world, instance, image=OTHER)
-    assert (after.status, after.spec.image, after.settled) == (Status.ERROR_RUNTIME, IMAGE, True)
+    assert (after.status, after.spec.image, after.settled) == (InstanceStatus.ERROR_RUNTIME, IMAGE, True)
     assert after.failure
     assert after.failure.message == "no memory; before that an update was given up: no such file"
-    assert patched(world, instance, image=OTHER).status is Status.RUNNING
+    assert patched(world, instance, image=OTHER).status is InstanceStatus.RUNNING
 
 
 def test_a_version_before_is_asked_again_whether_it_serves(world: World) -> None:
@@ -243,4 +241,4 @@ def test_a_version_before_is_asked_again_whether_it_serves(world: World) -> None
     world.droplet.images.add(OTHER)
     world.droplet.faults.append(Fault(shim_errors.StartFailed("exec: no such file"), routes.START))
     after = patched(world, instance, image=OTHER)
-    assert (after.status, after.spec.image, after.settled) == (Status.RUNNING, IMAGE, True)
+    assert (after.status, after.spec.image, after.settled) == (InstanceStatus.RUNNING, IMAGE, True)

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from functions.domain.instance import Instance
-from functions.domain.status import Status
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle import instances
-from functions.lifecycle.documents import TOOLBOXES, load, toolbox_ref
-from functions.lifecycle.ports import Query
-from functions.lifecycle.watch import INSPECT_EVERY, STRANGER_GRACE, look
+from functions.domain.instance.model import Instance, InstanceStatus
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import Query
+from functions.lifecycle.instance import read as instance_read
+from functions.lifecycle.repository import TOOLBOXES, decode, toolbox_ref
+from functions.lifecycle.toolbox.inspect import INSPECT_EVERY, ORPHAN_GRACE, inspect
 from shim.contract import errors as shim_errors
 from shim.contract import messages, names, routes
 from tests.fakes.droplet import Fault
@@ -18,7 +17,7 @@ from tests.fakes.world import CALLER, TOOLBOX, World, new
 
 
 def toolbox(world: World) -> Toolbox:
-    loaded = load(Toolbox, world.store.get([toolbox_ref(TOOLBOX)])[0])
+    loaded = decode(Toolbox, world.store.get([toolbox_ref(TOOLBOX)])[0])
     assert loaded
     return loaded.value
 
@@ -38,7 +37,7 @@ def test_a_container_removed_by_hand_returns_and_its_loss_is_told(world: World) 
     world.droplet.containers.clear()
     world.sweep()
     assert world.droplet.running() == [instance.container_name]
-    assert world.stored(instance).status is Status.RUNNING
+    assert world.stored(instance).status is InstanceStatus.RUNNING
     assert world.events(instance)[2:] == [("container_lost", "running", "running")]
 
 
@@ -140,25 +139,25 @@ def test_a_toolbox_without_contact_is_unresponsive_and_active_again_by_itself(wo
     world.sweep()
     assert toolbox(world).status == "unresponsive"
     assert toolbox(world).last_heartbeat_at == heard_at
-    shown = instances.get(world.ports, CALLER, TOOLBOX, instance.id)
-    assert (shown.status, shown.observed.at, shown.observed.reachable) == (Status.RUNNING, seen_at, False)
-    assert [one.observed.reachable for one in instances.page(world.ports, CALLER, TOOLBOX, 9, None)] == [False]
+    shown = instance_read.get(world.deps, CALLER, TOOLBOX, instance.id)
+    assert (shown.status, shown.observed.at, shown.observed.reachable) == (InstanceStatus.RUNNING, seen_at, False)
+    assert [one.observed.reachable for one in instance_read.page(world.deps, CALLER, TOOLBOX, 9, None)] == [False]
     world.droplet.die(instance.container_name)
     world.droplet.reachable = True
     world.sweep()
     assert toolbox(world).status == "active"
-    assert instances.get(world.ports, CALLER, TOOLBOX, instance.id).observed.reachable
+    assert instance_read.get(world.deps, CALLER, TOOLBOX, instance.id).observed.reachable
     assert toolbox_events(world) == ["status_changed", "status_changed"]
     assert "crashed" in types(world, instance)
 
 
 def test_another_engine_at_the_address_is_a_rebuilt_host_and_gets_its_instances_again(world: World) -> None:
-    instances = [world.deploy(new(f"server-{number}")) for number in range(3)]
+    instance_read = [world.deploy(new(f"server-{number}")) for number in range(3)]
     world.sweep()
     world.droplet.containers.clear()
     world.droplet.engine_id = "engine-2"
     world.sweep()
-    assert sorted(world.droplet.running()) == sorted(instance.container_name for instance in instances)
+    assert sorted(world.droplet.running()) == sorted(instance.container_name for instance in instance_read)
     assert toolbox(world).engine_id == "engine-2"
     assert "engine_changed" in toolbox_events(world)
 
@@ -182,7 +181,7 @@ def test_what_differs_while_its_instance_is_due_is_looked_at_once_it_is_not(worl
     world.stop(instance.id)
     world.droplet.containers.clear()
     assert not world.stored(instance).settled
-    look(world.ports, TOOLBOX)
+    inspect(world.deps, TOOLBOX)
     assert toolbox(world).etag == ""
     world.sweep()
     world.sweep()
@@ -196,11 +195,11 @@ def test_a_container_of_no_document_is_reported_kept_for_a_time_then_stopped_and
     known = world.droplet.containers[instance.container_name]
     world.droplet.containers[stray_name] = replace(known, id="f" * 64, name=stray_name, instance_id=stray_id)
     world.sweep()
-    assert list(toolbox(world).strangers) == [stray_name]
+    assert list(toolbox(world).orphans) == [stray_name]
     assert toolbox_events(world).count("stranger_found") == 1
     world.sweep()
     assert stray_name in world.droplet.running()
-    world.sweep(STRANGER_GRACE.total_seconds())
+    world.sweep(ORPHAN_GRACE.total_seconds())
     assert world.droplet.containers[stray_name].state == "exited"
     world.sweep()
     assert toolbox_events(world).count("stranger_found") == 1
@@ -224,7 +223,7 @@ def test_five_restarts_in_ten_minutes_are_a_crash_loop_and_end_it(world: World) 
     world.droplet.crash(instance.container_name, restarts=5, exit_code=3)
     world.sweep()
     stored = world.stored(instance)
-    assert (stored.status, stored.settled) == (Status.ERROR_RUNTIME, True)
+    assert (stored.status, stored.settled) == (InstanceStatus.ERROR_RUNTIME, True)
     assert stored.failure
     assert stored.failure.code == "crash-loop"
     assert "exit code 3" in stored.failure.message
@@ -235,7 +234,7 @@ def test_five_restarts_in_ten_minutes_are_a_crash_loop_and_end_it(world: World) 
     assert world.droplet.running() == []
     world.sweep()
     assert world.droplet.running() == []
-    assert world.start(instance.id).status is Status.RUNNING
+    assert world.start(instance.id).status is InstanceStatus.RUNNING
 
 
 def test_restarts_that_are_far_apart_are_no_crash_loop(world: World) -> None:
@@ -243,7 +242,7 @@ def test_restarts_that_are_far_apart_are_no_crash_loop(world: World) -> None:
     for _ in range(8):
         world.droplet.crash(instance.container_name, restarts=1, state="running")
         world.sweep(300)
-    assert world.stored(instance).status is Status.RUNNING
+    assert world.stored(instance).status is InstanceStatus.RUNNING
     assert types(world, instance).count("crashed") == 8
 
 
@@ -254,8 +253,8 @@ def test_a_job_that_has_run_is_not_run_again_unasked(world: World) -> None:
     world.sweep()
     world.sweep()
     assert world.droplet.running() == []
-    assert world.stored(instance).status is Status.STOPPED
-    assert world.start(instance.id).status is Status.RUNNING
+    assert world.stored(instance).status is InstanceStatus.STOPPED
+    assert world.start(instance.id).status is InstanceStatus.RUNNING
 
 
 def test_a_shim_that_refuses_its_list_changes_nothing(world: World) -> None:

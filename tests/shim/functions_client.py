@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from flask import Flask
 
 from functions.adapters.shim import ShimClient, ShimClients
-from functions.domain.toolbox import Toolbox, ToolboxStatus
+from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from shim import certificate
 from shim.__main__ import assemble
 from shim.configuration import Configuration

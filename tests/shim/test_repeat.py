@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from functions.adapters.shim import ShimClient, ShimClients
-from functions.domain.spec import Spec
-from functions.domain.toolbox import Toolbox, ToolboxStatus
+from functions.domain.instance.spec import Spec
+from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from shim import certificate
 from shim.__main__ import assemble
 from shim.configuration import Configuration
@@ -75,7 +75,7 @@ def test_a_step_that_is_run_twice_leaves_what_one_run_leaves(
         stands = containers(engine, toolbox_id)
         assert ready.run() == first
         assert containers(engine, toolbox_id) == stands
-        assert first[0].observed.trouble is None
+        assert first[0].observed.obstacle is None
     finally:
         if scene == "pull":
             engine.remove_image(image, force=True)

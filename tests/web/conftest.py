@@ -9,8 +9,8 @@ from werkzeug.test import TestResponse
 
 from functions.adapters.tokens import TokenVerifier
 from functions.adapters.webhook_signatures import WebhookVerifier
-from functions.domain.caller import AdminClaim
-from functions.lifecycle.rates import AccountRates
+from functions.domain.account.caller import AdminClaim
+from functions.lifecycle.account.rates import AccountRates
 from functions.web import (
     description,
     digitalocean_options,
@@ -77,18 +77,18 @@ def apps(world: World, issuer: Issuer) -> dict[str, Flask]:
 
 def built(world: World, issuer: Issuer) -> dict[str, Flask]:
     """Every function on the ports that `world` has now."""
-    callers = Callers(TokenVerifier(issuer.settings), ADMIN_CLAIM, AccountRates(world.ports))
+    callers = Callers(TokenVerifier(issuer.settings), ADMIN_CLAIM, AccountRates(world.deps))
     services = TokenVerifier(replace(issuer.settings, audience=SERVICE_AUDIENCE))
     return {
-        "toolboxes-user": toolboxes_user.build(world.ports, callers, description.document, b"secret", SHIM_IMAGE),
-        "toolbox-tools": toolbox_tools.build(world.ports, callers, b"secret"),
-        "toolbox-dtma-console": toolbox_dtma_console.build(world.ports, callers, b"secret", SHIM_IMAGE),
-        "webhooks": webhooks.build(world.ports, WebhookVerifier([*WEBHOOK_SECRETS])),
-        "digitalocean-options": digitalocean_options.build(world.ports, world.digitalocean),
-        "enrol": shims.build_enrol(world.ports, FleetCertificates(), CONTROL_KEYS),
-        "notify": shims.build_notify(world.ports, FleetCertificates()),
-        "converge": workers.build_converge(world.ports, services, SERVICE, None),
-        "sweep": workers.build_sweep(world.ports, services, SERVICE),
+        "toolboxes-user": toolboxes_user.build(world.deps, callers, description.document, b"secret", SHIM_IMAGE),
+        "toolbox-tools": toolbox_tools.build(world.deps, callers, b"secret"),
+        "toolbox-dtma-console": toolbox_dtma_console.build(world.deps, callers, b"secret", SHIM_IMAGE),
+        "webhooks": webhooks.build(world.deps, WebhookVerifier([*WEBHOOK_SECRETS])),
+        "digitalocean-options": digitalocean_options.build(world.deps, world.digitalocean),
+        "enrol": shims.build_enrol(world.deps, FleetCertificates(), CONTROL_KEYS),
+        "notify": shims.build_notify(world.deps, FleetCertificates()),
+        "converge": workers.build_converge(world.deps, services, SERVICE, None),
+        "sweep": workers.build_sweep(world.deps, services, SERVICE),
     }
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from functions.domain.instance import Instance
-from functions.lifecycle.documents import INSTANCES, TOOLBOXES, toolbox_ref
-from functions.lifecycle.ports import Query, Replace
+from functions.domain.instance.model import Instance
+from functions.lifecycle.dependencies import Query, Replace
+from functions.lifecycle.repository import INSTANCES, TOOLBOXES, toolbox_ref
 from functions.web import description
 from functions.web.route import Proof, Route
 from tests.fakes.issuer import Issuer

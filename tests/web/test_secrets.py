@@ -13,11 +13,11 @@ import pytest
 
 from functions.adapters.vault import KeyVault
 from functions.domain.errors import SecretsUnreadable
-from functions.domain.instance import Instance
-from functions.domain.spec import Spec
-from functions.lifecycle import update
-from functions.lifecycle.change import Asked
-from functions.lifecycle.ports import Query
+from functions.domain.instance.model import Instance
+from functions.domain.instance.spec import Spec
+from functions.lifecycle.dependencies import Query
+from functions.lifecycle.instance import change
+from functions.lifecycle.instance.change import InstanceRequest
 from functions.web.log_lines import formatter
 from shim.contract import errors as shim_errors
 from shim.contract import routes
@@ -131,7 +131,7 @@ def test_secrets_replaced_from_outside_leave_the_others_and_make_the_container_a
     seen: Witness, world: World
 ) -> None:
     record = seen("POST", json={**SENT, "secretVariables": PLANTED})
-    update.replace_secrets(world.ports, Asked(CALLER, TOOLBOX, "server"), {"TOKEN": "planted-anew"})
+    change.replace_secrets(world.deps, InstanceRequest(CALLER, TOOLBOX, "server"), {"TOKEN": "planted-anew"})
     record = seen("GET", "/server")
     assert record["container_name"].endswith("-g2")
     assert environment(world, record) == {"OPEN": "shown", **PLANTED, "TOKEN": "planted-anew"}
@@ -210,7 +210,7 @@ def test_without_its_key_nothing_is_made_and_nothing_unstruck_is_kept(
 ) -> None:
     record = seen("POST", json={**SENT, "secretVariables": PLANTED})
     world.droplet.says = PLANTED["TOKEN"]
-    world.ports = replace(world.ports, vault=KeyVault({"other": bytes(32)}))
+    world.deps = replace(world.deps, vault=KeyVault({"other": bytes(32)}))
     seen.call = Caller(built(world, issuer), seen.call.token)
     assert seen("GET", "/server/logs")["type"].endswith("secrets-unreadable")
     world.droplet.die(record["container_name"])

@@ -88,8 +88,8 @@ def scene(tmp_path: Path) -> Scene:
         "toolbox_id": toolbox.id, "droplet_id": droplet_id, "certificate": shim.certificate,
         "token": world.digitalocean.asked[droplet_id].token, "proof": shim.token("enrol"),
     }  # fmt: skip
-    enrol = shims.build_enrol(world.ports, certificates, CONTROL_KEYS).test_client()
-    notify = shims.build_notify(world.ports, certificates).test_client()
+    enrol = shims.build_enrol(world.deps, certificates, CONTROL_KEYS).test_client()
+    notify = shims.build_notify(world.deps, certificates).test_client()
     return Scene(world, shim, certificates, enrol, notify, body)
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from functions.domain.instance import Instance
-from functions.lifecycle import registries, watch
-from functions.lifecycle.deploy import deploy
-from functions.lifecycle.documents import INSTANCES, NAMES, PORT_CLAIMS, TOOLBOXES
-from functions.lifecycle.registries import REGISTRIES
-from functions.lifecycle.replay import REQUESTS
+from functions.domain.instance.model import Instance
+from functions.lifecycle.account import registries
+from functions.lifecycle.account.registries import REGISTRIES
+from functions.lifecycle.idempotency import REQUESTS
+from functions.lifecycle.instance.deploy import deploy
+from functions.lifecycle.repository import INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, TOOLBOXES
+from functions.lifecycle.toolbox import inspect as toolbox_inspect
 from functions.web import description
 from functions.web.route import Proof, Route
 from tests.fakes.droplet import IMAGE
@@ -78,10 +79,10 @@ def instance(world: World) -> Instance:
     world.add_toolbox(THEIRS, account=STRANGER.account)
     victims = world.deploy(replace(new("server"), secrets={"KEY": "planted-value"}))
     world.droplet.die(victims.container_name, exit_code=3)
-    watch.look(world.ports, TOOLBOX)
+    toolbox_inspect.inspect(world.deps, TOOLBOX)
     # Only now: this world's two toolboxes share one droplet.
-    deploy(world.ports, STRANGER, THEIRS, new("own"))
-    registries.put(world.ports, CALLER, HOST, "planted-user", "planted-password")
+    deploy(world.deps, STRANGER, THEIRS, new("own"))
+    registries.put(world.deps, CALLER, HOST, "planted-user", "planted-password")
     return victims
 
 
@@ -145,7 +146,10 @@ def send(caller: Caller, function: str, shape: Shape) -> tuple[Any, ...]:
 
 
 def kept(world: World) -> list[Any]:
-    return [world.documents(name) for name in (TOOLBOXES, INSTANCES, NAMES, PORT_CLAIMS, REQUESTS, REGISTRIES)]
+    return [
+        world.documents(name)
+        for name in (TOOLBOXES, INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, REQUESTS, REGISTRIES)
+    ]
 
 
 def test_every_route_of_an_account_is_walked_or_about_its_own(apps: dict[str, Flask]) -> None:

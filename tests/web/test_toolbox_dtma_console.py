@@ -93,7 +93,7 @@ def test_a_redeploy_succeeds_once_the_configured_shim_has_answered(
             )
 
     world.change_toolbox(lambda box: replace(box, observed_generation=box.generation))
-    world.ports = replace(world.ports, pause=meanwhile)
+    world.deps = replace(world.deps, pause=meanwhile)
     answer = console(Caller(built(world, issuer), issuer.token(ACCOUNT)), "redeploy")
     assert (answer.status_code, answer.json.get("success")) == (status, {200: True, 202: False}.get(status))
     assert [task.kind for task in world.queue.tasks] == ["toolbox"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from functions.lifecycle.documents import TOOLBOXES
+from functions.lifecycle.repository import TOOLBOXES
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import TOOLBOX, World
 from tests.web.conftest import SHIM_IMAGE, Caller

@@ -11,8 +11,8 @@ from flask import Flask
 from standardwebhooks.webhooks import Webhook
 from werkzeug.test import TestResponse
 
-from functions.lifecycle.accounts import HEARD
-from functions.lifecycle.standing import ACCOUNTS
+from functions.lifecycle.account.admission import ACCOUNTS
+from functions.lifecycle.account.status import RECEIVED
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
 from tests.web.conftest import WEBHOOK_SECRETS, Caller
 
@@ -40,7 +40,7 @@ def test_what_any_of_the_secrets_has_signed_is_on_record_when_it_is_answered(
     world: World, backend: Caller, secret: str
 ) -> None:
     assert send(backend, SUSPENDED, secret=secret).status_code == 204
-    assert [(one["account"], one["standing"]) for one in world.documents(ACCOUNTS)] == [(ACCOUNT, "suspended")]
+    assert [(one["account"], one["status"]) for one in world.documents(ACCOUNTS)] == [(ACCOUNT, "suspended")]
 
 
 def test_an_account_is_suspended_and_resumed_by_word_of_the_backend(
@@ -65,7 +65,7 @@ def test_a_replay_is_answered_and_changes_nothing(world: World, backend: Caller)
         assert backend("POST", "webhooks", "/backend", data=body, headers=headers).status_code == 204
         before = before or world.documents(ACCOUNTS)
     assert world.documents(ACCOUNTS) == before
-    assert len(world.documents(HEARD)) == 1
+    assert len(world.documents(RECEIVED)) == 1
 
 
 BODY = json.dumps(SUSPENDED)
@@ -102,7 +102,7 @@ def test_what_is_not_signed_is_a_401_and_leaves_nothing(world: World, backend: C
     headers, body = ABUSES[abuse]
     answer = backend("POST", "webhooks", "/backend", data=body, headers=headers)
     assert (answer.status_code, answer.json["type"]) == (401, "urn:toolboxes:problem:unauthorized")
-    assert world.documents(ACCOUNTS) == world.documents(HEARD) == []
+    assert world.documents(ACCOUNTS) == world.documents(RECEIVED) == []
 
 
 def test_among_several_signatures_one_that_holds_is_enough(backend: Caller) -> None:
@@ -129,7 +129,7 @@ def test_among_several_signatures_one_that_holds_is_enough(backend: Caller) -> N
 )
 def test_what_is_signed_and_makes_no_sense_is_a_400(world: World, backend: Caller, said: dict[str, Any]) -> None:
     assert send(backend, said).status_code == 400
-    assert world.documents(ACCOUNTS) == world.documents(HEARD) == []
+    assert world.documents(ACCOUNTS) == world.documents(RECEIVED) == []
 
 
 def test_credentials_that_were_rotated_are_put_into_the_instance(world: World, backend: Caller) -> None:

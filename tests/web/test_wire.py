@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from functions.adapters.store_sqlite import SqliteStore
-from functions.lifecycle.documents import dump, toolbox_ref
-from functions.lifecycle.ports import Create
+from functions.lifecycle.dependencies import Create
+from functions.lifecycle.repository import encode, toolbox_ref
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
 from tests.test_main import ROOT, environment
@@ -33,7 +33,7 @@ def port(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
     }  # fmt: skip
     world = World()
     SqliteStore(given["STORE"].removeprefix("sqlite:")).commit(
-        [Create(toolbox_ref(TOOLBOX), dump(world.add_toolbox()))]
+        [Create(toolbox_ref(TOOLBOX), encode(world.add_toolbox()))]
     )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -6,8 +6,8 @@ import json
 import pytest
 from flask import Flask
 
-from functions.lifecycle.deploy import deploy
-from functions.lifecycle.instances import get
+from functions.lifecycle.instance.deploy import deploy
+from functions.lifecycle.instance.read import get
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 from tests.web.conftest import SERVICE, SERVICE_AUDIENCE, Caller
@@ -27,10 +27,10 @@ def pushed(task: dict[str, str]) -> dict[str, object]:
 
 def test_a_pushed_task_is_converged_and_acknowledged(world: World, platform: Caller) -> None:
     world.droplet.registry[PULLED] = None
-    instance = deploy(world.ports, CALLER, TOOLBOX, new(image=PULLED))
+    instance = deploy(world.deps, CALLER, TOOLBOX, new(image=PULLED))
     answer = platform("POST", "converge", "/", json=pushed({"kind": "instance", "id": instance.id}))
     assert answer.status_code == 204
-    assert get(world.ports, CALLER, TOOLBOX, instance.id).status == "running"
+    assert get(world.deps, CALLER, TOOLBOX, instance.id).status == "running"
 
 
 @pytest.mark.parametrize("data", ["", "!!", base64.b64encode(b'{"kind": "planet", "id": "1"}').decode()])
@@ -42,7 +42,7 @@ def test_a_sweep_publishes_what_is_due(world: World, platform: Caller) -> None:
     # Not one of those that also have the droplets listed.
     world.pass_time(60)
     world.droplet.reachable = False
-    instance = deploy(world.ports, CALLER, TOOLBOX, new())
+    instance = deploy(world.deps, CALLER, TOOLBOX, new())
     assert platform("POST", "sweep", "/").json == {"published": 1}
     assert [task.id for task in world.queue.tasks] == [TOOLBOX]
     world.pass_time(60)

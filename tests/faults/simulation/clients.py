@@ -8,16 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from functions.domain.caller import Caller
+from functions.domain.account.caller import Caller
 from functions.domain.errors import Conflict, KeyReused, NameTaken, NotAllowedNow, NotFound, PortTaken, ToolboxesError
-from functions.domain.instance import Catalogue, Instance
-from functions.domain.spec import Mcp, Spec
-from functions.lifecycle import change
-from functions.lifecycle.change import Answer, Asked
-from functions.lifecycle.deploy import NewInstance, deploy
-from functions.lifecycle.ports import Ports
-from functions.lifecycle.replay import Replay
-from functions.lifecycle.update import Changes, update
+from functions.domain.instance.model import CatalogEntry, Instance
+from functions.domain.instance.spec import Mcp, Spec
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.idempotency import Replay
+from functions.lifecycle.instance import change
+from functions.lifecycle.instance.change import Answer, Changes, InstanceRequest, update
+from functions.lifecycle.instance.deploy import NewInstance, deploy
 from shim.contract import messages
 from tests.faults.simulation.droplet import MISSING, PULLED, SECOND, SERVER
 from tests.faults.simulation.scheduler import Killed, Scheduler, Worker
@@ -59,9 +58,9 @@ def _rendered(instance: Instance) -> tuple[int, dict[str, Any]]:
 
 
 class Clients:
-    def __init__(self, scheduler: Scheduler, ports: Ports, witness: Witness, accounts: dict[str, str]) -> None:
+    def __init__(self, scheduler: Scheduler, deps: Dependencies, witness: Witness, accounts: dict[str, str]) -> None:
         """`accounts`: each toolbox's."""
-        self._scheduler, self._ports, self._witness, self._accounts = scheduler, ports, witness, accounts
+        self._scheduler, self._deps, self._witness, self._accounts = scheduler, deps, witness, accounts
         self.requests: list[Request] = []
         self.calm = False
 
@@ -86,12 +85,12 @@ class Clients:
 
     def _perform(self, request: Request) -> Answer:
         caller = Caller(request.account, request.account)
-        asked = Asked(caller, request.toolbox_id, request.target, request.replay())
+        asked = InstanceRequest(caller, request.toolbox_id, request.target, request.replay())
         if isinstance(request.wanted, NewInstance):
-            return deploy(self._ports, caller, request.toolbox_id, request.wanted, request.replay())
+            return deploy(self._deps, caller, request.toolbox_id, request.wanted, request.replay())
         if isinstance(request.wanted, Changes):
-            return update(self._ports, asked, request.wanted)
-        return VERBS[request.verb](self._ports, asked)
+            return update(self._deps, asked, request.wanted)
+        return VERBS[request.verb](self._deps, asked)
 
     def _ended(self, worker: Worker, calm: bool) -> None:
         request, error = worker.request, worker.error
@@ -132,7 +131,7 @@ class Clients:
         wanted: NewInstance | Changes | None = None
         if verb == "deploy":
             target = rng.choice(NAMES)
-            wanted = NewInstance(target, self._spec(Spec(SERVER)), Catalogue(), start=rng.random() < 0.85)
+            wanted = NewInstance(target, self._spec(Spec(SERVER)), CatalogEntry(), start=rng.random() < 0.85)
         elif verb == "update":
             wanted = Changes(self._respec(), self._ports_asked() if rng.random() < 0.5 else None)
         return Request(number, account, toolbox_id, verb, target, wanted, key)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from functions.domain.condition import finished
-from functions.domain.instance import LIVE_STATES, DesiredState, Instance
-from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle.documents import claims
+from functions.domain.instance.condition import completed
+from functions.domain.instance.model import LIVE_STATES, DesiredState, Instance
+from functions.domain.toolbox.model import Toolbox, ToolboxStatus
+from functions.lifecycle.repository import reservations
 from tests.faults.simulation.droplet import Droplet
 from tests.faults.simulation.witness import Witness
 
@@ -15,10 +15,10 @@ from tests.faults.simulation.witness import Witness
 def unfinished(witness: Witness, toolboxes: list[Toolbox], droplets: dict[str, Droplet]) -> list[str]:
     """What is not yet as it is to be: one sentence each."""
     found = [f"{box.id} is {box.status}" for box in toolboxes if box.status is not ToolboxStatus.ACTIVE]
-    found += [f"{box.id} holds strangers: {sorted(box.strangers)}" for box in toolboxes if box.strangers]
+    found += [f"{box.id} holds strangers: {sorted(box.orphans)}" for box in toolboxes if box.orphans]
     for instance in witness.instances.values():
         found += [f"{instance.name} {instance.id}: {sentence}" for sentence in _of_one(instance, droplets)]
-    expected = {ref for one in witness.instances.values() if not one.deleted_at for ref in claims(one)}
+    expected = {ref for one in witness.instances.values() if not one.deleted_at for ref in reservations(one)}
     found += [f"claim {ref.id} is left over" for ref in sorted(witness.claims.keys() - expected, key=str)]
     return found
 
@@ -28,17 +28,17 @@ def _of_one(instance: Instance, droplets: dict[str, Droplet]) -> Iterator[str]:
     here = [one for one in droplets[instance.toolbox_id].containers.values() if one.instance_id == instance.id]
     names = [f"{one.name} {one.state}" for one in here]
     if instance.due_at or instance.lease or not instance.settled:
-        yield f"is not settled: {instance.status}, due {instance.due_at}, {seen.trouble}"
+        yield f"is not settled: {instance.status}, due {instance.due_at}, {seen.obstacle}"
     if desired is DesiredState.DELETED:
         if here or not instance.deleted_at:
             yield f"is not deleted, {names}"
         return
-    if instance.replacing:
-        yield f"is still being updated: {seen.trouble}"
+    if instance.previous_version:
+        yield f"is still being updated: {seen.obstacle}"
     if [one for one in here if one.name != instance.container_name]:
         yield f"has other containers than {instance.container_name}: {names}"
     live = [one for one in here if one.state in LIVE_STATES]
-    if desired is DesiredState.RUNNING and not instance.failure and not finished(instance):
+    if desired is DesiredState.RUNNING and not instance.failure and not completed(instance):
         if [one.state for one in live] != ["running"]:
             yield f"does not run: {names}"
         elif live[0].image != instance.spec.image or live[0].ports != instance.spec.ports:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from functions.domain.instance import LIVE_STATES, DesiredState, Instance
-from functions.domain.spec import engine_limits
+from functions.domain.instance.model import LIVE_STATES, DesiredState, Instance
+from functions.domain.instance.spec import engine_limits
 from shim.contract import routes
 from tests.faults.simulation.violated import require
 from tests.faults.simulation.witness import Witness
@@ -48,7 +48,7 @@ class Guard:
             return
         if there.started_at == "":
             return  # What never ran is nothing to fall back on.
-        if instance.replacing and there.limits != engine_limits(instance.replacing.spec):
+        if instance.previous_version and there.limits != engine_limits(instance.previous_version.spec):
             return  # Edited by hand, it was being made anew when the wish for another version came.
         proven = droplet.made if instance.id in self._witness.not_to_run else droplet.ran
         told = f"{command} began before the version that replaces it was proven"

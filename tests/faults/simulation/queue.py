@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from functions.domain.errors import Unavailable
-from functions.lifecycle.ports import Task
+from functions.lifecycle.dependencies import Task
 from tests.faults.simulation.scheduler import Scheduler
 
 

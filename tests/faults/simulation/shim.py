@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Any
 
 from functions.domain.errors import ToolboxUnreachable
-from functions.domain.instance import Instance
-from functions.domain.toolbox import Toolbox
-from functions.lifecycle.ports import NOTHING
+from functions.domain.instance.model import Instance
+from functions.domain.toolbox.model import Toolbox
+from functions.lifecycle.dependencies import EMPTY
 from shim.contract import errors as shim_errors
 from shim.contract import messages, names, routes
 from shim.contract.routes import Route
@@ -79,7 +79,7 @@ class SimulatedShim:
         *,
         start_by: datetime,
         name: str = "",
-        body: object = NOTHING,
+        body: object = EMPTY,
         query: str = "",
         within: float | None = None,
     ) -> Any:

@@ -11,10 +11,12 @@ from functools import partial
 from functions.adapters.digitalocean import NoDroplets
 from functions.adapters.store_sqlite import SqliteStore
 from functions.domain.errors import ToolboxesError
-from functions.domain.toolbox import Toolbox, ToolboxStatus
-from functions.lifecycle import converge, sweep, toolbox_converge
-from functions.lifecycle.documents import TOOLBOXES, dump, load, toolbox_ref
-from functions.lifecycle.ports import Create, Ports, Query, Task
+from functions.domain.toolbox.model import Toolbox, ToolboxStatus
+from functions.lifecycle.dependencies import Create, Dependencies, Query, Task
+from functions.lifecycle.reconcile import instance as reconcile_instance
+from functions.lifecycle.reconcile import sweep
+from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
+from functions.lifecycle.repository import TOOLBOXES, decode, encode, toolbox_ref
 from shim.contract.errors import ShimError
 from tests.fakes.world import VAULT
 from tests.faults.simulation.clients import Clients
@@ -50,7 +52,7 @@ class Simulation:
         guard = Guard(self.witness)
         for droplet in self.droplets.values():
             droplet.changed = guard.changed
-        self.ports = Ports(
+        self.deps = Dependencies(
             store=SimulatedStore(self.scheduler, self.store, self.witness),
             queue=SimulatedQueue(self.scheduler, self._push),
             shims=SimulatedShims(self.scheduler, self.droplets, guard),
@@ -61,7 +63,7 @@ class Simulation:
             draw=self.rng.random,
             vault=VAULT,
         )
-        self.clients = Clients(self.scheduler, self.ports, self.witness, self._toolboxes())
+        self.clients = Clients(self.scheduler, self.deps, self.witness, self._toolboxes())
         self.hands = Hands(self.scheduler, self.droplets)
         self.sweeps = 0
         self._swept_at = START
@@ -83,7 +85,7 @@ class Simulation:
                 id=toolbox_id, account=accounts[toolbox_id], name="box", status=ToolboxStatus.ACTIVE, region="fra1",
                 size="s-1vcpu-1gb", image="debian-12-x64", created_at=START, updated_at=START,
             )  # fmt: skip
-            self.store.commit([Create(toolbox_ref(toolbox_id), dump(toolbox))])
+            self.store.commit([Create(toolbox_ref(toolbox_id), encode(toolbox))])
         return accounts
 
     def _moment(self) -> None:
@@ -99,7 +101,7 @@ class Simulation:
         self._swept_at = self.scheduler.now
         for droplet in self.droplets.values():
             droplet.crash_again()
-        self.scheduler.spawn("sweep", partial(sweep.sweep, self.ports), self._swept)
+        self.scheduler.spawn("sweep", partial(sweep.sweep, self.deps), self._swept)
 
     def _swept(self, worker: Worker) -> None:
         self._must_be_foreseen(worker)
@@ -107,9 +109,9 @@ class Simulation:
     def _push(self, task: Task, times: int = 1) -> None:
         name = f"{task.kind} {task.id[:4]}.{times}"
         if task.kind == "toolbox":
-            run = partial(toolbox_converge.run, self.ports, task.id)
+            run = partial(reconcile_toolbox.run, self.deps, task.id)
         else:
-            run = partial(converge.run, self.ports, task)
+            run = partial(reconcile_instance.run, self.deps, task)
 
         def ended(worker: Worker) -> None:
             self._must_be_foreseen(worker)
@@ -142,6 +144,6 @@ class Simulation:
             self.scheduler.now += SWEEP_EVERY
             self._sweep()
             self.scheduler.run(MAX_STEPS, to_the_end=True)
-            found = [load(Toolbox, snapshot) for snapshot in self.store.query(Query(TOOLBOXES))]
+            found = [decode(Toolbox, snapshot) for snapshot in self.store.query(Query(TOOLBOXES))]
             left = unfinished(self.witness, [one.value for one in found if one], self.droplets)
         require(not left, f"after {self.sweeps} sweeps without a fault: {'; '.join(left)}")

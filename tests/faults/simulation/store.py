@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from functions.adapters.store_sqlite import SqliteStore
 from functions.domain.errors import Conflict, Unavailable
-from functions.lifecycle.ports import Query, Ref, Snapshot, Version, Write
+from functions.lifecycle.dependencies import Query, Ref, Snapshot, Version, Write
 from tests.faults.simulation.scheduler import Scheduler, Worker
 from tests.faults.simulation.witness import Witness
 

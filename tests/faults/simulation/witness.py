@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from functions.domain.host_port import MAX_REDRAWS
-from functions.domain.instance import DesiredState, Instance
+from functions.domain.instance.host_port import MAX_REALLOCATIONS
+from functions.domain.instance.model import MOVES, DesiredState, Instance
+from functions.domain.instance.spec import Spec
 from functions.domain.lease import GRACE
-from functions.domain.spec import Spec
-from functions.domain.status import MOVES
-from functions.lifecycle.documents import INSTANCES, NAMES, PORT_CLAIMS, load, name_ref, port_ref
-from functions.lifecycle.ports import Create, Delete, Document, Ref, Snapshot, Write
-from functions.lifecycle.replay import REQUESTS
+from functions.lifecycle.dependencies import Create, Delete, Document, Ref, Snapshot, Write
+from functions.lifecycle.idempotency import REQUESTS
+from functions.lifecycle.repository import INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, decode, name_ref, port_ref
 from shim.contract import messages
 from shim.contract.names import container_name
 from tests.faults.simulation.droplet import Droplet
@@ -42,7 +41,7 @@ class Witness:
 
     def committed(self, writes: Sequence[Write], worker: Worker) -> None:
         for write in writes:
-            if write.ref.collection in (NAMES, PORT_CLAIMS):
+            if write.ref.collection in (NAME_RESERVATIONS, PORT_RESERVATIONS):
                 self._claim(write)
         for write in writes:
             if isinstance(write, Delete):
@@ -82,7 +81,7 @@ class Witness:
             require(request.effects == 1, f"{request} was done {request.effects} times")
 
     def _instance(self, ref: Ref, data: Document, worker: Worker) -> None:
-        loaded = load(Instance, Snapshot(ref, data, None))
+        loaded = decode(Instance, Snapshot(ref, data, None))
         assert loaded
         after, before = loaded.value, self.instances.get(ref.id)
         self.instances[ref.id] = after
@@ -102,13 +101,13 @@ class Witness:
             allowed = MOVES[before.status] | {before.status}
             require(after.status in allowed, f"{before.status} became {after.status}")
             self._absence(before, after, worker)
-        trouble = after.observed.trouble
+        trouble = after.observed.obstacle
         require(trouble is None or trouble.code != "no-end", f"the plan of {after.name} has no end")
 
     def _generations(self, before: Instance | None, after: Instance) -> None:
         seen, wanted = after.observed.generation, after.desired.generation
         require(seen <= wanted, f"observed_generation {seen} is ahead of generation {wanted}")
-        require(after.desired.spec_generation <= wanted + after.desired.redraws, "the spec's generation is ahead")
+        require(after.desired.spec_generation <= wanted + after.desired.reallocations, "the spec's generation is ahead")
         if before:
             self._redraws(before, after)
             require(0 <= wanted - before.desired.generation <= 1, "the generation did not grow by one")
@@ -116,10 +115,10 @@ class Witness:
 
     def _redraws(self, before: Instance, after: Instance) -> None:
         """None of a port that was asked for, and not more than three without a container that ran in between."""
-        drawn = after.desired.redraws - before.desired.redraws
+        drawn = after.desired.reallocations - before.desired.reallocations
         require(drawn in (0, 1), f"the ports of {after.name} were drawn anew {drawn} times")
         if before.desired.generation == after.desired.generation:
-            specs = [before.spec, *([before.replacing.spec] if before.replacing else [])]
+            specs = [before.spec, *([before.previous_version.spec] if before.previous_version else [])]
             require(_asked(after.spec) in map(_asked, specs), f"{after.name} lost a port that it was asked for")
         if drawn:
             self._scheduler.tell(f"the ports of {after.name} are drawn anew: {[p.host_port for p in after.spec.ports]}")
@@ -127,7 +126,7 @@ class Witness:
         if before.container_name in self._droplets[after.toolbox_id].ran or (other_spec and not drawn):
             self._in_a_row[after.id] = 0
         self._in_a_row[after.id] += drawn
-        require(self._in_a_row[after.id] <= MAX_REDRAWS, f"the ports of {after.name} are drawn for ever")
+        require(self._in_a_row[after.id] <= MAX_REALLOCATIONS, f"the ports of {after.name} are drawn for ever")
 
     def _lease(self, before: Instance | None, after: Instance, worker: Worker) -> None:
         """Nobody but its holder changes a lease, until some time after its end."""
@@ -148,7 +147,7 @@ class Witness:
             left = [ref.id for ref, holder in self.claims.items() if holder == instance.id]
             require(not left, f"{instance.name} is deleted and still claims {left}")
             return
-        specs = [instance.spec, instance.replacing.spec] if instance.replacing else [instance.spec]
+        specs = [instance.spec, instance.previous_version.spec] if instance.previous_version else [instance.spec]
         refs = [port_ref(instance.toolbox_id, port) for spec in specs for port in spec.ports]
         for ref in (name_ref(instance.toolbox_id, instance.name), *refs):
             holder = self.claims.get(ref)
@@ -157,14 +156,14 @@ class Witness:
     def _absence(self, before: Instance, after: Instance, worker: Worker) -> None:
         """A container leaves the record only when the engine told this worker that it is not there."""
         vanished = _known(before) - _known(after)
-        if after.deleted_at and not before.deleted_at and not before.observed.gone:
+        if after.deleted_at and not before.deleted_at and not before.observed.absent:
             vanished.add(container_name(after.id, after.desired.spec_generation))
         for name in sorted(vanished - worker.told_absent):
             require(False, f"{worker.name} believes that {name} is gone, which no engine said")
 
 
 def _asked(spec: Spec) -> list[messages.Port]:
-    return [port for port in spec.ports if port not in spec.drawn]
+    return [port for port in spec.ports if port not in spec.allocated]
 
 
 def _known(instance: Instance) -> set[str]:

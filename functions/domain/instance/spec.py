@@ -1,0 +1,99 @@
+"""What an account asks for in one container, and how that becomes the shim's `create` body.
+
+A spec is kept as it was asked (limits as "512m" and "0.5"), so that the record shows the caller's own words; only
+the host ports that the control plane drew are added.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from functions.domain.secrets import Sealed
+from shim.contract import messages
+
+_MEMORY = re.compile(r"(?P<count>[1-9][0-9]{0,14})(?P<unit>[bkmg]?)", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+MEMORY_BYTES = range(16 << 20, (256 << 30) + 1)
+NANO_CPUS = range(10_000_000, 64_000_000_001)
+PIDS = range(16, 4097)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceLimits:
+    """`memory` in bytes or with Docker's unit k, m, g; `cpu` in cores; `pids` counts processes and threads."""
+
+    memory: str = "512m"
+    cpu: str = "0.5"
+    pids: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Mcp:
+    """Where in the container the MCP server answers, over streamable HTTP."""
+
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """`drawn`: those of `ports` whose host port was left open; the others were asked for by their number."""
+
+    image: str
+    command: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    ports: list[messages.Port] = field(default_factory=list)
+    allocated: list[messages.Port] = field(default_factory=list)
+    volumes: list[messages.Volume] = field(default_factory=list)
+    limits: ResourceLimits = ResourceLimits()
+    restart_policy: str = "unless-stopped"
+    health_check: messages.HealthCheck | None = None
+    mcp: Mcp | None = None
+    init: bool = True
+    secrets: Sealed | None = None
+
+
+def memory_bytes(text: str) -> int:
+    """Bytes of Docker's notation. Raises ValueError with a sentence."""
+    match = _MEMORY.fullmatch(text)
+    count = int(match["count"]) * _UNITS[match["unit"].lower()] if match else 0
+    if count not in MEMORY_BYTES:
+        raise ValueError(f"memory {text!r} is not between 16m and 256g")
+    return count
+
+
+def nano_cpus(text: str) -> int:
+    """Billionths of a core. Raises ValueError with a sentence."""
+    count = round(float(text) * 1e9) if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", text) else 0
+    if count not in NANO_CPUS:
+        raise ValueError(f"cpu {text!r} is not between 0.01 and 64")
+    return count
+
+
+def image_tag(image: str) -> str | None:
+    """The tag in an image reference, None where a digest or nothing stands for it."""
+    last = image.partition("@")[0].rpartition("/")[2]
+    return last.partition(":")[2] or None
+
+
+def engine_limits(spec: Spec) -> messages.Limits:
+    return messages.Limits(memory_bytes(spec.limits.memory), nano_cpus(spec.limits.cpu), spec.limits.pids)
+
+
+def create_body(instance_id: str, spec_generation: int, spec: Spec, secrets: Mapping[str, str]) -> messages.Create:
+    """`secrets` are the spec's own, opened."""
+    return messages.Create(
+        instance_id=instance_id,
+        spec_generation=spec_generation,
+        image=spec.image,
+        limits=engine_limits(spec),
+        command=spec.command,
+        environment={**spec.environment, **secrets},
+        ports=spec.ports,
+        volumes=spec.volumes,
+        restart_policy=spec.restart_policy,
+        health_check=spec.health_check,
+        init=spec.init,
+    )

@@ -1,0 +1,92 @@
+"""An account's private registries: their credentials kept sealed, and opened for a pull.
+
+registries/{hash(account, host)}          Registry
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from functions.domain.account.caller import Caller
+from functions.domain.account.registry import Registry, registry_host
+from functions.domain.errors import Conflict, Contended, NotAllowedNow, NotFound
+from functions.lifecycle.dependencies import Create, Delete, Dependencies, Query, Ref, Replace, Write
+from functions.lifecycle.idempotency import RequestKey, find_earlier
+from functions.lifecycle.reconcile.lease import ATTEMPTS, pause_before_retry
+from functions.lifecycle.repository import Loaded, decode, encode
+from shim.contract import messages
+
+REGISTRIES = "registries"
+MAX_REGISTRIES = 50
+PASSWORD = "password"  # noqa: S105  the name of the sealed value
+
+
+def put(deps: Dependencies, caller: Caller, host: str, username: str, password: str) -> Registry:
+    """Keep these credentials for `host`, in place of any before. Raises NotAllowedNow where there are too many."""
+    ref = _ref(caller.account, host)
+    sealed = deps.vault.seal({PASSWORD: password}, _bound_to(caller.account, host))
+    for attempt in range(ATTEMPTS):
+        now, found = deps.now(), _load(deps, caller.account, host)
+        if found is None and len(page(deps, caller)) >= MAX_REGISTRIES:
+            raise NotAllowedNow(f"an account has at most {MAX_REGISTRIES} registries")
+        since = found.value.created_at if found else now
+        registry = Registry(caller.account, host, username, sealed, since, now)
+        write: Write = Replace(ref, encode(registry), found.version) if found else Create(ref, encode(registry))
+        try:
+            deps.store.commit([write])
+        except Conflict:
+            pause_before_retry(deps, attempt)
+            continue
+        return registry
+    raise Contended(f"registry {host} is being changed by others; ask again")
+
+
+def get(deps: Dependencies, caller: Caller, host: str) -> Registry:
+    found = _load(deps, caller.account, host)
+    if found is None:
+        raise NotFound(f"no credentials are kept for {host}")
+    return found.value
+
+
+def page(deps: Dependencies, caller: Caller) -> list[Registry]:
+    """All of the account's, newest first."""
+    query = Query(REGISTRIES, (("account", "==", caller.account),), limit=MAX_REGISTRIES)
+    found = [loaded.value for snapshot in deps.store.query(query) if (loaded := decode(Registry, snapshot))]
+    return sorted(found, key=lambda registry: registry.created_at, reverse=True)
+
+
+def delete(deps: Dependencies, caller: Caller, host: str, request: RequestKey | None = None) -> None:
+    """Forget the credentials; forgetting what is not kept succeeds. A repeat leaves what was kept since.
+
+    Raises KeyReused, Contended.
+    """
+    known, expired = find_earlier(deps, request)
+    if known:
+        return
+    writes: list[Write] = [Delete(_ref(caller.account, host))]
+    writes += [request.done(host, deps.now(), expired, (204, {}))] if request else []
+    try:
+        deps.store.commit(writes)
+    except Conflict:
+        raise Contended("another request under this Idempotency-Key came at the same time; ask again") from None
+
+
+def credentials(deps: Dependencies, account: str, image: str) -> messages.Credentials | None:
+    """What to pull `image` with, None where nothing is kept for its host. Raises SecretsUnreadable."""
+    found = _load(deps, account, registry_host(image))
+    if found is None:
+        return None
+    kept = found.value
+    return messages.Credentials(kept.username, deps.vault.open(kept.password, _bound_to(account, kept.host))[PASSWORD])
+
+
+def _load(deps: Dependencies, account: str, host: str) -> Loaded[Registry] | None:
+    return decode(Registry, deps.store.get([_ref(account, host)])[0])
+
+
+def _ref(account: str, host: str) -> Ref:
+    return Ref(REGISTRIES, hashlib.sha256(f"{account}\n{host}".encode()).hexdigest())
+
+
+def _bound_to(account: str, host: str) -> str:
+    return f"registry\n{account}\n{host}"

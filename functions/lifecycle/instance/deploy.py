@@ -1,0 +1,89 @@
+"""A new instance: its name and host ports claimed in the commit that records it, then brought up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from functions.domain import event
+from functions.domain.account.caller import Caller
+from functions.domain.errors import Contended, NameTaken, NotAllowedNow
+from functions.domain.instance.model import CatalogEntry, Desired, DesiredState, Instance
+from functions.domain.instance.spec import Spec
+from functions.domain.toolbox.model import LEAVING, Toolbox
+from functions.lifecycle.account.admission import require_active, require_quota
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.idempotency import Replay, find_earlier
+from functions.lifecycle.instance import host_ports
+from functions.lifecycle.instance import secrets as instance_secrets
+from functions.lifecycle.instance.capacity import require_room
+from functions.lifecycle.instance.change import REQUEST_BUDGET, Answer, answer_repeat
+from functions.lifecycle.instance.read import owned
+from functions.lifecycle.reconcile.instance import PassOptions, converge, with_lease
+from functions.lifecycle.reconcile.lease import ATTEMPTS, LeaseHolder, save
+from functions.lifecycle.repository import decode, instance_event, name_ref, reserve, toolbox_ref
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """A deploy as asked: in `spec`, a host port of 0 or 30000 is to be chosen. `name` is NFC. `secrets` are plain."""
+
+    name: str
+    spec: Spec
+    catalogue: CatalogEntry
+    start: bool = True
+    secrets: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+
+
+def deploy(
+    deps: Dependencies, caller: Caller, toolbox_id: str, new: NewInstance, replay: Replay[Instance] | None = None
+) -> Answer:
+    """Record the new instance and bring it up. Raises BadRequest, NameTaken, PortTaken, NoRoom, QuotaExceeded."""
+    toolbox = owned(caller, toolbox_id, decode(Toolbox, deps.store.get([toolbox_ref(toolbox_id)])[0]))
+    if toolbox.status in LEAVING:
+        raise NotAllowedNow(f"toolbox {toolbox.name!r} is {toolbox.status}")
+    require_active(toolbox)
+    until = deps.now() + REQUEST_BUDGET
+    for attempt in range(ATTEMPTS):
+        known, expired = find_earlier(deps, replay)
+        if known:
+            return answer_repeat(deps, known, until)
+        if attempt == 0:
+            require_quota(deps, toolbox.account, new.spec)
+            require_room(deps, toolbox, new.spec)
+        instance = with_lease(deps, _drafted(deps, toolbox, new))
+        asked = event.requested(None, instance, "deploy", caller.subject, deps.now())
+        writes = [*reserve(instance), instance_event(instance, asked)]
+        writes += [replay.asked(instance.id, deps.now(), expired)] if replay else []
+        held = save(deps, instance, None, writes)
+        if held:
+            return converge(deps, LeaseHolder(deps, held), toolbox, PassOptions(until, replay=replay))
+        if replay is None or not find_earlier(deps, replay)[0]:
+            _refuse_taken(deps, toolbox.id, new)
+    raise Contended("no free host port was found; ask again")
+
+
+def _drafted(deps: Dependencies, toolbox: Toolbox, new: NewInstance) -> Instance:
+    now = deps.now()
+    drafted = Instance(
+        id=deps.new_id(),
+        toolbox_id=toolbox.id,
+        account=toolbox.account,
+        name=new.name,
+        spec=host_ports.allocate(deps, new.spec, new.spec.ports),
+        desired=Desired(DesiredState.RUNNING if new.start else DesiredState.STOPPED),
+        created_at=now,
+        updated_at=now,
+        catalogue=new.catalogue,
+    )
+    spec = instance_secrets.set_secrets(deps.vault, drafted, drafted.spec, new.secrets)
+    instance_secrets.require_size(deps.vault, drafted, spec)
+    return replace(drafted, spec=spec)
+
+
+def _refuse_taken(deps: Dependencies, toolbox_id: str, new: NewInstance) -> None:
+    """The commit was refused: say by whose claim, or return where only a drawn port was taken."""
+    [name] = deps.store.get([name_ref(toolbox_id, new.name)])
+    if name:
+        raise NameTaken(f"an instance named {new.name!r} exists on this toolbox: {name.data['instance_id']}")
+    host_ports.refuse_reserved(deps, toolbox_id, new.spec.ports)

@@ -1,0 +1,83 @@
+"""An account's instances: found, listed, waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from functions.domain.account.caller import Caller
+from functions.domain.errors import NotFound
+from functions.domain.instance.model import Instance
+from functions.domain.toolbox.model import Toolbox, ToolboxStatus
+from functions.lifecycle.dependencies import Dependencies, Document, Query
+from functions.lifecycle.repository import INSTANCES, Loaded, decode, instance_ref, name_ref, toolbox_ref
+from shim.contract import names
+
+WAIT_SECONDS = 0.25
+
+After = tuple[object, str] | None
+
+
+def get(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) -> Instance:
+    toolbox, found = find(deps, caller, toolbox_id, key)
+    return _as_reached(found.value, toolbox)
+
+
+def page(deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: After) -> list[Instance]:
+    """The toolbox's instances, newest first, at most `limit`, those that follow `after` (created_at, id)."""
+    toolbox = owned(caller, toolbox_id, decode(Toolbox, deps.store.get([toolbox_ref(toolbox_id)])[0]))
+    where = (("toolbox_id", "==", toolbox_id), ("deleted_at", "==", None))
+    found = deps.store.query(Query(INSTANCES, where, "created_at", descending=True, limit=limit, after=after))
+    return [_as_reached(loaded.value, toolbox) for snapshot in found if (loaded := decode(Instance, snapshot))]
+
+
+def history(
+    deps: Dependencies, caller: Caller, toolbox_id: str, key: str, kind: str, limit: int, after: After
+) -> list[Document]:
+    """`events` or `post_mortems` of an instance, newest first, each with its `id`; also of a deleted one, by its id."""
+    _, found = find(deps, caller, toolbox_id, key, deleted=True)
+    query = Query(f"{INSTANCES}/{found.value.id}/{kind}", order_by="time", descending=True, limit=limit, after=after)
+    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in deps.store.query(query)]
+
+
+def wait(
+    deps: Dependencies, caller: Caller, toolbox_id: str, key: str, reached: Callable[[Instance], bool], until: datetime
+) -> tuple[Instance, bool]:
+    """The instance once `reached` holds of it, or as it stands at `until`, and whether it held."""
+    instance = get(deps, caller, toolbox_id, key)
+    while not reached(instance) and deps.now() < until:
+        deps.pause(WAIT_SECONDS)
+        instance = get(deps, caller, toolbox_id, instance.id)
+    return instance, reached(instance)
+
+
+def find(
+    deps: Dependencies, caller: Caller, toolbox_id: str, key: str, *, deleted: bool = False
+) -> tuple[Toolbox, Loaded[Instance]]:
+    """The toolbox and its instance by id or name. Raises NotFound, the same for what is not there or not theirs."""
+    by_id = names.UUID.fullmatch(key) is not None
+    second = instance_ref(key) if by_id else name_ref(toolbox_id, key)
+    first_found, found = deps.store.get([toolbox_ref(toolbox_id), second])
+    toolbox = owned(caller, toolbox_id, decode(Toolbox, first_found))
+    if found and not by_id:
+        [found] = deps.store.get([instance_ref(found.data["instance_id"])])
+    instance = decode(Instance, found)
+    if instance is None or instance.value.toolbox_id != toolbox.id or not caller.may_see(instance.value.account):
+        raise NotFound(f"toolbox {toolbox_id} has no instance {key!r}")
+    if instance.value.deleted_at and not deleted:
+        raise NotFound(f"toolbox {toolbox_id} has no instance {key!r}")
+    return toolbox, instance
+
+
+def _as_reached(instance: Instance, toolbox: Toolbox) -> Instance:
+    """Contact lost or found is written once, with the toolbox, and not into each of its instances."""
+    if toolbox.status is not ToolboxStatus.UNRESPONSIVE:
+        return instance
+    return replace(instance, observed=replace(instance.observed, reachable=False))
+
+
+def owned(caller: Caller, toolbox_id: str, toolbox: Loaded[Toolbox] | None) -> Toolbox:
+    if toolbox is None or not caller.may_see(toolbox.value.account):
+        raise NotFound(f"there is no toolbox {toolbox_id!r}")
+    return toolbox.value

@@ -1,0 +1,25 @@
+"""The end of a pass that left nothing to do: what is written once a generation is reached or given up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from functions.domain.instance.model import DesiredState, Instance
+from functions.domain.instance.settle import report_rollback
+from functions.lifecycle.dependencies import Write
+from functions.lifecycle.repository import release_reservations
+
+TOMBSTONE = timedelta(days=30)
+
+
+def settle(instance: Instance, now: datetime) -> tuple[Instance, list[Write]]:
+    """The instance as it is to be saved, and the claims that are given up with it."""
+    final = replace(instance, due_at=None, attempts=0)
+    final = replace(final, observed=replace(final.observed, generation=final.desired.generation))
+    if final.desired.state is DesiredState.DELETED:
+        gone = replace(final, previous_version=None, deleted_at=now, expire_at=now + TOMBSTONE)
+        # Deleted again: its name and ports may be another's by now.
+        return gone, [] if instance.deleted_at else release_reservations(instance)
+    after = report_rollback(replace(final, previous_version=None, observed=replace(final.observed, previous=None)))
+    return after, release_reservations(final, after)

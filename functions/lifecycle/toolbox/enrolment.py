@@ -1,0 +1,60 @@
+"""A shim says who it is, once; afterwards it hints now and then that something has changed. None of it is believed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from functions.domain.errors import Contended, EnrolmentRefused, Unauthorized
+from functions.domain.toolbox import observe as toolbox_observe
+from functions.domain.toolbox.enrolment import (
+    EnrolmentRequest,
+    check_certificate,
+    check_droplet,
+    check_token,
+    is_enrolled,
+)
+from functions.domain.toolbox.model import LEAVING, Toolbox
+from functions.lifecycle.account.rates import Rates
+from functions.lifecycle.dependencies import Certificates, Dependencies
+from functions.lifecycle.reconcile.lease import ATTEMPTS, pause_before_retry, save, stamp
+from functions.lifecycle.reconcile.toolbox import event_writes
+from functions.lifecycle.repository import decode, toolbox_ref
+from functions.lifecycle.toolbox.change import notify_worker
+
+log = logging.getLogger(__name__)
+
+
+def enrol(deps: Dependencies, asked: EnrolmentRequest, certificates: Certificates) -> None:
+    """Record the certificate as the toolbox's. Raises EnrolmentRefused, ToolboxUnreachable, DigitalOcean's errors."""
+    for attempt in range(ATTEMPTS):
+        found = decode(Toolbox, deps.store.get([toolbox_ref(asked.toolbox_id)])[0])
+        if found is None or found.value.status in LEAVING:
+            raise EnrolmentRefused("there is no such toolbox")
+        toolbox = found.value
+        if is_enrolled(toolbox, asked):
+            return
+        check_token(toolbox, asked, deps.now())
+        seen = check_droplet(toolbox, asked, deps.droplets.get(asked.droplet_id))
+        assert seen.address
+        check_certificate(asked, certificates.shown_at(seen.address), seen.address)
+        known = toolbox_observe.fold_enrolment(toolbox, seen, asked.certificate, asked.fingerprint)
+        after = stamp(deps, replace(known, due_at=deps.now()))
+        if save(deps, after, found, event_writes(deps, toolbox, after)):
+            log.info("enrolled", extra={"toolbox": toolbox.id, "droplet": seen.id})
+            notify_worker(deps, toolbox.id)
+            return
+        pause_before_retry(deps, attempt)
+    raise Contended("the toolbox is being changed by others; ask again")
+
+
+def notify(deps: Dependencies, token: str, certificates: Certificates, rates: Rates) -> None:
+    """Have the toolbox looked at, where its own shim asks for it. Raises Unauthorized, TooManyRequests."""
+    toolbox_id = certificates.claimed(token)
+    found = decode(Toolbox, deps.store.get([toolbox_ref(toolbox_id)])[0])
+    if found is None or found.value.certificate is None:
+        raise Unauthorized("no shim is enrolled for this toolbox")
+    certificates.verify(found.value.certificate, token, "notify", toolbox_id)
+    # After the proof, so that nobody else can use up what this toolbox may ask.
+    rates.take(toolbox_id)
+    notify_worker(deps, toolbox_id)

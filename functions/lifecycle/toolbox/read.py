@@ -1,0 +1,84 @@
+"""An account's toolboxes, and a look at one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from functions.domain import event, lease
+from functions.domain.account.caller import Caller
+from functions.domain.errors import Conflict, Contended, ToolboxUnavailable
+from functions.domain.toolbox import observe as toolbox_observe
+from functions.domain.toolbox.model import CONTACTED, Toolbox, ToolboxStatus
+from functions.lifecycle.dependencies import Dependencies, Document, Query, Replace
+from functions.lifecycle.instance.read import owned
+from functions.lifecycle.reconcile.lease import ATTEMPTS, pause_before_retry
+from functions.lifecycle.repository import TOOLBOXES, Loaded, decode, encode, toolbox_event, toolbox_ref
+from shim.contract import errors as shim_errors
+from shim.contract import messages, routes
+
+LOOK_SECONDS = 10.0
+
+
+def get(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
+    return owned(caller, toolbox_id, _load(deps, toolbox_id))
+
+
+def page(deps: Dependencies, caller: Caller, limit: int, after: tuple[object, str] | None) -> list[Toolbox]:
+    """The account's toolboxes, to an admin everybody's, newest first, that follow `after` (created_at, id).
+
+    Without the deprovisioned ones.
+    """
+    theirs = () if caller.admin else (("account", "==", caller.account),)
+    where = (*theirs, ("deprovisioned_at", "==", None))
+    found = deps.store.query(Query(TOOLBOXES, where, "created_at", descending=True, limit=limit, after=after))
+    return [loaded.value for snapshot in found if (loaded := decode(Toolbox, snapshot))]
+
+
+def history(
+    deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: tuple[object, str] | None
+) -> list[Document]:
+    """Its events, newest first, each with its `id`; also those of one that is gone."""
+    owned(caller, toolbox_id, _load(deps, toolbox_id))
+    query = Query(f"{TOOLBOXES}/{toolbox_id}/events", order_by="time", descending=True, limit=limit, after=after)
+    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in deps.store.query(query)]
+
+
+def stats(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
+    """The toolbox as its shim says just now that it is; not recorded. Raises ToolboxUnavailable, ContractError."""
+    return _asked(deps, owned(caller, toolbox_id, _load(deps, toolbox_id)))
+
+
+def refresh(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
+    """Ask the shim how it is and record that. A shim that cannot be reached is recorded, not raised."""
+    for attempt in range(ATTEMPTS):
+        found = _load(deps, toolbox_id)
+        toolbox = owned(caller, toolbox_id, found)
+        if found is None or toolbox.status not in CONTACTED:
+            return toolbox
+        seen = replace(_looked_at(deps, toolbox), revision=deps.new_id(), updated_at=deps.now())
+        try:
+            told = [toolbox_event(seen, one) for one in event.toolbox_events(toolbox, seen, deps.now())]
+            deps.store.commit([Replace(toolbox_ref(toolbox.id), encode(seen), found.version), *told])
+        except Conflict:
+            pause_before_retry(deps, attempt)
+            continue
+        return seen
+    raise Contended(f"toolbox {toolbox_id} is being changed by others; ask again")
+
+
+def _load(deps: Dependencies, toolbox_id: str) -> Loaded[Toolbox] | None:
+    return decode(Toolbox, deps.store.get([toolbox_ref(toolbox_id)])[0])
+
+
+def _looked_at(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
+    try:
+        return _asked(deps, toolbox)
+    except (ToolboxUnavailable, shim_errors.OutcomeUnknown):
+        return replace(toolbox, status=ToolboxStatus.UNRESPONSIVE)
+
+
+def _asked(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
+    start_by = deps.now() + lease.START_BY_MARGIN
+    answer = deps.shims.of(toolbox).command(routes.STATUS, start_by=start_by, query="metrics=1", within=LOOK_SECONDS)
+    assert isinstance(answer, messages.Status)
+    return toolbox_observe.fold_status(toolbox, answer, deps.now())
