@@ -1,6 +1,6 @@
 """Every POST, PATCH and DELETE of an account takes an Idempotency-Key; here those that have no instance to tell by.
 
-What a key does to an instance is tests/lifecycle/test_replay.py's, and to a command test_exec.py's.
+What a key does to an instance is tests/lifecycle/test_idempotency.py's, and to a command test_exec.py's.
 """
 
 from __future__ import annotations

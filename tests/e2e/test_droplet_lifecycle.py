@@ -25,9 +25,9 @@ from infra.local.digitalocean.records import Records
 from infra.local.issuer import Issuer
 from infra.local.steps import wait_until
 from infra.local.world import World
-from tests.e2e import fleet
+from tests.e2e import toolbox as fleet
 from tests.e2e.conftest import Api
-from tests.e2e.fleet import ASKED, BODY, SERVER, SMALL, Box, asked_within, droplets_of, until_reached
+from tests.e2e.toolbox import ASKED, BODY, SERVER, SMALL, Box, asked_within, droplets_of, until_reached
 
 pytestmark = [pytest.mark.world, pytest.mark.timeout(400)]
 

@@ -13,7 +13,7 @@ from functions.lifecycle.repository import INSTANCES, PORT_RESERVATIONS, encode,
 from shim.contract import routes
 from shim.contract.routes import Route
 from tests.fakes.world import TOOLBOX, World, new
-from tests.lifecycle.taken_ports import DRAWN, claimed, host_ports, reallocations, refusing_the_first
+from tests.lifecycle.instance.host_ports import DRAWN, claimed, host_ports, reallocations, refusing_the_first
 
 
 def test_a_deploy_whose_drawn_port_is_taken_gets_another_one_within_the_request(world: World) -> None:

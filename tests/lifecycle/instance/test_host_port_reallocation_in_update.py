@@ -10,7 +10,7 @@ from shim.contract import errors as shim_errors
 from shim.contract import messages, routes
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.world import CALLER, TOOLBOX, World, new
-from tests.lifecycle.taken_ports import DRAWN, claimed, host_ports, refusing_the_first
+from tests.lifecycle.instance.host_ports import DRAWN, claimed, host_ports, refusing_the_first
 
 OTHER = "registry.test/server:2"
 
