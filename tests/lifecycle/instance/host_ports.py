@@ -1,4 +1,4 @@
-"""Host ports that are taken on the droplet, and those that an instance has and claims."""
+"""Make host ports unavailable on the droplet; read what an instance has allocated and reserved."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from shim.contract import routes
 from shim.contract.routes import Route
 from tests.fakes.world import World
 
-# Host ports that no test asks for by their number.
-DRAWN = set(range(20_010, 30_000))
+# Host ports that no test requests by number: the control plane allocated them.
+ALLOCATABLE = set(range(20_010, 30_000))
 
 
-def refusing_the_first(world: World) -> None:
-    """The host ports of the next container that is started are kept from it for ever."""
+def occupy_ports_at_first_start(world: World) -> None:
+    """At the next start of a container, another process holds that container's allocated host ports for good."""
 
-    def keep(route: Route, name: str) -> None:
+    def occupy(route: Route, name: str) -> None:
         if route is routes.START:
             world.droplet.before_command = None
-            world.droplet.held_ports |= {port.host_port for port in world.droplet.containers[name].ports} & DRAWN
+            world.droplet.held_ports |= {port.host_port for port in world.droplet.containers[name].ports} & ALLOCATABLE
 
-    world.droplet.before_command = keep
+    world.droplet.before_command = occupy
 
 
 def reallocations(world: World, instance: Instance) -> list[str]:
@@ -29,7 +29,7 @@ def reallocations(world: World, instance: Instance) -> list[str]:
     return [event.data["detail"] for event in events if event.data["type"] == "port_redrawn"]
 
 
-def claimed(world: World) -> list[str]:
+def reserved_ports(world: World) -> list[str]:
     return sorted(snapshot.ref.id.split(":")[1] for snapshot in world.store.query(Query(PORT_RESERVATIONS)))
 
 

@@ -1,4 +1,4 @@
-"""Memory before a deploy, disk before a pull."""
+"""Memory is checked before a deploy, disk before a pull."""
 
 from dataclasses import replace
 
@@ -15,32 +15,32 @@ GIB = 1 << 30
 
 
 @pytest.fixture
-def small(world: World) -> World:
-    """A droplet of 1 GiB, as a look has recorded it."""
+def small_world(world: World) -> World:
+    """The toolbox's droplet has 1 GiB of memory, and the toolbox's document says so."""
     world.droplet.memory_bytes = GIB
     toolboxes.refresh(world.deps, CALLER, TOOLBOX)
     return world
 
 
-def test_a_deploy_that_memory_cannot_hold_is_refused_with_what_is_asked_and_left(small: World) -> None:
-    small.deploy(new("first"))
+def test_deploy_beyond_free_memory_is_refused_with_requested_and_free(small_world: World) -> None:
+    small_world.deploy(new("first"))
     with pytest.raises(NoRoom, match="512 MiB of memory are asked for and 320 MiB are left"):
-        small.deploy(new("second"))
-    assert len(small.documents()) == 1
+        small_world.deploy(new("second"))
+    assert len(small_world.documents()) == 1
     wanted = new("third")
     fits = replace(wanted, spec=replace(wanted.spec, limits=ResourceLimits(memory="256m")))
-    assert small.deploy(fits).settled
+    assert small_world.deploy(fits).settled
 
 
-def test_a_toolbox_that_cannot_be_asked_keeps_the_wish(small: World) -> None:
-    small.droplet.reachable = False
-    assert small.deploy().observed.obstacle
-    small.droplet.reachable = True
-    small.sweep()
-    assert len(small.droplet.running()) == 1
+def test_deploy_on_an_unreachable_toolbox_is_kept_and_runs_later(small_world: World) -> None:
+    small_world.droplet.reachable = False
+    assert small_world.deploy().observed.obstacle
+    small_world.droplet.reachable = True
+    small_world.sweep()
+    assert len(small_world.droplet.running()) == 1
 
 
-def test_before_a_pull_on_a_nearly_full_disk_what_no_instance_names_is_pruned(world: World) -> None:
+def test_pull_on_a_nearly_full_disk_first_prunes_images_without_instance(world: World) -> None:
     world.droplet.disk = messages.Disk("/", 50 * GIB, 49 * GIB, GIB)
     toolboxes.refresh(world.deps, CALLER, TOOLBOX)
     world.deploy(new("first"))

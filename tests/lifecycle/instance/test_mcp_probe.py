@@ -1,4 +1,4 @@
-"""An instance with `mcp` runs once its server answers as an MCP server does."""
+"""An instance with `mcp` is `running` only once its server has answered the MCP probe."""
 
 from dataclasses import replace
 
@@ -16,18 +16,18 @@ def with_mcp() -> NewInstance:
     return replace(wanted, spec=replace(wanted.spec, mcp=Mcp(3000, "/mcp")))
 
 
-def tools_of(instance: Instance) -> int | None:
+def tools_count(instance: Instance) -> int | None:
     return instance.observed.mcp.tools_count if instance.observed.mcp else None
 
 
-def test_the_number_and_the_hash_of_the_tools_are_kept(world: World) -> None:
+def test_probe_records_the_number_of_tools(world: World) -> None:
     world.droplet.mcp = server = Server(["b", "a"])
     instance = world.deploy(with_mcp())
-    assert (instance.status, tools_of(instance)) == (InstanceStatus.RUNNING, 2)
+    assert (instance.status, tools_count(instance)) == (InstanceStatus.RUNNING, 2)
     assert server.seen == ["initialize", "notifications/initialized", "tools/list", "goodbye"]
 
 
-def test_the_hash_is_the_same_in_any_order_and_any_form_of_the_answer(world: World) -> None:
+def test_tools_hash_ignores_order_paging_and_answer_format(world: World) -> None:
     world.droplet.mcp = Server(["b", "a", "c"])
     first = world.deploy(with_mcp())
     world.droplet.mcp = Server(["c", "b", "a"], stream=True, page=2)
@@ -37,7 +37,7 @@ def test_the_hash_is_the_same_in_any_order_and_any_form_of_the_answer(world: Wor
     assert first.observed.mcp.endpoint_id != second.observed.mcp.endpoint_id
 
 
-def test_it_is_starting_until_the_server_answers_and_the_caller_is_not_kept(world: World) -> None:
+def test_deploy_answers_starting_while_the_server_does_not_answer(world: World) -> None:
     instance = world.deploy(with_mcp())
     assert (instance.status, instance.settled) == (InstanceStatus.STARTING, False)
     world.droplet.mcp = Server(["a"])
@@ -45,18 +45,18 @@ def test_it_is_starting_until_the_server_answers_and_the_caller_is_not_kept(worl
     assert world.stored(instance).status is InstanceStatus.RUNNING
 
 
-def test_a_server_that_needs_a_moment_is_waited_for_within_the_request(world: World) -> None:
-    began = world.time
+def test_deploy_waits_a_few_seconds_for_a_slow_server(world: World) -> None:
+    deployed_at = world.time
 
-    def slow(route: Route, name: str) -> None:
-        if (world.time - began).total_seconds() > 3:
+    def answer_after_three_seconds(route: Route, name: str) -> None:
+        if (world.time - deployed_at).total_seconds() > 3:
             world.droplet.mcp = Server(["a"])
 
-    world.droplet.before_command = slow
+    world.droplet.before_command = answer_after_three_seconds
     assert world.deploy(with_mcp()).status is InstanceStatus.RUNNING
 
 
-def test_a_server_that_does_not_speak_mcp_is_not_running_and_the_record_says_why(world: World) -> None:
+def test_server_that_does_not_speak_mcp_stays_starting_with_a_reason(world: World) -> None:
     world.droplet.mcp = lambda request: messages.Response(200, {}, "<html>", truncated=False)
     instance = world.deploy(with_mcp())
     assert instance.status is InstanceStatus.STARTING
@@ -64,16 +64,16 @@ def test_a_server_that_does_not_speak_mcp_is_not_running_and_the_record_says_why
     assert instance.observed.obstacle.code == "not-ready"
 
 
-def test_a_tool_that_vanishes_is_an_event(world: World) -> None:
+def test_changed_tools_are_an_event(world: World) -> None:
     world.droplet.mcp = Server(["a", "b"])
     instance = world.deploy(with_mcp())
     world.droplet.mcp = Server(["a"])
     world.restart(instance.id)
     assert ("tools_changed", None, None) in world.events(instance)
-    assert tools_of(world.stored(instance)) == 1
+    assert tools_count(world.stored(instance)) == 1
 
 
-def test_a_container_that_is_becoming_healthy_is_waited_for(world: World) -> None:
+def test_deploy_waits_for_a_container_to_become_healthy(world: World) -> None:
     world.droplet.health = ["starting", "starting", "healthy"]
     instance = world.deploy()
     assert instance.status is InstanceStatus.RUNNING

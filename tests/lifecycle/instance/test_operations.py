@@ -1,4 +1,4 @@
-"""An instance's life as its account asks for it."""
+"""Deploy, start, stop, restart and delete: what each request does, and what it refuses."""
 
 import pytest
 
@@ -21,58 +21,58 @@ def deployed(world: World, name: str = "server", **options: object) -> Instance:
     return world.deploy(new(name, **options))  # type: ignore[arg-type]
 
 
-def test_a_deploy_runs_its_container_before_it_is_answered(world: World) -> None:
+def test_deploy_answers_once_the_container_runs(world: World) -> None:
     instance = deployed(world)
     assert instance.status is InstanceStatus.RUNNING
     assert instance.settled
     assert world.droplet.running() == [instance.container_name]
 
 
-def test_a_deploy_that_is_not_to_start_has_its_container_created_and_stopped(world: World) -> None:
+def test_deploy_without_start_creates_a_stopped_container(world: World) -> None:
     instance = deployed(world, start=False)
     assert instance.status is InstanceStatus.STOPPED
-    assert [c.state for c in world.droplet.containers.values()] == ["created"]
+    assert [container.state for container in world.droplet.containers.values()] == ["created"]
 
 
-def test_a_missing_image_is_pulled_by_the_queues_worker_and_the_caller_does_not_wait(world: World) -> None:
+def test_missing_image_is_pulled_by_the_queue_worker_after_the_answer(world: World) -> None:
     world.droplet.registry[OTHER_IMAGE] = None
-    asked = deployed(world, image=OTHER_IMAGE)
-    assert (asked.status, asked.settled, asked.lease) == (InstanceStatus.DEPLOYING, False, None)
+    requested = deployed(world, image=OTHER_IMAGE)
+    assert (requested.status, requested.settled, requested.lease) == (InstanceStatus.DEPLOYING, False, None)
     world.deliver()
-    assert instances.get(world.deps, CALLER, TOOLBOX, asked.id).status is InstanceStatus.RUNNING
+    assert instances.get(world.deps, CALLER, TOOLBOX, requested.id).status is InstanceStatus.RUNNING
 
 
-def test_an_image_that_does_not_exist_ends_in_error_install_with_the_registrys_reason(world: World) -> None:
-    asked = deployed(world, image="registry.test/nothing:1")
+def test_unknown_image_ends_in_error_install_with_the_registry_reason(world: World) -> None:
+    requested = deployed(world, image="registry.test/nothing:1")
     world.deliver()
-    instance = instances.get(world.deps, CALLER, TOOLBOX, asked.id)
+    instance = instances.get(world.deps, CALLER, TOOLBOX, requested.id)
     assert instance.status is InstanceStatus.ERROR_INSTALL
     assert instance.failure
     assert "manifest unknown" in instance.failure.message
     assert instance.due_at is None
 
 
-def test_what_failed_to_install_can_be_deleted_and_its_name_used_again(world: World) -> None:
-    asked = deployed(world, image="registry.test/nothing:1", ports=(20_001,))
+def test_failed_install_can_be_deleted_and_its_name_and_port_reused(world: World) -> None:
+    requested = deployed(world, image="registry.test/nothing:1", ports=(20_001,))
     world.deliver()
-    world.delete(asked.id)
+    world.delete(requested.id)
     assert deployed(world, ports=(20_001,)).status is InstanceStatus.RUNNING
 
 
-def test_a_registry_that_is_down_is_tried_again_until_it_answers(world: World) -> None:
+def test_pull_is_retried_until_the_registry_answers(world: World) -> None:
     world.droplet.registry[OTHER_IMAGE] = shim_errors.RegistryUnreachable("connection refused")
-    asked = deployed(world, image=OTHER_IMAGE)
+    requested = deployed(world, image=OTHER_IMAGE)
     world.deliver()
-    waiting = instances.get(world.deps, CALLER, TOOLBOX, asked.id)
+    waiting = instances.get(world.deps, CALLER, TOOLBOX, requested.id)
     assert (waiting.status, waiting.attempts) == (InstanceStatus.DEPLOYING, 1)
     assert waiting.observed.obstacle
     assert waiting.observed.obstacle.code == "registry-unreachable"
     world.droplet.registry[OTHER_IMAGE] = None
     world.sweep()
-    assert instances.get(world.deps, CALLER, TOOLBOX, asked.id).status is InstanceStatus.RUNNING
+    assert instances.get(world.deps, CALLER, TOOLBOX, requested.id).status is InstanceStatus.RUNNING
 
 
-def test_stop_start_and_restart_do_what_they_say(world: World) -> None:
+def test_restart_stop_and_start_change_the_container(world: World) -> None:
     instance = deployed(world)
     first = world.droplet.containers[instance.container_name].started_at
     assert world.restart(instance.id).status is InstanceStatus.RUNNING
@@ -84,13 +84,13 @@ def test_stop_start_and_restart_do_what_they_say(world: World) -> None:
     assert world.droplet.running() == [instance.container_name]
 
 
-def test_restarting_what_is_stopped_starts_it_once(world: World) -> None:
+def test_restart_of_a_stopped_instance_starts_it_once(world: World) -> None:
     instance = deployed(world, start=False)
     assert world.restart(instance.id).status is InstanceStatus.RUNNING
     assert [call for call in world.droplet.calls if call.endswith("restart")] == []
 
 
-def test_a_deleted_instance_leaves_a_tombstone_and_frees_its_name_and_ports(world: World) -> None:
+def test_delete_leaves_a_tombstone_and_releases_name_and_ports(world: World) -> None:
     instance = deployed(world, ports=(0, 20_005))
     deleted = world.delete(instance.id)
     assert deleted.deleted_at
@@ -103,13 +103,13 @@ def test_a_deleted_instance_leaves_a_tombstone_and_frees_its_name_and_ports(worl
     assert instances.page(world.deps, CALLER, TOOLBOX, 10, None) == []
 
 
-def test_an_instance_is_found_by_its_name_as_by_its_id(world: World) -> None:
+def test_instance_is_found_by_name_and_by_id(world: World) -> None:
     instance = deployed(world, "Context7 MCP Server-1750278276605")
     assert instances.get(world.deps, CALLER, TOOLBOX, instance.name).id == instance.id
     assert world.stop(instance.name).status is InstanceStatus.STOPPED
 
 
-def test_a_name_in_use_is_refused_and_nothing_is_written(world: World) -> None:
+def test_deploy_with_a_name_in_use_is_refused_and_writes_nothing(world: World) -> None:
     first = deployed(world)
     with pytest.raises(NameTaken, match=first.id):
         deployed(world)
@@ -117,21 +117,21 @@ def test_a_name_in_use_is_refused_and_nothing_is_written(world: World) -> None:
     assert len(world.droplet.containers) == 1
 
 
-def test_a_host_port_in_use_is_refused_and_its_holder_named(world: World) -> None:
+def test_deploy_with_a_host_port_in_use_is_refused_naming_the_holder(world: World) -> None:
     deployed(world, "first", ports=(20_007,))
     with pytest.raises(PortTaken, match="first"):
         deployed(world, "second", ports=(20_007,))
     assert [document["name"] for document in world.documents()] == ["first"]
 
 
-def test_a_drawn_host_port_that_is_taken_is_drawn_again(world: World) -> None:
+def test_allocation_skips_a_host_port_that_is_reserved(world: World) -> None:
     world.draws = iter([0.5, 0.5, 0.75])
     first, second = deployed(world, "first", ports=(0,)), deployed(world, "second", ports=(0,))
     assert first.spec.ports[0].host_port == 25_000
     assert second.spec.ports[0].host_port == 27_500
 
 
-def test_a_toolbox_that_cannot_be_reached_keeps_the_wish_and_shows_what_was_last_seen(world: World) -> None:
+def test_stop_on_an_unreachable_toolbox_is_kept_with_the_last_observation(world: World) -> None:
     instance = deployed(world)
     seen_at = instance.observed.at
     world.droplet.reachable = False
@@ -146,7 +146,7 @@ def test_a_toolbox_that_cannot_be_reached_keeps_the_wish_and_shows_what_was_last
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("route", [routes.CREATE, routes.START])
-def test_an_unknown_outcome_is_looked_at_and_never_doubled(world: World, route: routes.Route, after: bool) -> None:
+def test_command_with_unknown_outcome_takes_effect_once(world: World, route: routes.Route, after: bool) -> None:
     world.droplet.faults.append(Fault(shim_errors.OutcomeUnknown("timed out"), route, after=after))
     instance = deployed(world)
     assert not instance.settled
@@ -155,7 +155,7 @@ def test_an_unknown_outcome_is_looked_at_and_never_doubled(world: World, route: 
     assert world.droplet.running() == [instance.container_name]
 
 
-def test_a_restart_whose_answer_was_lost_is_not_made_twice(world: World) -> None:
+def test_restart_with_a_lost_answer_restarts_once(world: World) -> None:
     instance = deployed(world)
     world.droplet.faults.append(Fault(shim_errors.OutcomeUnknown("timed out"), routes.RESTART, after=True))
     world.restart(instance.id)
@@ -165,16 +165,16 @@ def test_a_restart_whose_answer_was_lost_is_not_made_twice(world: World) -> None
     assert world.droplet.containers[instance.container_name].started_at == started_at
 
 
-def test_a_stop_whose_answer_was_lost_is_no_crash(world: World) -> None:
+def test_stop_with_a_lost_answer_is_not_recorded_as_a_crash(world: World) -> None:
     instance = deployed(world)
     world.droplet.faults.append(Fault(shim_errors.OutcomeUnknown("timed out"), routes.STOP, after=True))
     world.stop(instance.id)
     world.sweep()
     assert instances.get(world.deps, CALLER, TOOLBOX, instance.id).status is InstanceStatus.STOPPED
-    assert "crashed" not in [kind for kind, _, _ in world.events(instance)]
+    assert "crashed" not in [event_type for event_type, _, _ in world.events(instance)]
 
 
-def test_a_container_that_cannot_start_is_an_error_with_the_engines_reason(world: World) -> None:
+def test_failed_start_ends_in_error_install_with_the_engine_reason(world: World) -> None:
     world.droplet.faults.append(Fault(shim_errors.StartFailed("exec: no such file"), routes.START))
     instance = deployed(world)
     assert (instance.status, instance.settled) == (InstanceStatus.ERROR_INSTALL, True)
@@ -182,11 +182,11 @@ def test_a_container_that_cannot_start_is_an_error_with_the_engines_reason(world
     assert instance.failure.message == "exec: no such file"
 
 
-def test_somebody_elses_toolbox_is_not_there(world: World) -> None:
+def test_toolbox_of_another_account_is_not_found(world: World) -> None:
     instance = deployed(world)
-    for act in (change.start, change.stop, change.restart, change.delete):
+    for operation in (change.start, change.stop, change.restart, change.delete):
         with pytest.raises(NotFound):
-            act(world.deps, InstanceRequest(STRANGER, TOOLBOX, instance.id))
+            operation(world.deps, InstanceRequest(STRANGER, TOOLBOX, instance.id))
     with pytest.raises(NotFound):
         instances.get(world.deps, STRANGER, TOOLBOX, instance.id)
     with pytest.raises(NotFound):
@@ -194,14 +194,14 @@ def test_somebody_elses_toolbox_is_not_there(world: World) -> None:
     assert world.droplet.running() == [instance.container_name]
 
 
-def test_an_instance_of_another_toolbox_of_the_same_account_is_not_in_this_one(world: World) -> None:
+def test_instance_on_another_toolbox_of_the_account_is_not_found(world: World) -> None:
     instance = deployed(world)
     other = world.add_toolbox("33333333-3333-4333-8333-333333333333")
     with pytest.raises(NotFound):
         instances.get(world.deps, CALLER, other.id, instance.id)
 
 
-def test_what_is_being_deleted_can_only_be_deleted(world: World) -> None:
+def test_instance_in_deletion_accepts_only_another_delete(world: World) -> None:
     instance = deployed(world)
     world.droplet.reachable = False
     assert world.delete(instance.id).status is InstanceStatus.DELETING
@@ -212,7 +212,7 @@ def test_what_is_being_deleted_can_only_be_deleted(world: World) -> None:
     assert world.delete(instance.id).deleted_at
 
 
-def test_every_change_and_what_came_of_it_is_in_the_events(world: World) -> None:
+def test_each_request_and_its_outcome_are_events(world: World) -> None:
     instance = deployed(world)
     world.stop(instance.id)
     assert world.events(instance) == [

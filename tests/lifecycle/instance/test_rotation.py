@@ -1,4 +1,4 @@
-"""Credentials that the backend exchanges reach their container: each newest value once, whatever is lost or late."""
+"""Credential rotation: the newest value of each variable reaches the container once, despite loss and reordering."""
 
 from __future__ import annotations
 
@@ -32,46 +32,46 @@ def rotate(world: World, instance: Instance, minutes: int, account: str = ACCOUN
     rotation.receive(world.deps, CredentialRotation(f"msg_{minutes}_{values}", account, instance.id, at, values))
 
 
-def running_with(world: World) -> dict[str, str]:
+def container_environment(world: World) -> dict[str, str]:
     [name] = world.droplet.running()
     return dict(world.droplet.environments[name])
 
 
-def test_the_named_variables_are_replaced_and_the_container_is_made_anew(world: World, instance: Instance) -> None:
+def test_rotation_replaces_the_named_variables_and_the_container(world: World, instance: Instance) -> None:
     before = world.droplet.running()
     rotate(world, instance, 1, A="new-a")
     world.deliver()
-    assert running_with(world) == {"A": "new-a", "B": "old-b"}
+    assert container_environment(world) == {"A": "new-a", "B": "old-b"}
     assert world.droplet.running() != before
     assert ("rotate_requested", "running", "deploying") in world.events(instance)
 
 
-def test_values_are_at_rest_sealed_and_after_use_nowhere(world: World, instance: Instance) -> None:
+def test_rotated_values_are_stored_encrypted_and_erased_after_use(world: World, instance: Instance) -> None:
     rotate(world, instance, 1, A="planted-value")
     for collection in (ROTATIONS, "account_tool_instances", account_status.RECEIVED):
         assert "planted-value" not in json.dumps(world.documents(collection), default=str)
     world.deliver()
-    assert [one["waiting"] for one in world.documents(ROTATIONS)] == [None]
+    assert [rotation["waiting"] for rotation in world.documents(ROTATIONS)] == [None]
 
 
-def test_an_id_is_handled_once(world: World, instance: Instance) -> None:
+def test_message_id_is_handled_once(world: World, instance: Instance) -> None:
     for _ in range(3):
         rotate(world, instance, 1, A="new-a")
         world.deliver()
-    requested = [kind for kind, _, _ in world.events(instance) if kind == "rotate_requested"]
+    requested = [event_type for event_type, _, _ in world.events(instance) if event_type == "rotate_requested"]
     assert len(requested) == 1
 
 
-def test_of_each_variable_the_newest_value_holds_in_whatever_order_they_come(world: World, instance: Instance) -> None:
+def test_newest_value_of_each_variable_wins_in_any_order(world: World, instance: Instance) -> None:
     rotate(world, instance, 2, A="newest-a")
     rotate(world, instance, 1, A="late-a", B="late-b")
     world.deliver()
     rotate(world, instance, 0, A="later-a")
     world.deliver()
-    assert running_with(world) == {"A": "newest-a", "B": "late-b"}
+    assert container_environment(world) == {"A": "newest-a", "B": "late-b"}
 
 
-def test_during_an_update_it_waits_and_then_follows(world: World, instance: Instance) -> None:
+def test_rotation_during_an_update_is_applied_after_it(world: World, instance: Instance) -> None:
     world.droplet.reachable = False
     rotate(world, instance, 1, A="first")
     world.deliver()
@@ -80,43 +80,43 @@ def test_during_an_update_it_waits_and_then_follows(world: World, instance: Inst
     world.droplet.reachable = True
     for _ in range(4):
         world.sweep()
-    assert running_with(world)["A"] == "second"
+    assert container_environment(world)["A"] == "second"
 
 
-def test_of_a_suspended_account_it_is_there_when_the_account_is_resumed(world: World, instance: Instance) -> None:
-    def told(standing: AccountStatus, minutes: int) -> None:
+def test_rotation_of_a_suspended_account_is_applied_at_its_resumption(world: World, instance: Instance) -> None:
+    def receive_status(status: AccountStatus, minutes: int) -> None:
         at = NOON + timedelta(minutes=minutes)
-        account_status.receive(world.deps, AccountStatusChange(f"msg_{minutes}", ACCOUNT, standing, at))
+        account_status.receive(world.deps, AccountStatusChange(f"msg_{minutes}", ACCOUNT, status, at))
         world.deliver()
         world.deliver()
 
-    told(AccountStatus.SUSPENDED, 1)
+    receive_status(AccountStatus.SUSPENDED, 1)
     rotate(world, instance, 2, A="new-a")
     world.deliver()
     assert world.droplet.running() == []
-    told(AccountStatus.ACTIVE, 3)
-    assert running_with(world)["A"] == "new-a"
+    receive_status(AccountStatus.ACTIVE, 3)
+    assert container_environment(world)["A"] == "new-a"
 
 
-def test_a_worker_that_dies_before_it_could_say_so_makes_no_container_twice(world: World, instance: Instance) -> None:
+def test_worker_death_before_the_record_replaces_the_container_once(world: World, instance: Instance) -> None:
     rotate(world, instance, 1, A="new-a")
 
-    def dies(writes: Sequence[Write]) -> None:
+    def die(writes: Sequence[Write]) -> None:
         if writes[0].ref.collection == ROTATIONS:
             world.store.before_commit = lambda writes: None
             raise Unavailable("killed")
 
-    world.store.before_commit = dies
+    world.store.before_commit = die
     with pytest.raises(Unavailable):
         world.deliver()
-    made = world.droplet.running()
+    replaced = world.droplet.running()
     world.sweep()
-    assert world.droplet.running() == made
-    assert running_with(world)["A"] == "new-a"
-    assert [one["due_at"] for one in world.documents(ROTATIONS)] == [None]
+    assert world.droplet.running() == replaced
+    assert container_environment(world)["A"] == "new-a"
+    assert [rotation["due_at"] for rotation in world.documents(ROTATIONS)] == [None]
 
 
-def test_somebody_elses_instance_cannot_be_told_from_none(world: World, instance: Instance) -> None:
+def test_instance_of_another_account_is_not_found(world: World, instance: Instance) -> None:
     with pytest.raises(NotFound, match=f"the account has no instance '{instance.id}'"):
         rotate(world, instance, 1, account=STRANGER.account, A="x")
     world.delete(instance.id)
@@ -124,8 +124,8 @@ def test_somebody_elses_instance_cannot_be_told_from_none(world: World, instance
         rotate(world, instance, 1, A="x")
 
 
-def test_what_waits_for_an_instance_that_is_deleted_is_dropped(world: World, instance: Instance) -> None:
+def test_rotation_for_a_deleted_instance_is_dropped(world: World, instance: Instance) -> None:
     rotate(world, instance, 1, A="new-a")
     world.delete(instance.id)
     world.deliver()
-    assert [(one["waiting"], one["due_at"]) for one in world.documents(ROTATIONS)] == [(None, None)]
+    assert [(rotation["waiting"], rotation["due_at"]) for rotation in world.documents(ROTATIONS)] == [(None, None)]
