@@ -5,6 +5,7 @@ from tests.fakes.world import World
 
 @pytest.fixture
 def world() -> World:
-    made = World()
-    made.add_toolbox()
-    return made
+    """A world with one active toolbox."""
+    world = World()
+    world.add_toolbox()
+    return world

@@ -1,4 +1,4 @@
-"""Idempotency-Key: sent again, answered again, never done again."""
+"""Idempotency-Key: a repeated request gets the stored answer and is not executed again."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ def key(name: str = "key-1", fingerprint: str = "f", account: str = ACCOUNT) -> 
     return Replay(account, name, fingerprint, lambda instance: (201, {"id": instance.id, "status": instance.status}))
 
 
-def test_a_deploy_sent_again_is_answered_with_the_stored_answer(world: World) -> None:
+def test_repeated_deploy_gets_the_stored_answer(world: World) -> None:
     first = world.deploy(replay=key())
     calls = len(world.droplet.calls)
     assert deploy(world.deps, CALLER, TOOLBOX, new(), key()) == (201, {"id": first.id, "status": "running"})
@@ -29,30 +29,30 @@ def test_a_deploy_sent_again_is_answered_with_the_stored_answer(world: World) ->
     assert len(world.documents()) == 1
 
 
-def test_the_same_key_with_another_body_is_refused(world: World) -> None:
+def test_key_reused_with_another_body_is_refused(world: World) -> None:
     world.deploy(replay=key())
     with pytest.raises(KeyReused):
         deploy(world.deps, CALLER, TOOLBOX, new("other"), key(fingerprint="g"))
     assert len(world.documents()) == 1
 
 
-def test_the_same_key_of_another_account_is_another_key(world: World) -> None:
+def test_keys_of_two_accounts_are_independent(world: World) -> None:
     first = world.deploy(replay=key())
     assert key().ref != key(account="account-b").ref
     assert world.deploy(new("other"), replay=key("key-2")).id != first.id
 
 
-def test_a_restart_sent_again_restarts_once(world: World) -> None:
+def test_repeated_restart_restarts_once(world: World) -> None:
     instance = world.deploy()
-    asked = InstanceRequest(CALLER, TOOLBOX, instance.id, key())
-    change.restart(world.deps, asked)
+    request = InstanceRequest(CALLER, TOOLBOX, instance.id, key())
+    change.restart(world.deps, request)
     started_at = world.droplet.containers[instance.container_name].started_at
-    answer = change.restart(world.deps, asked)
+    answer = change.restart(world.deps, request)
     assert answer == (201, {"id": instance.id, "status": "running"})
     assert world.droplet.containers[instance.container_name].started_at == started_at
 
 
-def test_a_first_attempt_that_died_is_converged_by_its_repeat(world: World) -> None:
+def test_repeat_completes_the_work_of_a_dead_first_attempt(world: World) -> None:
     def die(route: Route, name: str) -> None:
         raise KeyboardInterrupt
 
@@ -67,7 +67,7 @@ def test_a_first_attempt_that_died_is_converged_by_its_repeat(world: World) -> N
     assert len(world.documents()) == 1
 
 
-def test_an_answer_that_was_not_final_is_not_stored(world: World) -> None:
+def test_answer_that_is_not_final_is_not_stored(world: World) -> None:
     world.droplet.reachable = False
     first = world.deploy(replay=key())
     assert not first.settled
@@ -78,31 +78,32 @@ def test_an_answer_that_was_not_final_is_not_stored(world: World) -> None:
     assert (again.id, again.status) == (first.id, InstanceStatus.RUNNING)
 
 
-def test_a_key_expires_after_a_day_by_the_clock_and_not_by_its_removal(world: World) -> None:
+def test_key_expires_after_a_day_even_while_its_document_exists(world: World) -> None:
     instance = world.deploy()
-    asked = InstanceRequest(CALLER, TOOLBOX, instance.id, key())
-    change.stop(world.deps, asked)
+    request = InstanceRequest(CALLER, TOOLBOX, instance.id, key())
+    change.stop(world.deps, request)
     world.start(instance.id)
     world.pass_time(timedelta(hours=24, seconds=1).total_seconds())
-    assert isinstance(change.stop(world.deps, asked), Instance)
+    assert isinstance(change.stop(world.deps, request), Instance)
     assert world.droplet.running() == []
 
 
-def test_a_repeat_that_meets_its_own_first_attempt_halfway_is_not_refused_by_it(world: World) -> None:
+def test_repeat_during_its_first_attempt_is_not_refused(world: World) -> None:
     instance = world.deploy()
     changes = Changes(lambda old: replace(old, image="registry.test/pulled:1"))
-    asked = InstanceRequest(CALLER, TOOLBOX, instance.id, key())
-    reads = world.store.get
-    first: list[object] = []
+    request = InstanceRequest(CALLER, TOOLBOX, instance.id, key())
+    original_get = world.store.get
+    first_answers: list[object] = []
 
-    def first_attempt_between_two_reads(refs: Sequence[Ref]) -> list[Snapshot | None]:
-        found = reads(refs)
-        if not first and refs == [key().ref]:
-            first.append(None)
-            first[0] = update(world.deps, asked, changes)
+    def run_first_attempt_after_read(refs: Sequence[Ref]) -> list[Snapshot | None]:
+        found = original_get(refs)
+        if not first_answers and refs == [key().ref]:
+            # Not empty from here on, so that the first attempt's own read does not start another one.
+            first_answers.append(None)
+            first_answers[0] = update(world.deps, request, changes)
         return found
 
-    world.store.get = first_attempt_between_two_reads
-    again = update(world.deps, asked, changes)
+    world.store.get = run_first_attempt_after_read
+    again = update(world.deps, request, changes)
     assert isinstance(again, Instance)
     assert again.desired.generation == 2

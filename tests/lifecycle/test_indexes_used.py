@@ -14,12 +14,11 @@ from functions.lifecycle.toolbox import read as toolboxes
 from shim.contract import messages
 from tests.adapters.indexes import IndexedStore
 from tests.fakes.world import CALLER, TOOLBOX, World, new
+from tests.lifecycle.updates import OTHER_IMAGE
 
-OTHER = "registry.test/server:2"
 
-
-class Recording(IndexedStore):
-    """Also keeps which collections were queried, so that this test knows what it has seen."""
+class RecordingStore(IndexedStore):
+    """Records the queried collections and orders, so that the test can check that it covers every query."""
 
     def query(self, query: Query) -> list[Snapshot]:
         queried.add((query.collection.rpartition("/")[2], query.order_by))
@@ -29,7 +28,7 @@ class Recording(IndexedStore):
 queried: set[tuple[str, str | None]] = set()
 
 
-def swept(world: World, deps: Dependencies) -> None:
+def sweep_and_reconcile(world: World, deps: Dependencies) -> None:
     world.pass_time(60)
     sweep.sweep(deps)
     tasks, world.queue.tasks = world.queue.tasks, []
@@ -40,17 +39,17 @@ def swept(world: World, deps: Dependencies) -> None:
             reconcile_instance.run(deps, task)
 
 
-def test_every_operation_and_list_and_sweep(world: World) -> None:
-    deps = replace(world.deps, store=Recording(world.store))
-    world.droplet.images.add(OTHER)
+def test_every_query_of_operations_lists_and_sweeps_has_an_index(world: World) -> None:
+    deps = replace(world.deps, store=RecordingStore(world.store))
+    world.droplet.images.add(OTHER_IMAGE)
     deploy(deps, CALLER, TOOLBOX, new(ports=(0,)))
-    asked = InstanceRequest(CALLER, TOOLBOX, "server")
-    for verb in (change.stop, change.start, change.restart):
-        verb(deps, asked)
-    update(deps, asked, Changes(lambda old: replace(old, image=OTHER), [messages.Port(3000, 0)]))
-    swept(world, deps)
+    request = InstanceRequest(CALLER, TOOLBOX, "server")
+    for operation in (change.stop, change.start, change.restart):
+        operation(deps, request)
+    update(deps, request, Changes(lambda old: replace(old, image=OTHER_IMAGE), [messages.Port(3000, 0)]))
+    sweep_and_reconcile(world, deps)
     world.droplet.containers.clear()
-    swept(world, deps)
+    sweep_and_reconcile(world, deps)
     toolboxes.page(deps, CALLER, 10, None)
     [instance] = instances.page(deps, CALLER, TOOLBOX, 10, None)
     toolboxes.page(deps, CALLER, 10, (world.time, TOOLBOX))
@@ -58,8 +57,8 @@ def test_every_operation_and_list_and_sweep(world: World) -> None:
     for kind in ("events", "post_mortems"):
         instances.history(deps, CALLER, TOOLBOX, "server", kind, 10, None)
         instances.history(deps, CALLER, TOOLBOX, "server", kind, 10, (world.time, "x"))
-    change.delete(deps, asked)
-    swept(world, deps)
+    change.delete(deps, request)
+    sweep_and_reconcile(world, deps)
     assert queried == {
         ("accounts", "due_at"),
         ("rollouts", "due_at"),

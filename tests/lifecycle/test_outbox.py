@@ -1,4 +1,4 @@
-"""Events are told outside: each at least once, under one id, whatever dies, fails or is slow in between."""
+"""Outbound webhooks: each event is sent at least once under one id, despite crashes, failures and slow receivers."""
 
 from __future__ import annotations
 
@@ -24,32 +24,33 @@ from tests.fakes.world import TOOLBOX, World, new
 
 @dataclass
 class FakeSender:
-    """Keeps what was taken; while it is `down` it takes nothing. Each try takes `seconds`."""
+    """Records the delivered messages; refuses all of them while `down`. Each attempt takes `seconds`."""
 
     world: World
     down: bool = False
     seconds: float = 0
-    tried: int = 0
-    taken: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    attempts: int = 0
+    delivered: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def send(self, message_id: str, body: bytes) -> None:
-        self.tried += 1
+        self.attempts += 1
         self.world.pass_time(self.seconds)
         if self.down:
             raise NotDelivered("the target answered 503")
-        self.taken.append((message_id, json.loads(body)))
+        self.delivered.append((message_id, json.loads(body)))
 
-    def told(self) -> list[tuple[Any, ...]]:
-        """Type, from and to of each."""
-        return [(said["type"], said["data"]["event"]["from"], said["data"]["event"]["to"]) for _, said in self.taken]
+    def status_changes(self) -> list[tuple[Any, ...]]:
+        """Message type, old status and new status of each delivered message."""
+        messages = [message for _, message in self.delivered]
+        return [(each["type"], each["data"]["event"]["from"], each["data"]["event"]["to"]) for each in messages]
 
 
 @pytest.fixture
 def world() -> World:
-    made = World()
-    made.deps = replace(made.deps, store=OutboxStore(IndexedStore(made.store)), announces=True)
-    made.add_toolbox()
-    return made
+    world = World()
+    world.deps = replace(world.deps, store=OutboxStore(IndexedStore(world.store)), announces=True)
+    world.add_toolbox()
+    return world
 
 
 @pytest.fixture
@@ -66,17 +67,17 @@ def queued(world: World) -> int:
     return sum(event.data.get("deliver_at") is not None for event in found)
 
 
-def test_each_change_of_status_and_each_crash_is_told_with_the_record(world: World, sender: FakeSender) -> None:
+def test_each_status_change_and_crash_is_sent_with_the_record(world: World, sender: FakeSender) -> None:
     instance = world.deploy()
     world.droplet.die(instance.container_name, exit_code=3)
     world.sweep()
     world.stop("server")
     world.delete("server")
     deliver(world, sender)
-    assert sender.told() == [
+    assert sender.status_changes() == [
         ("instance.status_changed", None, "pending_deploy"),
         ("instance.status_changed", "pending_deploy", "running"),
-        # It is seen dead, which is saved with its post-mortem, and then running again, all in one moment.
+        # All at one time: the crash is observed and saved with its post-mortem, then the container runs again.
         ("instance.crashed", "running", "starting"),
         ("instance.status_changed", "starting", "running"),
         ("instance.status_changed", "running", "starting"),
@@ -84,23 +85,23 @@ def test_each_change_of_status_and_each_crash_is_told_with_the_record(world: Wor
         ("instance.status_changed", "stopping", "stopped"),
         ("instance.status_changed", "stopped", "deleting"),
     ]
-    _, crashed = sender.taken[2]
+    _, crashed = sender.delivered[2]
     record = crashed["data"]["instance"]
     assert (record["id"], record["generation"]) == (instance.id, 3)
     assert "exit code 3" in crashed["data"]["event"]["detail"]
     assert crashed["timestamp"] == crashed["data"]["event"]["time"]
 
 
-def test_a_toolboxs_change_of_status_is_told(world: World, sender: FakeSender) -> None:
+def test_status_change_of_a_toolbox_is_sent(world: World, sender: FakeSender) -> None:
     world.droplet.reachable = False
     world.sweep()
     deliver(world, sender)
-    assert sender.told() == [("toolbox.status_changed", "active", "unresponsive")]
-    record = sender.taken[0][1]["data"]["toolbox"]
+    assert sender.status_changes() == [("toolbox.status_changed", "active", "unresponsive")]
+    record = sender.delivered[0][1]["data"]["toolbox"]
     assert (record["id"], record["status"]) == (TOOLBOX, ToolboxStatus.UNRESPONSIVE)
 
 
-def test_what_changes_no_status_is_told_nobody(world: World) -> None:
+def test_event_without_status_change_is_not_sent(world: World) -> None:
     world.sweep()
     before = queued(world)
     world.droplet.engine_id = "another"
@@ -110,7 +111,7 @@ def test_what_changes_no_status_is_told_nobody(world: World) -> None:
     assert queued(world) == before
 
 
-def test_without_a_target_nothing_is_queued_and_nothing_asked_for() -> None:
+def test_without_a_target_no_event_and_no_task_is_queued() -> None:
     world = World()
     world.add_toolbox()
     world.deploy()
@@ -120,7 +121,7 @@ def test_without_a_target_nothing_is_queued_and_nothing_asked_for() -> None:
     assert {task.kind for task in world.queue.tasks} == {"toolbox"}
 
 
-def test_a_sweep_sends_one_worker_while_anything_is_due(world: World, sender: FakeSender) -> None:
+def test_sweep_publishes_one_outbox_task_while_an_event_is_due(world: World, sender: FakeSender) -> None:
     world.deploy()
     sweep.sweep(world.deps)
     assert [task.id for task in world.queue.tasks if task.kind == "outbox"] == ["due"]
@@ -131,14 +132,12 @@ def test_a_sweep_sends_one_worker_while_anything_is_due(world: World, sender: Fa
     assert queued(world) == 0
 
 
-def test_a_receiver_that_is_down_costs_three_tries_a_minute_and_is_told_all_when_it_is_back(
-    world: World, sender: FakeSender
-) -> None:
+def test_receiver_that_is_down_gets_three_attempts_and_later_every_event(world: World, sender: FakeSender) -> None:
     for number in range(10):
         world.deploy(new(f"server-{number}"))
     waiting, sender.down = queued(world), True
     deliver(world, sender)
-    assert (sender.tried, queued(world)) == (outbox.FAILURES, waiting)
+    assert (sender.attempts, queued(world)) == (outbox.FAILURES, waiting)
     for _ in range(12):
         world.pass_time(3600)
         deliver(world, sender)
@@ -146,80 +145,78 @@ def test_a_receiver_that_is_down_costs_three_tries_a_minute_and_is_told_all_when
     world.pass_time(6 * 3600)
     deliver(world, sender)
     assert queued(world) == 0
-    assert len({id for id, _ in sender.taken}) == len(sender.taken) == waiting
+    assert len({id for id, _ in sender.delivered}) == len(sender.delivered) == waiting
 
 
-def test_tries_come_farther_and_farther_apart_and_end_after_three_days(world: World, sender: FakeSender) -> None:
+def test_attempts_back_off_and_end_after_three_days(world: World, sender: FakeSender) -> None:
     world.droplet.reachable = False
     sweep.sweep(world.deps)
     world.deliver()
-    began, sender.down = world.time, True
-    tries: list[timedelta] = []
+    started_at, sender.down = world.time, True
+    attempts: list[timedelta] = []
     while queued(world):
-        before = sender.tried
+        count = sender.attempts
         deliver(world, sender)
-        tries += [world.time - began] * (sender.tried > before)
+        attempts += [world.time - started_at] * (sender.attempts > count)
         world.pass_time(60)
-    assert tries[0] == timedelta(0)
-    assert tries[-1] <= timedelta(days=3) < world.time - began < timedelta(days=3, hours=7)
-    assert 15 < len(tries) < 50
+    assert attempts[0] == timedelta(0)
+    assert attempts[-1] <= timedelta(days=3) < world.time - started_at < timedelta(days=3, hours=7)
+    assert 15 < len(attempts) < 50
     sender.down = False
     deliver(world, sender)
-    assert sender.taken == []
+    assert sender.delivered == []
 
 
-def test_a_worker_that_dies_before_it_could_record_is_followed_by_one_that_sends_again_under_the_same_id(
-    world: World, sender: FakeSender
-) -> None:
+def test_event_is_sent_again_under_the_same_id_after_a_worker_death(world: World, sender: FakeSender) -> None:
     world.droplet.reachable = False
     world.sweep()
 
-    def dies(writes: Sequence[Write]) -> None:
-        if sender.taken:
+    def die(writes: Sequence[Write]) -> None:
+        if sender.delivered:
             world.store.before_commit = lambda writes: None
             raise Unavailable("killed")
 
-    world.store.before_commit = dies
+    world.store.before_commit = die
     with pytest.raises(Unavailable):
         deliver(world, sender)
     deliver(world, sender)
-    assert len(sender.taken) == 1, "not before its time"
+    assert len(sender.delivered) == 1, "the event was sent again before its next attempt was due"
     world.pass_time(60)
     deliver(world, sender)
-    assert len(sender.taken) == 2
-    assert len({id for id, _ in sender.taken}) == 1
+    assert len(sender.delivered) == 2
+    assert len({id for id, _ in sender.delivered}) == 1
     assert queued(world) == 0
 
 
-def test_two_workers_do_not_send_one_event(world: World, sender: FakeSender) -> None:
+def test_two_workers_send_each_event_once(world: World, sender: FakeSender) -> None:
     for number in range(5):
         world.deploy(new(f"server-{number}"))
     waiting, second = queued(world), FakeSender(world)
 
-    class Overtaken(FakeSender):
+    class InterruptedSender(FakeSender):
         def send(self, message_id: str, body: bytes) -> None:
             super().send(message_id, body)
-            if self.tried == 2:
+            if self.attempts == 2:
                 deliver(world, second)
 
-    first = Overtaken(world)
+    first = InterruptedSender(world)
     deliver(world, first)
-    assert len({id for id, _ in first.taken} | {id for id, _ in second.taken}) == waiting
-    assert len(first.taken) + len(second.taken) == waiting
+    assert len({id for id, _ in first.delivered} | {id for id, _ in second.delivered}) == waiting
+    assert len(first.delivered) + len(second.delivered) == waiting
 
 
-def test_a_slow_receiver_holds_its_worker_for_less_than_a_minute(world: World, sender: FakeSender) -> None:
+def test_slow_receiver_occupies_a_worker_for_less_than_a_minute(world: World, sender: FakeSender) -> None:
     for number in range(20):
         world.deploy(new(f"server-{number}"))
-    sender.seconds, began = 10, world.time
+    sender.seconds, started_at = 10, world.time
     deliver(world, sender)
-    assert world.time - began < timedelta(minutes=1)
+    assert world.time - started_at < timedelta(minutes=1)
     assert 0 < queued(world) < 40
 
 
-def test_what_an_event_was_about_may_be_gone(world: World, sender: FakeSender) -> None:
-    """A tombstone lives for thirty days, a receiver may be down for three: but the clock may have been wrong."""
+def test_event_of_a_missing_instance_is_dropped(world: World, sender: FakeSender) -> None:
+    """A tombstone lives for 30 days and attempts end after 3, so this takes a wrong clock or a manual deletion."""
     instance = world.deploy()
     world.store.commit([Delete(instance_ref(instance.id))])
     deliver(world, sender)
-    assert (sender.taken, queued(world)) == ([], 0)
+    assert (sender.delivered, queued(world)) == ([], 0)

@@ -1,4 +1,4 @@
-"""The loop under contention: leases, lost answers, and a change of mind."""
+"""The instance reconciler under contention: leases, lost answers, and requests that arrive meanwhile."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,41 +6,35 @@ from collections.abc import Sequence
 import pytest
 
 from functions.domain.errors import Conflict, Unavailable
-from functions.domain.instance.model import DesiredState, Instance, InstanceStatus
+from functions.domain.instance.model import DesiredState, InstanceStatus
 from functions.lifecycle.dependencies import Task, Write
 from functions.lifecycle.reconcile.instance import run
-from functions.lifecycle.repository import decode, instance_ref
 from shim.contract import errors as shim_errors
 from shim.contract import routes
 from shim.contract.routes import Route
 from tests.fakes.world import World, new
 
 
-def stored(world: World, instance: Instance) -> Instance:
-    loaded = decode(Instance, world.store.get([instance_ref(instance.id)])[0])
-    assert loaded
-    return loaded.value
-
-
-def test_a_change_of_mind_while_a_worker_holds_the_lease_is_taken_up_by_it(world: World) -> None:
+def test_request_during_a_reconcile_is_applied_by_the_lease_holder(world: World) -> None:
     instance = world.deploy(new())
 
-    def change_of_mind(route: Route, name: str) -> None:
+    def start_during_stop(route: Route, name: str) -> None:
         if route is routes.STOP:
             world.droplet.before_command = None
             answer = world.start(instance.id)
-            assert not answer.settled  # It waited its whole budget, since the holder stands still meanwhile.
-            world.time = started
+            # This request waited for its whole time budget, because the lease holder does not run meanwhile.
+            assert not answer.settled
+            world.time = started_at
 
-    started = world.time
-    world.droplet.before_command = change_of_mind
+    started_at = world.time
+    world.droplet.before_command = start_during_stop
     world.stop(instance.id)
-    final = stored(world, instance)
+    final = world.stored(instance)
     assert (final.status, final.desired.state, final.settled) == (InstanceStatus.RUNNING, DesiredState.RUNNING, True)
     assert world.droplet.running() == [instance.container_name]
 
 
-def test_a_worker_that_died_is_followed_by_the_sweep_once_its_lease_and_the_grace_have_passed(world: World) -> None:
+def test_sweep_resumes_a_dead_workers_reconcile_after_lease_and_grace(world: World) -> None:
     def die(route: Route, name: str) -> None:
         raise KeyboardInterrupt
 
@@ -55,8 +49,8 @@ def test_a_worker_that_died_is_followed_by_the_sweep_once_its_lease_and_the_grac
     assert world.droplet.running() == [f"tool-{document['id']}-g1"]
 
 
-def test_what_a_dead_worker_did_last_is_looked_at_before_it_is_believed(world: World) -> None:
-    """It had started the container, and saved nothing of it, when the account asks for the opposite."""
+def test_last_command_of_a_dead_worker_is_inspected_before_it_is_trusted(world: World) -> None:
+    """The worker started the container and died before the save; then the account requests a stop."""
     instance = world.deploy(new())
     world.stop(instance.id)
 
@@ -74,25 +68,25 @@ def test_what_a_dead_worker_did_last_is_looked_at_before_it_is_believed(world: W
     assert world.droplet.running() == []
 
 
-def test_a_worker_whose_lease_was_taken_over_begins_nothing_more(world: World) -> None:
-    """The first worker sleeps before its start for so long that a second one does all the work."""
+def test_worker_that_lost_its_lease_sends_no_further_command(world: World) -> None:
+    """The first worker pauses before its start command until a second worker has done all the work."""
 
-    def sleep(route: Route, name: str) -> None:
+    def pause(route: Route, name: str) -> None:
         if route is routes.START:
             world.droplet.before_command = None
             world.sweep(45)
             calls.extend(call for call in world.droplet.calls if "/tools/" in call)
 
     calls: list[str] = []
-    world.droplet.before_command = sleep
+    world.droplet.before_command = pause
     instance = world.deploy(new())
     assert calls[-1].endswith("/start")
-    # The command that was on its way was refused by its start-by time; the container was started once, by the other.
+    # The first worker's command was refused (start-by time passed); the second worker started the container.
     assert world.droplet.containers[instance.container_name].endpoint_id.endswith("2Z")
-    assert stored(world, instance).status is InstanceStatus.RUNNING
+    assert world.stored(instance).status is InstanceStatus.RUNNING
 
 
-def test_a_message_delivered_again_changes_nothing(world: World) -> None:
+def test_redelivered_task_sends_no_command(world: World) -> None:
     instance = world.deploy(new())
     calls = len(world.droplet.calls)
     for _ in range(3):
@@ -101,40 +95,40 @@ def test_a_message_delivered_again_changes_nothing(world: World) -> None:
     assert len(world.droplet.calls) == calls
 
 
-@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("committed", [True, False])
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_doubled(world: World, number: int, done: bool) -> None:
-    """`done`: the commit happened although the store said Unavailable."""
+def test_commit_with_a_lost_answer_happens_exactly_once(world: World, number: int, committed: bool) -> None:
+    """`committed`: the commit happened although the store answered Unavailable."""
     commits = itertools.count(1)
 
     def lose(writes: Sequence[Write]) -> None:
         if next(commits) == number:
             raise Unavailable("the store did not answer")
 
-    if done:
+    if committed:
         world.store.after_commit = lose
     else:
         world.store.before_commit = lose
-    if number == 1 and not done:
+    if number == 1 and not committed:
         with pytest.raises(Unavailable):
             world.deploy(new())
         assert world.documents() == []
         return
     instance = world.deploy(new())
-    assert stored(world, instance).status is InstanceStatus.RUNNING
+    assert world.stored(instance).status is InstanceStatus.RUNNING
     assert len(world.events(instance)) == 2
 
 
-def test_a_queue_that_is_down_costs_time_and_nothing_else(world: World) -> None:
+def test_deploy_completes_by_the_sweep_when_the_queue_is_down(world: World) -> None:
     world.queue.down = True
     world.droplet.registry["registry.test/other:2"] = None
     instance = world.deploy(new(image="registry.test/other:2"))
     world.queue.down = False
     world.sweep()
-    assert stored(world, instance).status is InstanceStatus.RUNNING
+    assert world.stored(instance).status is InstanceStatus.RUNNING
 
 
-def test_a_store_that_refuses_every_commit_says_so(world: World) -> None:
+def test_stop_fails_with_unavailable_when_every_commit_conflicts(world: World) -> None:
     def refuse(writes: Sequence[Write]) -> None:
         raise Conflict("refused")
 
@@ -145,22 +139,22 @@ def test_a_store_that_refuses_every_commit_says_so(world: World) -> None:
     assert world.droplet.running() == [instance.container_name]
 
 
-def test_progress_of_a_pull_is_shown_and_renews_the_lease(world: World) -> None:
-    shown = []
+def test_pull_progress_is_saved_and_renews_the_lease(world: World) -> None:
+    saved = []
 
-    def watch(route: Route, name: str) -> None:
+    def pass_six_seconds(route: Route, name: str) -> None:
         if route is routes.PULL:
             world.pass_time(6)
 
     world.droplet.registry["registry.test/other:2"] = shim_errors.RegistryUnreachable("cut")
     instance = world.deploy(new(image="registry.test/other:2"))
-    world.droplet.before_command = watch
+    world.droplet.before_command = pass_six_seconds
 
-    def watched(writes: Sequence[Write]) -> None:
-        shown.append((stored(world, instance).observed.progress, stored(world, instance).lease))
+    def record(writes: Sequence[Write]) -> None:
+        saved.append((world.stored(instance).observed.progress, world.stored(instance).lease))
 
-    world.store.after_commit = watched
+    world.store.after_commit = record
     world.deliver()
-    progresses = [(progress.bytes_total, lease) for progress, lease in shown if progress]
+    progresses = [(progress.bytes_total, lease) for progress, lease in saved if progress]
     assert [total for total, _ in progresses] == [2]
     assert progresses[0][1]
