@@ -24,6 +24,7 @@ from werkzeug.wrappers import Response
 from functions.adapters import settings
 from functions.adapters.certificates import ShimCertificates
 from functions.adapters.digitalocean import DigitalOcean, NoDroplets
+from functions.adapters.documents.codec import DocumentCodec
 from functions.adapters.queue_pubsub import PubsubQueue
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.shim import NoShims, ShimClients
@@ -70,6 +71,7 @@ def _dependencies() -> Dependencies:
         pause=time.sleep,
         draw=random.random,
         vault=KeyVault(SETTINGS.secret_keys) if SETTINGS.secret_keys else NoVault(),
+        documents=DocumentCodec(),
         limits=SETTINGS.limits,
         announces=announces,
     )

@@ -187,6 +187,12 @@ class SecretsUnreadable(ToolboxesError):
     code, status = "secrets-unreadable", 503
 
 
+class DocumentUnreadable(ToolboxesError):
+    """A stored document is malformed, or of a newer schema than this version of the functions knows."""
+
+    code, status = "document-unreadable", 503
+
+
 class Unavailable(ToolboxesError):
     """The store or the queue did not answer in time: ask again."""
 

@@ -23,6 +23,7 @@ Document = dict[str, Any]
 Version = object
 EMPTY = messages.Nothing()
 Line = TypeVar("Line", covariant=True)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,19 @@ class Vault(Protocol):
         """Raises errors.SecretsUnreadable."""
 
 
+class Documents(Protocol):
+    """How the models of the domain are stored; the lifecycle does not know the stored form."""
+
+    def encode(self, value: object) -> Document:
+        """Return the document of an instance, toolbox, account, event and so on, in the present schema."""
+
+    def decode(self, kind: type[Value], document: Document) -> Value:
+        """Return the value of type `kind` in `document`, which may be of an older schema.
+
+        Raises errors.DocumentUnreadable for a newer schema and for a malformed document.
+        """
+
+
 class Shims(Protocol):
     def of(self, toolbox: Toolbox) -> Shim: ...
 
@@ -221,5 +235,6 @@ class Dependencies:
     pause: Callable[[float], None]
     draw: Callable[[], float]
     vault: Vault
+    documents: Documents
     limits: Limits = field(default_factory=Limits)
     announces: bool = False

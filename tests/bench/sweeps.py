@@ -28,7 +28,7 @@ from infra.local.issuer import Issuer
 from infra.local.toolbox import ACCOUNT, droplet_of
 from infra.local.world import World
 from tests.e2e.conftest import Api, Tools, the_toolbox
-from tests.fakes.world import VAULT
+from tests.fakes.world import DOCUMENTS, VAULT
 
 CONTAINERS = 100
 ROUNDS = 25
@@ -102,6 +102,7 @@ def _ports(of: World) -> Dependencies:
         pause=time.sleep,
         draw=random.random,
         vault=VAULT,
+        documents=DOCUMENTS,
     )
 
 

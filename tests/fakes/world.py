@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from functions.adapters.documents.codec import DocumentCodec
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.vault import KeyVault
 from functions.domain.account.caller import Caller
@@ -34,6 +35,7 @@ from tests.fakes.droplet import IMAGE, FakeDroplet
 
 TOOLBOX = "11111111-1111-4111-8111-111111111111"
 ACCOUNT = "account-a"
+DOCUMENTS = DocumentCodec()
 VAULT = KeyVault({"key-1": bytes(range(32))})
 CALLER = Caller(ACCOUNT, ACCOUNT)
 STRANGER = Caller("account-b", "account-b")
@@ -88,6 +90,7 @@ class World:
             pause=self.pass_time,
             draw=lambda: next(self.draws),
             vault=VAULT,
+            documents=DOCUMENTS,
         )
 
     def now(self) -> datetime:

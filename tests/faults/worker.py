@@ -40,7 +40,7 @@ from functions.lifecycle.dependencies import (
 from shim.contract import messages
 from shim.contract.routes import Route
 from tests.fakes.droplet import VERBS
-from tests.fakes.world import VAULT
+from tests.fakes.world import DOCUMENTS, VAULT
 from tests.faults.operations import OPERATIONS
 from tests.faults.toolbox_operations import TOOLBOX_OPERATIONS
 
@@ -210,7 +210,7 @@ def seeded(
     """Two seeds give different ids and draws; one gives the same ones again."""
     ids, draws = itertools.count(seed * 1_000_000), random.Random(seed)
     new_id = lambda: str(uuid.UUID(int=next(ids), version=4))  # noqa: E731
-    return Dependencies(store, queue, shims, droplets, now, new_id, pause, draws.random, VAULT)
+    return Dependencies(store, queue, shims, droplets, now, new_id, pause, draws.random, VAULT, DOCUMENTS)
 
 
 def through(deps: Dependencies, effects: Effects, shims: Shims, droplets: Droplets) -> Dependencies:

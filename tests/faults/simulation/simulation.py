@@ -18,7 +18,7 @@ from functions.lifecycle.reconcile import sweep
 from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
 from functions.lifecycle.repository import TOOLBOXES, decode, encode, toolbox_ref
 from shim.contract.errors import ShimError
-from tests.fakes.world import VAULT
+from tests.fakes.world import DOCUMENTS, VAULT
 from tests.faults.simulation.clients import Clients
 from tests.faults.simulation.droplet import Droplet
 from tests.faults.simulation.ending import unfinished
@@ -62,6 +62,7 @@ class Simulation:
             pause=self.scheduler.pause,
             draw=self.rng.random,
             vault=VAULT,
+            documents=DOCUMENTS,
         )
         self.clients = Clients(self.scheduler, self.deps, self.witness, self._toolboxes())
         self.hands = Hands(self.scheduler, self.droplets)
