@@ -1,4 +1,4 @@
-"""Other shims: on one toolbox, and on all of them up to the first that fails."""
+"""Shim upgrades: of one toolbox, and a rollout to all toolboxes that stops at the first failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fakes.droplet import Fault
 from tests.fakes.fleet import FleetWorld
 from tests.fakes.world import ADMIN, CALLER
 
-OTHER = f"registry.test/shim@sha256:{'1' * 64}"
+NEW_SHIM = f"registry.test/shim@sha256:{'1' * 64}"
 
 
 @pytest.fixture
@@ -22,126 +22,126 @@ def world() -> FleetWorld:
     return FleetWorld()
 
 
-def upgradable(world: FleetWorld, count: int = 1) -> list[Toolbox]:
-    made = [world.active() for _ in range(count)]
+def upgradable_toolboxes(world: FleetWorld, count: int = 1) -> list[Toolbox]:
+    toolboxes = [world.active() for _ in range(count)]
     for droplet in world.fleet.booted.values():
-        droplet.registry[OTHER] = None
-    return sorted(made, key=lambda toolbox: toolbox.id)
+        droplet.registry[NEW_SHIM] = None
+    return sorted(toolboxes, key=lambda toolbox: toolbox.id)
 
 
-def shims(world: FleetWorld) -> list[str | None]:
+def shim_images(world: FleetWorld) -> list[str | None]:
     return [droplet.shim_image for droplet in world.fleet.booted.values()]
 
 
-def test_a_shim_is_pulled_told_to_give_way_and_awaited(world: FleetWorld) -> None:
-    [toolbox] = upgradable(world)
-    asked = world.asked(toolbox, upgrade_shim, OTHER)
-    assert (asked.status, asked.settled) == ("active", False)
+def test_upgrade_replaces_the_shim_and_records_an_event(world: FleetWorld) -> None:
+    [toolbox] = upgradable_toolboxes(world)
+    requested = world.asked(toolbox, upgrade_shim, NEW_SHIM)
+    assert (requested.status, requested.settled) == ("active", False)
     world.deliver()
-    after = world.toolbox(toolbox)
-    assert (after.shim_image, after.upgrade, after.settled, after.error) == (OTHER, None, True, None)
+    upgraded = world.toolbox(toolbox)
+    assert (upgraded.shim_image, upgraded.upgrade, upgraded.settled, upgraded.error) == (NEW_SHIM, None, True, None)
     assert world.toolbox_events(toolbox)[-1][0] == "shim_upgraded"
 
 
-def test_one_that_does_not_serve_is_given_up_and_the_toolbox_goes_on(world: FleetWorld) -> None:
-    [toolbox] = upgradable(world)
+def test_upgrade_to_a_shim_that_does_not_serve_fails_and_can_be_repeated(world: FleetWorld) -> None:
+    [toolbox] = upgradable_toolboxes(world)
     [droplet] = world.fleet.booted.values()
-    droplet.broken.add(OTHER)
-    world.asked(toolbox, upgrade_shim, OTHER)
+    droplet.broken.add(NEW_SHIM)
+    world.asked(toolbox, upgrade_shim, NEW_SHIM)
     for _ in range(5):
         world.sweep()
-    after = world.toolbox(toolbox)
-    assert (after.status, after.settled, after.upgrade) == ("active", True, None)
-    assert after.failure_reason
-    assert after.failure_reason.code == "upgrade-failed"
-    assert "shim_upgrade_failed" in [kind for kind, _, _ in world.toolbox_events(toolbox)]
+    upgraded = world.toolbox(toolbox)
+    assert (upgraded.status, upgraded.settled, upgraded.upgrade) == ("active", True, None)
+    assert upgraded.failure_reason
+    assert upgraded.failure_reason.code == "upgrade-failed"
+    assert "shim_upgrade_failed" in [event_type for event_type, _, _ in world.toolbox_events(toolbox)]
     droplet.broken.clear()
-    world.asked(toolbox, upgrade_shim, OTHER)
+    world.asked(toolbox, upgrade_shim, NEW_SHIM)
     world.deliver()
     assert world.toolbox(toolbox).error is None
 
 
-def test_an_image_that_no_registry_has_is_given_up_at_once(world: FleetWorld) -> None:
+def test_upgrade_to_an_unknown_image_fails_at_once(world: FleetWorld) -> None:
     toolbox = world.active()
-    world.asked(toolbox, upgrade_shim, OTHER)
+    world.asked(toolbox, upgrade_shim, NEW_SHIM)
     world.deliver()
     assert "manifest unknown" in str(world.toolbox(toolbox).error)
 
 
 @pytest.mark.parametrize("route", [routes.PULL, routes.UPGRADE, routes.STATUS])
-def test_a_passing_obstacle_costs_time_and_nothing_else(world: FleetWorld, route: routes.Route) -> None:
-    [toolbox] = upgradable(world)
+def test_upgrade_completes_after_temporary_failures(world: FleetWorld, route: routes.Route) -> None:
+    [toolbox] = upgradable_toolboxes(world)
     [droplet] = world.fleet.booted.values()
     droplet.faults += [
         Fault(shim_errors.EngineUnavailable("busy"), route),
         Fault(shim_errors.OutcomeUnknown("late"), route),
     ]
-    world.asked(toolbox, upgrade_shim, OTHER)
+    world.asked(toolbox, upgrade_shim, NEW_SHIM)
     for _ in range(4):
         world.sweep()
-    assert (world.toolbox(toolbox).shim_image, world.toolbox(toolbox).settled) == (OTHER, True)
+    assert (world.toolbox(toolbox).shim_image, world.toolbox(toolbox).settled) == (NEW_SHIM, True)
 
 
-def test_all_are_upgraded_three_at_a_time(world: FleetWorld) -> None:
-    upgradable(world, 5)
-    rollouts.start(world.deps, ADMIN, OTHER)
+def test_rollout_upgrades_all_toolboxes_three_at_a_time(world: FleetWorld) -> None:
+    upgradable_toolboxes(world, 5)
+    rollouts.start(world.deps, ADMIN, NEW_SHIM)
     world.deliver()
-    assert len(rollouts.get(world.deps, ADMIN, OTHER).running) == 3
+    assert len(rollouts.get(world.deps, ADMIN, NEW_SHIM).running) == 3
     for _ in range(4):
         world.sweep()
-    ended = rollouts.get(world.deps, ADMIN, OTHER)
-    assert (ended.stage, ended.upgraded, ended.skipped, ended.due_at) == ("done", 5, 0, None)
-    assert shims(world) == [OTHER] * 5
+    rollout = rollouts.get(world.deps, ADMIN, NEW_SHIM)
+    assert (rollout.stage, rollout.upgraded, rollout.skipped, rollout.due_at) == ("done", 5, 0, None)
+    assert shim_images(world) == [NEW_SHIM] * 5
 
 
-def test_the_first_failure_stops_it_and_later_ones_are_left_alone(world: FleetWorld) -> None:
-    toolboxes = upgradable(world, 7)
-    world.fleet.booted[toolboxes[1].address or ""].broken.add(OTHER)
-    rollouts.start(world.deps, ADMIN, OTHER)
+def test_rollout_stops_at_the_first_failure_and_can_be_started_again(world: FleetWorld) -> None:
+    toolboxes = upgradable_toolboxes(world, 7)
+    world.fleet.booted[toolboxes[1].address or ""].broken.add(NEW_SHIM)
+    rollouts.start(world.deps, ADMIN, NEW_SHIM)
     for _ in range(10):
         world.sweep()
-    ended = rollouts.get(world.deps, ADMIN, OTHER)
-    assert (ended.stage, ended.failed) == ("failed", toolboxes[1].id)
-    assert ended.reason
-    upgraded = sum(image == OTHER for image in shims(world))
+    rollout = rollouts.get(world.deps, ADMIN, NEW_SHIM)
+    assert (rollout.stage, rollout.failed) == ("failed", toolboxes[1].id)
+    assert rollout.reason
+    upgraded = sum(image == NEW_SHIM for image in shim_images(world))
     assert upgraded < 6
     world.fleet.booted[toolboxes[1].address or ""].broken.clear()
-    rollouts.start(world.deps, ADMIN, OTHER)
+    rollouts.start(world.deps, ADMIN, NEW_SHIM)
     for _ in range(6):
         world.sweep()
-    assert rollouts.get(world.deps, ADMIN, OTHER).stage == "done"
-    assert shims(world) == [OTHER] * 7
+    assert rollouts.get(world.deps, ADMIN, NEW_SHIM).stage == "done"
+    assert shim_images(world) == [NEW_SHIM] * 7
 
 
-def test_one_that_cannot_be_asked_is_skipped(world: FleetWorld) -> None:
-    toolboxes = upgradable(world, 2)
+def test_rollout_skips_a_toolbox_that_cannot_be_upgraded(world: FleetWorld) -> None:
+    toolboxes = upgradable_toolboxes(world, 2)
     world.asked(toolboxes[0], rebuild)
-    rollouts.start(world.deps, ADMIN, OTHER)
+    rollouts.start(world.deps, ADMIN, NEW_SHIM)
     for task in list(world.queue.tasks):
         if task.kind == "rollout":
             rollouts.run(world.deps, task.id)
-    assert rollouts.get(world.deps, ADMIN, OTHER).running == [toolboxes[1].id]
+    assert rollouts.get(world.deps, ADMIN, NEW_SHIM).running == [toolboxes[1].id]
 
 
-def test_asked_twice_it_is_one_rollout(world: FleetWorld) -> None:
-    [toolbox] = upgradable(world)
-    first = rollouts.start(world.deps, ADMIN, OTHER)
+def test_rollout_started_twice_runs_once(world: FleetWorld) -> None:
+    [toolbox] = upgradable_toolboxes(world)
+    first = rollouts.start(world.deps, ADMIN, NEW_SHIM)
     world.deliver()
-    assert rollouts.start(world.deps, ADMIN, OTHER).started_at == first.started_at
+    assert rollouts.start(world.deps, ADMIN, NEW_SHIM).started_at == first.started_at
     for _ in range(3):
         world.sweep()
     assert world.toolbox(toolbox).generation == 2
 
 
-def test_only_an_operator_may(world: FleetWorld) -> None:
+def test_rollout_is_for_operators_only(world: FleetWorld) -> None:
     with pytest.raises(NotFound):
-        rollouts.start(world.deps, CALLER, OTHER)
+        rollouts.start(world.deps, CALLER, NEW_SHIM)
     with pytest.raises(NotFound):
-        rollouts.get(world.deps, CALLER, OTHER)
+        rollouts.get(world.deps, CALLER, NEW_SHIM)
 
 
-def test_a_toolbox_that_is_not_as_asked_for_is_not_upgraded(world: FleetWorld) -> None:
+def test_upgrade_during_a_rebuild_is_refused(world: FleetWorld) -> None:
     toolbox = world.active()
     world.asked(toolbox, rebuild)
     with pytest.raises(NotAllowedNow):
-        world.asked(toolbox, upgrade_shim, OTHER)
+        world.asked(toolbox, upgrade_shim, NEW_SHIM)

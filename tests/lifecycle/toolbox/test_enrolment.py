@@ -1,4 +1,4 @@
-"""Who may enrol as a toolbox's shim, and who may not."""
+"""Enrolment accepts only the shim on the toolbox's own droplet; a hint is accepted only from an enrolled shim."""
 
 from __future__ import annotations
 
@@ -29,218 +29,214 @@ from tests.fakes.fleet import FleetWorld, fingerprint
 OTHER = "a different certificate"
 
 
-@pytest.fixture
-def world() -> FleetWorld:
-    return FleetWorld()
-
-
-def waiting(world: FleetWorld) -> tuple[Toolbox, EnrolmentRequest]:
-    """A toolbox whose droplet is made, and what its shim is about to say."""
+def toolbox_awaiting_enrolment(world: FleetWorld) -> tuple[Toolbox, EnrolmentRequest]:
+    """A toolbox whose droplet exists, and the enrolment request that the droplet's shim will send."""
     toolbox = world.provision()
     world.deliver()
     [droplet_id] = world.digitalocean.droplets
     return toolbox, world.enrolling(droplet_id)
 
 
-def refused(world: FleetWorld, toolbox: Toolbox, asked: EnrolmentRequest, why: str) -> None:
+def assert_refused(world: FleetWorld, toolbox: Toolbox, request: EnrolmentRequest, reason: str) -> None:
     before = world.toolbox(toolbox)
-    with pytest.raises(EnrolmentRefused, match=why):
-        enrol(world.deps, asked, world.certificates)
+    with pytest.raises(EnrolmentRefused, match=reason):
+        enrol(world.deps, request, world.certificates)
     assert world.toolbox(toolbox) == before
 
 
-def other(asked: EnrolmentRequest) -> EnrolmentRequest:
-    return replace(asked, certificate=OTHER, fingerprint=fingerprint(OTHER))
+def with_other_certificate(request: EnrolmentRequest) -> EnrolmentRequest:
+    return replace(request, certificate=OTHER, fingerprint=fingerprint(OTHER))
 
 
-def test_the_right_shim_is_enrolled_and_its_toolbox_converges_at_once(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
-    enrol(world.deps, asked, world.certificates)
+def test_matching_shim_is_enrolled_and_its_toolbox_is_reconciled_at_once(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
+    enrol(world.deps, request, world.certificates)
     enrolled = world.toolbox(toolbox)
-    assert (enrolled.certificate, enrolled.fingerprint) == (asked.certificate, asked.fingerprint)
+    assert (enrolled.certificate, enrolled.fingerprint) == (request.certificate, request.fingerprint)
     assert world.queue.tasks == [Task("toolbox", toolbox.id)]
 
 
-def test_the_token_with_another_certificate_than_the_droplet_shows(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
-    refused(world, toolbox, other(asked), "shows another certificate")
+def test_certificate_that_the_droplet_does_not_present_is_refused(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
+    assert_refused(world, toolbox, with_other_certificate(request), "shows another certificate")
 
 
-def test_a_wrong_token(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
+def test_wrong_or_missing_token_is_refused_without_an_api_call(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
     calls = len(world.digitalocean.calls)
-    refused(world, toolbox, replace(asked, token="guessed"), "the token is not")
-    refused(world, toolbox, replace(asked, token=None), "no token was sent")
-    assert len(world.digitalocean.calls) == calls, "a stranger cannot have the API called"
+    assert_refused(world, toolbox, replace(request, token="guessed"), "the token is not")
+    assert_refused(world, toolbox, replace(request, token=None), "no token was sent")
+    assert len(world.digitalocean.calls) == calls, "an unauthenticated request caused a call of DigitalOcean's API"
 
 
-def test_an_expired_token(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
+def test_expired_token_is_refused(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
     world.pass_time(TOKEN_LIFE.total_seconds())
-    refused(world, toolbox, asked, "expired")
+    assert_refused(world, toolbox, request, "expired")
 
 
-def test_a_token_from_another_droplet(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
-    stray = world.digitalocean.add("another", [])
-    refused(world, toolbox, replace(asked, droplet_id=stray.id), "is not")
+def test_token_from_another_droplet_is_refused(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
+    other_droplet = world.digitalocean.add("another", [])
+    assert_refused(world, toolbox, replace(request, droplet_id=other_droplet.id), "is not")
 
 
-def test_a_token_from_another_droplet_before_its_own_is_known(world: FleetWorld) -> None:
+def test_token_from_another_droplet_is_refused_while_the_own_is_unknown(world: FleetWorld) -> None:
     world.digitalocean.faults.append(ApiFault(DigitalOceanUnknown("lost"), "create", after=True))
     world.digitalocean.lists_late = timedelta(minutes=5)
-    toolbox, asked = waiting(world)
+    toolbox, request = toolbox_awaiting_enrolment(world)
     assert world.toolbox(toolbox).droplet_id is None
-    stray = world.digitalocean.add("another", [f"toolbox-{toolbox.id}"])
-    refused(world, toolbox, replace(asked, droplet_id=stray.id), "is not the one that was made")
-    refused(world, toolbox, replace(asked, droplet_id="999"), "is not the one that was made")
+    other_droplet = world.digitalocean.add("another", [f"toolbox-{toolbox.id}"])
+    assert_refused(world, toolbox, replace(request, droplet_id=other_droplet.id), "is not the one that was made")
+    assert_refused(world, toolbox, replace(request, droplet_id="999"), "is not the one that was made")
 
 
-def test_a_droplet_may_enrol_before_it_is_known_and_is_known_by_that(world: FleetWorld) -> None:
+def test_enrolment_identifies_a_droplet_whose_create_answer_was_lost(world: FleetWorld) -> None:
     world.digitalocean.faults.append(ApiFault(DigitalOceanUnknown("lost"), "create", after=True))
     world.digitalocean.lists_late = timedelta(minutes=5)
-    toolbox, asked = waiting(world)
+    toolbox, request = toolbox_awaiting_enrolment(world)
     world.settle()
     assert world.toolbox(toolbox).status == "active"
-    assert world.toolbox(toolbox).droplet_id == asked.droplet_id
+    assert world.toolbox(toolbox).droplet_id == request.droplet_id
     assert len(world.digitalocean.droplets) == 1
 
 
-def test_a_token_from_another_address(world: FleetWorld) -> None:
-    """Who read the token elsewhere has not the key of what answers at the droplet's address."""
-    toolbox, asked = waiting(world)
-    world.certificates.shown["192.0.2.1"] = fingerprint("somebody else's")
-    refused(world, toolbox, asked, "shows another certificate")
+def test_stolen_token_is_refused_without_the_droplets_private_key(world: FleetWorld) -> None:
+    """A thief of the token does not have the private key of the server at the droplet's address."""
+    toolbox, request = toolbox_awaiting_enrolment(world)
+    world.certificates.shown["192.0.2.1"] = fingerprint("a third certificate")
+    assert_refused(world, toolbox, request, "shows another certificate")
 
 
-def test_the_token_of_one_toolbox_for_another(world: FleetWorld) -> None:
-    _, asked = waiting(world)
+def test_token_of_another_toolbox_is_refused(world: FleetWorld) -> None:
+    _, request = toolbox_awaiting_enrolment(world)
     second = world.provision()
     world.deliver()
-    refused(world, second, replace(asked, toolbox_id=second.id), "the token is not")
+    assert_refused(world, second, replace(request, toolbox_id=second.id), "the token is not")
 
 
-def test_the_token_of_an_attempt_before(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
+def test_token_of_an_earlier_create_attempt_is_refused(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
     world.boot()
     world.deliver()
     world.asked(toolbox, rebuild)
     world.deliver()
-    refused(world, toolbox, other(asked), "the token is not")
+    assert_refused(world, toolbox, with_other_certificate(request), "the token is not")
 
 
-def test_a_droplet_that_is_to_go_before_its_successor_is_made(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
+def test_old_droplet_is_refused_during_a_rebuild(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
     world.boot()
     world.deliver()
     world.asked(toolbox, rebuild)
-    refused(world, toolbox, asked, "is not made yet")
+    assert_refused(world, toolbox, request, "is not made yet")
 
 
-def test_the_same_certificate_may_ask_again_without_a_token_and_another_may_not(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
-    enrol(world.deps, asked, world.certificates)
+def test_enrolled_certificate_may_enrol_again_without_a_token(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
+    enrol(world.deps, request, world.certificates)
     before = world.toolbox(toolbox)
     world.pass_time(31 * 86_400)
-    enrol(world.deps, replace(asked, token=None), world.certificates)
+    enrol(world.deps, replace(request, token=None), world.certificates)
     assert world.toolbox(toolbox) == before
-    refused(world, toolbox, other(asked), "another certificate is enrolled")
+    assert_refused(world, toolbox, with_other_certificate(request), "another certificate is enrolled")
 
 
-def test_of_two_that_race_one_is_enrolled(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
+def test_one_of_two_concurrent_enrolments_is_refused(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
     world.certificates.shown["192.0.2.1"] = fingerprint(OTHER)
 
-    def overtaken(writes: object) -> None:
+    def enrol_first(writes: object) -> None:
         world.store.before_commit = lambda writes: None
         world.certificates.shown.clear()
-        enrol(world.deps, asked, world.certificates)
+        enrol(world.deps, request, world.certificates)
 
-    world.store.before_commit = overtaken
+    world.store.before_commit = enrol_first
     with pytest.raises(EnrolmentRefused, match="another certificate is enrolled"):
-        enrol(world.deps, other(asked), world.certificates)
-    assert world.toolbox(toolbox).fingerprint == asked.fingerprint
+        enrol(world.deps, with_other_certificate(request), world.certificates)
+    assert world.toolbox(toolbox).fingerprint == request.fingerprint
 
 
-def test_one_whose_first_answer_was_lost_is_enrolled_once(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
+def test_enrolment_repeated_after_a_lost_answer_is_recorded_once(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
 
-    def lost(writes: object) -> None:
+    def lose_answer(writes: object) -> None:
         world.store.after_commit = lambda writes: None
         raise Conflict("the answer of the first attempt was lost, and its repeat refused")
 
-    world.store.after_commit = lost
-    enrol(world.deps, asked, world.certificates)
-    enrol(world.deps, asked, world.certificates)
-    kinds = [kind for kind, _, _ in world.toolbox_events(toolbox)]
-    assert kinds.count("enrolled") == 1
+    world.store.after_commit = lose_answer
+    enrol(world.deps, request, world.certificates)
+    enrol(world.deps, request, world.certificates)
+    types = [event_type for event_type, _, _ in world.toolbox_events(toolbox)]
+    assert types.count("enrolled") == 1
 
 
-def test_a_droplet_that_does_not_answer_is_asked_to_come_again(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
+def test_enrolment_fails_with_unreachable_while_the_droplet_is_silent(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
     before = world.toolbox(toolbox)
 
-    class Silent(type(world.certificates)):  # type: ignore[misc]
+    class SilentCertificates(type(world.certificates)):  # type: ignore[misc]
         def shown_at(self, address: str) -> str:
             raise ToolboxUnreachable(f"{address} does not answer")
 
     with pytest.raises(ToolboxUnreachable):
-        enrol(world.deps, asked, Silent())
+        enrol(world.deps, request, SilentCertificates())
     assert world.toolbox(toolbox) == before
 
 
-def test_no_enrolment_for_a_toolbox_that_is_not_there_is_going_or_was_given_up(world: FleetWorld) -> None:
-    toolbox, asked = waiting(world)
-    refused(world, toolbox, replace(asked, toolbox_id="99999999-9999-4999-8999-999999999999"), "no such toolbox")
+def test_enrolment_for_a_missing_failed_or_deleted_toolbox_is_refused(world: FleetWorld) -> None:
+    toolbox, request = toolbox_awaiting_enrolment(world)
+    unknown = replace(request, toolbox_id="99999999-9999-4999-8999-999999999999")
+    assert_refused(world, toolbox, unknown, "no such toolbox")
     for _ in range(62):
         world.sweep()
-    refused(world, toolbox, asked, "no droplet of this toolbox")
+    assert_refused(world, toolbox, request, "no droplet of this toolbox")
     world.asked(toolbox, deprovision)
-    refused(world, toolbox, asked, "no such toolbox")
+    assert_refused(world, toolbox, request, "no such toolbox")
 
 
-def hinted(world: FleetWorld, token: str, rates: Rates | None = None) -> None:
+def send_hint(world: FleetWorld, token: str, rates: Rates | None = None) -> None:
     notify(world.deps, token, world.certificates, rates or Rates(Rate(10, 60), world.now))
 
 
-def token_of(toolbox: Toolbox) -> str:
+def hint_token(toolbox: Toolbox) -> str:
     return f"{toolbox.id} signed by {toolbox.certificate} for notify"
 
 
-def test_a_hint_has_the_toolbox_looked_at_and_a_death_is_repaired_without_a_sweep(world: FleetWorld) -> None:
+def test_hint_triggers_the_repair_of_a_crash_without_a_sweep(world: FleetWorld) -> None:
     toolbox = world.active()
     [droplet] = world.fleet.booted.values()
     instance = world.deploy_on(toolbox)
-    hinted(world, token_of(toolbox))
+    send_hint(world, hint_token(toolbox))
     world.deliver()
     droplet.die(instance.container_name)
-    hinted(world, token_of(toolbox))
+    send_hint(world, hint_token(toolbox))
     world.deliver()
     assert droplet.running() == [instance.container_name]
-    assert "crashed" in [kind for kind, _, _ in world.events(instance)]
+    assert "crashed" in [event_type for event_type, _, _ in world.events(instance)]
 
 
-def test_a_forged_hint_is_refused_and_publishes_nothing(world: FleetWorld) -> None:
+def test_forged_hint_is_refused_and_publishes_no_task(world: FleetWorld) -> None:
     toolbox = world.active()
     second = world.active()
     forged = (
-        token_of(toolbox).replace(" for notify", " for enrol"),
+        hint_token(toolbox).replace(" for notify", " for enrol"),
         f"{toolbox.id} signed by {second.certificate} for notify",
-        token_of(replace(toolbox, id="99999999-9999-4999-8999-999999999999")),
+        hint_token(replace(toolbox, id="99999999-9999-4999-8999-999999999999")),
     )
     for token in forged:
         with pytest.raises(Unauthorized):
-            hinted(world, token)
+            send_hint(world, token)
     assert world.queue.tasks == []
 
 
-def test_hints_by_the_flood_and_again_change_nothing_but_speed(world: FleetWorld) -> None:
+def test_repeated_hints_are_rate_limited_and_change_nothing(world: FleetWorld) -> None:
     toolbox = world.active()
     world.sweep()
     before, rates = world.toolbox(toolbox), Rates(Rate(10, 60), world.now)
     for _ in range(10):
-        hinted(world, token_of(toolbox), rates)
+        send_hint(world, hint_token(toolbox), rates)
     with pytest.raises(TooManyRequests):
-        hinted(world, token_of(toolbox), rates)
+        send_hint(world, hint_token(toolbox), rates)
     world.deliver()
     assert world.toolbox(toolbox) == before

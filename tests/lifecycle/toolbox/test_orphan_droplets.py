@@ -1,4 +1,4 @@
-"""Droplets that carry our tag and that no toolbox knows."""
+"""Orphan droplets: they carry our tag and belong to no toolbox's document; they are reported, never destroyed."""
 
 from __future__ import annotations
 
@@ -14,73 +14,68 @@ from tests.fakes.fleet import FleetWorld
 from tests.fakes.world import ADMIN, CALLER
 
 
-@pytest.fixture
-def world() -> FleetWorld:
-    return FleetWorld()
+def reported_ids(world: FleetWorld) -> list[str]:
+    return [orphan["id"] for orphan in orphan_droplets.page(world.deps, ADMIN)]
 
 
-def told(world: FleetWorld) -> list[str]:
-    return [one["id"] for one in orphan_droplets.page(world.deps, ADMIN)]
-
-
-def hours(world: FleetWorld, sweeps: int = 25) -> None:
-    for _ in range(sweeps):
+def sweep_25_times(world: FleetWorld) -> None:
+    for _ in range(25):
         world.sweep()
 
 
-def test_one_of_a_toolbox_is_told_in_its_events_and_to_operators_once_and_never_destroyed(world: FleetWorld) -> None:
+def test_orphan_is_reported_in_events_and_to_operators_and_never_destroyed(world: FleetWorld) -> None:
     toolbox = world.active()
-    stray = world.digitalocean.add(f"toolbox-{toolbox.id}-9", ["toolboxes", f"toolbox-{toolbox.id}"])
-    nobodys = world.digitalocean.add("by-hand", ["toolboxes"])
-    others = world.digitalocean.add("unrelated", ["something"])
-    hours(world)
-    assert told(world) == sorted([stray.id, nobodys.id])
-    assert [kind for kind, _, _ in world.toolbox_events(toolbox)].count("stray_droplet_found") == 1
-    assert {stray.id, nobodys.id, others.id} < set(world.digitalocean.droplets)
-    [known] = [one for one in orphan_droplets.page(world.deps, ADMIN) if one["id"] == stray.id]
-    assert (known["toolbox_id"], known["name"]) == (toolbox.id, stray.name)
+    orphan = world.digitalocean.add(f"toolbox-{toolbox.id}-9", ["toolboxes", f"toolbox-{toolbox.id}"])
+    untagged = world.digitalocean.add("by-hand", ["toolboxes"])
+    unrelated = world.digitalocean.add("unrelated", ["something"])
+    sweep_25_times(world)
+    assert reported_ids(world) == sorted([orphan.id, untagged.id])
+    assert [event_type for event_type, _, _ in world.toolbox_events(toolbox)].count("stray_droplet_found") == 1
+    assert {orphan.id, untagged.id, unrelated.id} < set(world.digitalocean.droplets)
+    [record] = [each for each in orphan_droplets.page(world.deps, ADMIN) if each["id"] == orphan.id]
+    assert (record["toolbox_id"], record["name"]) == (toolbox.id, orphan.name)
 
 
-def test_one_that_was_just_made_may_be_known_soon(world: FleetWorld) -> None:
+def test_new_droplet_is_not_reported_for_ten_minutes(world: FleetWorld) -> None:
     world.digitalocean.add("by-hand", ["toolboxes"])
     world.pass_time(599)
     orphan_droplets.find_orphans(world.deps)
-    assert told(world) == []
+    assert reported_ids(world) == []
     world.pass_time(1)
     orphan_droplets.find_orphans(world.deps)
-    assert len(told(world)) == 1
+    assert len(reported_ids(world)) == 1
 
 
-def test_one_that_is_gone_is_told_no_more(world: FleetWorld) -> None:
-    nobodys = world.digitalocean.add("by-hand", ["toolboxes"])
-    hours(world)
-    assert told(world) == [nobodys.id]
-    world.digitalocean.vanish(nobodys.id)
-    hours(world)
-    assert told(world) == []
+def test_orphan_that_was_destroyed_is_no_longer_reported(world: FleetWorld) -> None:
+    untagged = world.digitalocean.add("by-hand", ["toolboxes"])
+    sweep_25_times(world)
+    assert reported_ids(world) == [untagged.id]
+    world.digitalocean.vanish(untagged.id)
+    sweep_25_times(world)
+    assert reported_ids(world) == []
 
 
-def test_what_a_toolbox_knows_or_waits_for_is_none(world: FleetWorld) -> None:
+def test_droplet_that_a_toolbox_replaces_or_awaits_is_not_an_orphan(world: FleetWorld) -> None:
     toolbox = world.active()
     world.digitalocean.goes_in = timedelta(minutes=40)
     world.asked(toolbox, rebuild)
     world.settle()
     world.digitalocean.faults.append(ApiFault(DigitalOceanUnknown("lost"), "create", after=True))
     world.provision()
-    hours(world)
-    assert told(world) == []
+    sweep_25_times(world)
+    assert reported_ids(world) == []
 
 
-def test_a_second_droplet_of_one_call_is_a_stray(world: FleetWorld) -> None:
-    """Made by the API itself, out of one request."""
+def test_second_droplet_of_one_create_call_is_an_orphan(world: FleetWorld) -> None:
+    """DigitalOcean created two droplets for one request."""
     toolbox = world.active()
     twin = world.digitalocean.add(toolbox.droplet_name or "", ["toolboxes", f"toolbox-{toolbox.id}"])
-    hours(world)
-    assert told(world) == [twin.id]
+    sweep_25_times(world)
+    assert reported_ids(world) == [twin.id]
     assert world.toolbox(toolbox).status == "active"
 
 
-def test_it_costs_one_call_in_ten_minutes_however_many_toolboxes_there_are(world: FleetWorld) -> None:
+def test_search_costs_one_api_call_in_ten_minutes_for_all_toolboxes(world: FleetWorld) -> None:
     for _ in range(3):
         world.active()
     world.digitalocean.calls.clear()
@@ -89,13 +84,13 @@ def test_it_costs_one_call_in_ten_minutes_however_many_toolboxes_there_are(world
     assert world.digitalocean.calls == ["tagged"] * 6
 
 
-def test_an_api_that_does_not_answer_is_asked_the_next_time(world: FleetWorld) -> None:
-    nobodys = world.digitalocean.add("by-hand", ["toolboxes"])
+def test_failed_search_is_repeated_the_next_time(world: FleetWorld) -> None:
+    untagged = world.digitalocean.add("by-hand", ["toolboxes"])
     world.digitalocean.faults.append(ApiFault(DigitalOceanUnknown("no answer"), "tagged"))
-    hours(world)
-    assert told(world) == [nobodys.id]
+    sweep_25_times(world)
+    assert reported_ids(world) == [untagged.id]
 
 
-def test_only_an_operator_is_told(world: FleetWorld) -> None:
+def test_orphans_are_shown_to_operators_only(world: FleetWorld) -> None:
     with pytest.raises(NotFound):
         orphan_droplets.page(world.deps, CALLER)

@@ -1,4 +1,4 @@
-"""From a request to a droplet that serves: one in the end, whatever happens to the call that makes it."""
+"""Provisioning ends with exactly one active droplet, whatever happens to the create call."""
 
 from __future__ import annotations
 
@@ -28,27 +28,22 @@ from tests.fakes.world import ACCOUNT, CALLER
 UNKNOWN = DigitalOceanUnknown("no answer within 15 s")
 
 
-@pytest.fixture
-def world() -> FleetWorld:
-    return FleetWorld()
-
-
-def test_a_toolbox_is_on_record_at_once_and_serves_when_its_shim_has_enrolled(world: FleetWorld) -> None:
+def test_toolbox_is_stored_at_once_and_active_after_the_enrolment(world: FleetWorld) -> None:
     toolbox = world.provision()
     assert (toolbox.status, world.digitalocean.calls) == ("pending_provision", [])
     world.deliver()
     assert world.toolbox(toolbox).status == "provisioning"
     world.boot()
     world.deliver()
-    served = world.toolbox(toolbox)
-    assert (served.status, served.settled, served.due_at) == ("active", True, None)
-    assert (served.address, served.droplet_state, served.shim_version) == ("192.0.2.1", "active", "1.0.0")
-    assert sorted(kind for kind, _, _ in world.toolbox_events(toolbox)) == [
+    active = world.toolbox(toolbox)
+    assert (active.status, active.settled, active.due_at) == ("active", True, None)
+    assert (active.address, active.droplet_state, active.shim_version) == ("192.0.2.1", "active", "1.0.0")
+    assert sorted(event_type for event_type, _, _ in world.toolbox_events(toolbox)) == [
         "droplet_created", "enrolled", "provision_requested", "status_changed", "status_changed",
     ]  # fmt: skip
 
 
-def test_its_droplet_is_asked_for_by_tags_and_name_of_its_own_behind_a_firewall(world: FleetWorld) -> None:
+def test_droplet_is_created_with_its_own_name_tags_and_firewall(world: FleetWorld) -> None:
     toolbox = world.active()
     [new] = world.digitalocean.asked.values()
     assert new.tags == ["toolboxes", f"toolbox-{toolbox.id}"]
@@ -58,7 +53,7 @@ def test_its_droplet_is_asked_for_by_tags_and_name_of_its_own_behind_a_firewall(
     assert world.digitalocean.calls[:2] == ["open_firewall", "create"]
 
 
-def test_the_token_is_nowhere_but_in_the_droplet(world: FleetWorld) -> None:
+def test_enrolment_token_is_not_stored(world: FleetWorld) -> None:
     world.provision()
     world.deliver()
     [new] = world.digitalocean.asked.values()
@@ -78,26 +73,26 @@ def test_the_token_is_nowhere_but_in_the_droplet(world: FleetWorld) -> None:
         [ApiFault(UNKNOWN, None) for _ in range(6)],
     ],
     ids=[
-        "lost",
+        "request lost",
         "answer lost",
         "lists fail too",
         "429",
         "429, then answer lost",
-        "others fail",
-        "all fail for a while",
+        "other calls fail",
+        "all calls fail for a while",
     ],
 )
 @pytest.mark.parametrize("late", [0, 30, 60], ids=lambda seconds: f"{seconds} s late")
-def test_one_droplet_in_the_end(world: FleetWorld, faults: list[ApiFault], late: int) -> None:
+def test_lost_and_failed_api_calls_end_with_one_droplet(world: FleetWorld, faults: list[ApiFault], late: int) -> None:
     world.digitalocean.faults.extend(replace(fault) for fault in faults)
     world.digitalocean.tags_late = world.digitalocean.lists_late = timedelta(seconds=late)
     toolbox = world.provision()
     world.settle(12)
     assert world.toolbox(toolbox).status == "active"
-    assert [one.id for one in world.digitalocean.droplets.values()] == [world.toolbox(toolbox).droplet_id]
+    assert [droplet.id for droplet in world.digitalocean.droplets.values()] == [world.toolbox(toolbox).droplet_id]
 
 
-def test_after_a_429_the_api_is_left_in_peace_for_as_long_as_it_said(world: FleetWorld) -> None:
+def test_create_is_not_retried_before_retry_after_has_passed(world: FleetWorld) -> None:
     world.digitalocean.faults.append(ApiFault(DigitalOceanBusy("too many requests", 300), "create"))
     toolbox = world.provision()
     world.deliver()
@@ -108,7 +103,7 @@ def test_after_a_429_the_api_is_left_in_peace_for_as_long_as_it_said(world: Flee
     assert world.digitalocean.calls.count("create") == 2
 
 
-def test_what_the_api_refuses_is_given_up_and_said(world: FleetWorld) -> None:
+def test_create_that_the_api_refuses_fails_with_its_reason(world: FleetWorld) -> None:
     world.digitalocean.faults.append(ApiFault(DigitalOceanRefused("that size is not in that region"), "create"))
     toolbox = world.provision()
     world.settle(2)
@@ -121,7 +116,7 @@ def test_what_the_api_refuses_is_given_up_and_said(world: FleetWorld) -> None:
     assert len(world.digitalocean.droplets) == 1
 
 
-def test_a_droplet_that_never_enrols_is_given_up_after_an_hour(world: FleetWorld) -> None:
+def test_droplet_that_does_not_enrol_fails_after_an_hour(world: FleetWorld) -> None:
     toolbox = world.provision()
     for _ in range(62):
         world.sweep()
@@ -130,7 +125,7 @@ def test_a_droplet_that_never_enrols_is_given_up_after_an_hour(world: FleetWorld
     assert len(world.digitalocean.droplets) == 1
 
 
-def test_a_droplet_destroyed_by_hand_before_it_served_is_missed(world: FleetWorld) -> None:
+def test_droplet_destroyed_before_its_enrolment_is_reported(world: FleetWorld) -> None:
     toolbox = world.provision()
     world.deliver()
     [key] = world.digitalocean.droplets
@@ -139,8 +134,8 @@ def test_a_droplet_destroyed_by_hand_before_it_served_is_missed(world: FleetWorl
     assert world.toolbox(toolbox).error == "the droplet was destroyed by another"
 
 
-def test_two_workers_make_one_droplet(world: FleetWorld) -> None:
-    """The second is handed the task in the middle of the first one's create call."""
+def test_two_workers_create_one_droplet(world: FleetWorld) -> None:
+    """The second worker gets the task during the first worker's create call."""
     toolbox = world.provision()
     world.digitalocean.before_call = lambda call: world.deliver() if call == "create" else None
     world.queue.tasks *= 2
@@ -155,7 +150,7 @@ def key(fingerprint: str = "f") -> Replay[Toolbox]:
     return Replay(ACCOUNT, "key-1", fingerprint, lambda toolbox: (201, {"id": toolbox.id, "status": toolbox.status}))
 
 
-def test_a_repeat_is_answered_with_the_first_answer_and_makes_no_second_toolbox(world: FleetWorld) -> None:
+def test_repeated_provision_gets_the_first_answer(world: FleetWorld) -> None:
     first = provision(world.deps, CALLER, NEW, key())
     assert isinstance(first, Toolbox)
     world.settle()
@@ -164,18 +159,18 @@ def test_a_repeat_is_answered_with_the_first_answer_and_makes_no_second_toolbox(
     assert len(world.documents("account_tool_environments")) == 1
 
 
-@pytest.mark.parametrize("verb", [rebuild, deprovision])
-def test_a_repeat_of_a_change_is_no_second_change(world: FleetWorld, verb: Callable[..., object]) -> None:
+@pytest.mark.parametrize("operation", [rebuild, deprovision])
+def test_repeated_rebuild_or_deprovision_changes_nothing(world: FleetWorld, operation: Callable[..., object]) -> None:
     toolbox = world.active()
-    asked = ToolboxRequest(CALLER, toolbox.id, key())
+    request = ToolboxRequest(CALLER, toolbox.id, key())
     for _ in range(2):
-        answer = verb(world.deps, asked)
+        answer = operation(world.deps, request)
         assert isinstance(answer, Toolbox)
         assert answer.generation == 2
         world.settle()
 
 
-def test_an_account_has_no_more_toolboxes_than_its_quota(world: FleetWorld) -> None:
+def test_provision_beyond_the_quota_is_refused(world: FleetWorld) -> None:
     world.deps = replace(world.deps, limits=Limits(toolboxes=1))
     toolbox = world.active()
     with pytest.raises(QuotaExceeded):
@@ -185,13 +180,13 @@ def test_an_account_has_no_more_toolboxes_than_its_quota(world: FleetWorld) -> N
     world.provision()
 
 
-def test_a_toolbox_that_is_being_made_is_not_rebuilt(world: FleetWorld) -> None:
+def test_rebuild_during_provisioning_is_refused(world: FleetWorld) -> None:
     toolbox = world.provision()
     with pytest.raises(NotAllowedNow):
         world.asked(toolbox, rebuild)
 
 
-def test_a_change_of_mind_in_the_middle_of_a_create_leaves_no_droplet(world: FleetWorld) -> None:
+def test_deprovision_during_the_create_call_leaves_no_droplet(world: FleetWorld) -> None:
     toolbox = world.provision()
     world.digitalocean.before_call = lambda call: world.asked(toolbox, deprovision) if call == "create" else None
     world.deliver()
@@ -201,8 +196,8 @@ def test_a_change_of_mind_in_the_middle_of_a_create_leaves_no_droplet(world: Fle
     assert (world.digitalocean.droplets, world.digitalocean.firewalls) == ({}, set())
 
 
-def test_a_commit_that_others_refuse_is_made_good(world: FleetWorld) -> None:
-    refusals = [Conflict("others"), Conflict("others")]
+def test_provision_retries_commits_that_conflict(world: FleetWorld) -> None:
+    refusals = [Conflict("another worker was faster") for _ in range(2)]
 
     def refuse(writes: object) -> None:
         if refusals:
@@ -214,7 +209,7 @@ def test_a_commit_that_others_refuse_is_made_good(world: FleetWorld) -> None:
     assert world.toolbox(toolbox).status == "active"
 
 
-def test_what_is_deployed_before_there_is_a_droplet_runs_as_soon_as_there_is_one(world: FleetWorld) -> None:
+def test_instance_deployed_before_the_droplet_exists_runs_once_it_is_active(world: FleetWorld) -> None:
     toolbox = world.provision()
     instance = world.deploy_on(toolbox)
     assert world.stored(instance).status == "deploying"
@@ -225,26 +220,29 @@ def test_what_is_deployed_before_there_is_a_droplet_runs_as_soon_as_there_is_one
     assert world.stored(instance).status == "running"
 
 
-def test_a_refresh_that_finds_a_toolbox_silent_or_back_is_an_event_too(world: FleetWorld) -> None:
+def test_refresh_records_lost_and_regained_contact_as_events(world: FleetWorld) -> None:
     toolbox = world.active()
     [droplet] = world.fleet.booted.values()
     for reachable in (False, True):
         droplet.reachable = reachable
         world.pass_time(1)
         refresh(world.deps, CALLER, toolbox.id)
-    moves = [(before, after) for kind, before, after in world.toolbox_events(toolbox) if kind == "status_changed"]
-    assert moves[-2:] == [("active", "unresponsive"), ("unresponsive", "active")]
+    changes = [event for event in world.toolbox_events(toolbox) if event[0] == "status_changed"]
+    assert changes[-2:] == [
+        ("status_changed", "active", "unresponsive"),
+        ("status_changed", "unresponsive", "active"),
+    ]
 
 
-def test_a_worker_that_was_held_up_before_its_create_call_does_not_send_it(world: FleetWorld) -> None:
+def test_create_call_is_not_sent_after_its_lease_has_run_out(world: FleetWorld) -> None:
     toolbox = world.provision()
 
-    def held_up(writes: object) -> None:
+    def delay_worker(writes: object) -> None:
         if world.toolbox(toolbox).attempt:
             world.store.after_commit = lambda writes: None
             world.pass_time(25)
 
-    world.store.after_commit = held_up
+    world.store.after_commit = delay_worker
     world.deliver()
     assert "create" not in world.digitalocean.calls
     world.settle()
