@@ -1,4 +1,4 @@
-"""An admin sees and changes every account's things, and the events say that it was the admin."""
+"""An admin sees and changes the toolboxes and instances of every account, and events name the admin as the actor."""
 
 from functions.lifecycle.dependencies import Query
 from functions.lifecycle.instance import change
@@ -9,30 +9,30 @@ from functions.lifecycle.repository import INSTANCES
 from functions.lifecycle.toolbox import read as toolboxes
 from tests.fakes.world import ACCOUNT, ADMIN, CALLER, STRANGER, TOOLBOX, World, new
 
-OTHER = "22222222-2222-4222-8222-222222222222"
+OTHER_TOOLBOX = "22222222-2222-4222-8222-222222222222"
 
 
-def test_an_admin_lists_the_toolboxes_of_all_accounts(world: World) -> None:
-    world.add_toolbox(OTHER, account=STRANGER.account)
-    assert {one.id for one in toolboxes.page(world.deps, ADMIN, 10, None)} == {TOOLBOX, OTHER}
-    assert [one.id for one in toolboxes.page(world.deps, STRANGER, 10, None)] == [OTHER]
+def test_admin_lists_the_toolboxes_of_all_accounts(world: World) -> None:
+    world.add_toolbox(OTHER_TOOLBOX, account=STRANGER.account)
+    assert {toolbox.id for toolbox in toolboxes.page(world.deps, ADMIN, 10, None)} == {TOOLBOX, OTHER_TOOLBOX}
+    assert [toolbox.id for toolbox in toolboxes.page(world.deps, STRANGER, 10, None)] == [OTHER_TOOLBOX]
 
 
-def test_what_an_admin_deploys_on_an_accounts_toolbox_is_the_accounts(world: World) -> None:
+def test_instance_deployed_by_an_admin_belongs_to_the_toolboxs_account(world: World) -> None:
     deploy(world.deps, ADMIN, TOOLBOX, new())
     assert instances.get(world.deps, CALLER, TOOLBOX, "server").account == ACCOUNT
 
 
-def test_every_act_of_an_admin_is_an_event_with_its_subject(world: World) -> None:
+def test_events_name_the_admin_as_actor(world: World) -> None:
     deployed = world.deploy()
-    asked = InstanceRequest(ADMIN, TOOLBOX, "server")
-    for verb in (change.stop, change.start, change.restart):
-        verb(world.deps, asked)
-    update(world.deps, asked, Changes(lambda spec: spec))
-    change.delete(world.deps, asked)
-    found = world.store.query(Query(f"{INSTANCES}/{deployed.id}/events", order_by="time"))
-    told = [(e.data["type"], e.data["actor"]) for e in found if e.data["type"].endswith("_requested")]
-    assert told == [
+    request = InstanceRequest(ADMIN, TOOLBOX, "server")
+    for operation in (change.stop, change.start, change.restart):
+        operation(world.deps, request)
+    update(world.deps, request, Changes(lambda spec: spec))
+    change.delete(world.deps, request)
+    events = world.store.query(Query(f"{INSTANCES}/{deployed.id}/events", order_by="time"))
+    actors = [(event.data["type"], event.data["actor"]) for event in events]
+    assert [(kind, actor) for kind, actor in actors if kind.endswith("_requested")] == [
         ("deploy_requested", ACCOUNT),
         *((f"{verb}_requested", ADMIN.subject) for verb in ("stop", "start", "restart", "update", "delete")),
     ]

@@ -1,4 +1,4 @@
-"""Rebuild: another droplet replaces the old_droplet one, with the same instances."""
+"""Rebuild: another droplet replaces the old one, with the same instances."""
 
 from __future__ import annotations
 
