@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from functions.lifecycle.dependencies import Query, Ref, Snapshot, Store, Version, Write
+from functions.lifecycle.dependencies import Query, Snapshot
+from tests.fakes.store import ForwardingStore
 
 FILE = Path(__file__).parents[2] / "infra" / "firestore.indexes.json"
 BOTH = ("ASCENDING", "DESCENDING")
@@ -74,23 +75,14 @@ def _group(query: Query) -> str:
     return query.collection.rpartition("/")[2]
 
 
-@dataclass(frozen=True)
-class IndexedStore:
-    """A store that fails a test whose query would need an index that infra/firestore.indexes.json lacks."""
-
-    store: Store
-
-    def get(self, refs: Sequence[Ref]) -> list[Snapshot | None]:
-        return self.store.get(refs)
-
-    def commit(self, writes: Sequence[Write]) -> Version:
-        return self.store.commit(writes)
+class IndexedStore(ForwardingStore):
+    """Fails a test whose query needs an index that infra/firestore.indexes.json lacks."""
 
     def total(self, query: Query, field: str) -> tuple[int, int]:
         self.query(replace(query, order_by=field, limit=1))
-        return self.store.total(query, field)
+        return super().total(query, field)
 
     def query(self, query: Query) -> list[Snapshot]:
         lacking = missing(query, json.loads(FILE.read_text()))
         assert lacking is None, f"infra/firestore.indexes.json lacks an index on {lacking}"
-        return self.store.query(query)
+        return super().query(query)

@@ -18,9 +18,9 @@ from functions.domain.toolbox.model import Toolbox
 from shim.contract import errors as shim_errors
 from shim.contract import messages, names, routes
 from shim.contract.routes import Route
+from tests.fakes.shim import NOTHING, verb_of
 
 IMAGE = "registry.test/server:1"
-NOTHING = messages.Nothing()
 
 
 @dataclass
@@ -109,7 +109,7 @@ class FakeDroplet:
         within: float | None = None,
     ) -> Any:
         self._arrive(route, name, start_by)
-        answer = getattr(self, "_" + next(verb for verb, known in VERBS.items() if known is route))(name, body)
+        answer = getattr(self, f"_{verb_of(route)}")(name, body)
         self._leave(route)
         return answer
 
@@ -316,12 +316,3 @@ class FakeDroplet:
             self.shim_image,
             self.began,
         )
-
-
-VERBS = {
-    "create": routes.CREATE, "inspect": routes.INSPECT, "start": routes.START, "stop": routes.STOP,
-    "restart": routes.RESTART, "request": routes.REQUEST,
-    "execute": routes.EXECUTE, "stats": routes.STATS,
-    "restart_shim": routes.RESTART_SHIM, "upgrade": routes.UPGRADE,
-    "prune": routes.PRUNE, "remove": routes.REMOVE, "logs": routes.LOGS, "status": routes.STATUS,
-}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -11,13 +11,14 @@ from functions.domain.instance.model import Instance
 from functions.domain.toolbox.droplet import NewDroplet
 from functions.domain.toolbox.enrolment import EnrolmentRequest
 from functions.domain.toolbox.model import Toolbox
-from functions.lifecycle.dependencies import Dependencies, Query, Ref, Snapshot, Store, Version, Write
+from functions.lifecycle.dependencies import Dependencies, Query, Snapshot
 from functions.lifecycle.instance.deploy import NewInstance, deploy
 from functions.lifecycle.repository import TOOLBOXES, decode, encode, toolbox_ref
 from functions.lifecycle.toolbox import enrolment
 from functions.lifecycle.toolbox.change import NewToolbox, ToolboxRequest, provision
 from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import FakeDroplet
+from tests.fakes.store import StaleStore
 from tests.fakes.world import CALLER, World, new
 
 NEW = NewToolbox("box", "fra1", "s-1vcpu-1gb")
@@ -71,23 +72,6 @@ def fingerprint(address: str | None) -> str:
     return f"{address}".encode().hex().ljust(64, "0")
 
 
-@dataclass(frozen=True)
-class _Stale:
-    """A store that gives back what was there before."""
-
-    inner: Store
-    get: Callable[[Sequence[Ref]], list[Snapshot | None]]
-
-    def commit(self, writes: Sequence[Write]) -> Version:
-        return self.inner.commit(writes)
-
-    def query(self, query: Query) -> list[Snapshot]:
-        return self.inner.query(query)
-
-    def total(self, query: Query, field: str) -> tuple[int, int]:
-        return self.inner.total(query, field)
-
-
 class FleetWorld(World):
     def __init__(self) -> None:
         super().__init__()
@@ -116,12 +100,7 @@ class FleetWorld(World):
     def deploy_late(self, toolbox: Toolbox) -> Instance:
         """By a worker that read the toolbox before its account gave it up."""
         stale = Snapshot(toolbox_ref(toolbox.id), encode(toolbox), None)
-
-        def get(refs: Sequence[Ref]) -> list[Snapshot | None]:
-            found = self.store.get(refs)
-            return [stale if ref == stale.ref else one for ref, one in zip(refs, found, strict=True)]
-
-        deps = replace(self.deps, store=_Stale(self.store, get))
+        deps = replace(self.deps, store=StaleStore(self.store, stale))
         return self._deployed(deps, toolbox, new(ports=(20_001,)))
 
     def boot(self) -> None:

@@ -18,7 +18,7 @@ from functions.domain.instance.model import CatalogEntry, Instance
 from functions.domain.instance.spec import Spec
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.account import status as account_status
-from functions.lifecycle.dependencies import Create, Dependencies, Query, Replace, Task, Version, Write
+from functions.lifecycle.dependencies import Create, Dependencies, Query, Replace, Task
 from functions.lifecycle.idempotency import Replay
 from functions.lifecycle.instance import change as instance_change
 from functions.lifecycle.instance import rotation
@@ -32,6 +32,7 @@ from functions.lifecycle.toolbox import orphan_droplets
 from shim.contract import messages
 from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import IMAGE, FakeDroplet
+from tests.fakes.store import FaultyStore
 
 TOOLBOX = "11111111-1111-4111-8111-111111111111"
 ACCOUNT = "account-a"
@@ -55,29 +56,13 @@ class ListQueue:
         self.tasks.extend(tasks)
 
 
-class FaultyStore:
-    """The embedded store, with a say before and after each commit; either may raise."""
-
-    def __init__(self, path: str) -> None:
-        self._inner = SqliteStore(path)
-        self.get, self.query, self.total = self._inner.get, self._inner.query, self._inner.total
-        self.before_commit: Callable[[Sequence[Write]], None] = lambda writes: None
-        self.after_commit: Callable[[Sequence[Write]], None] = lambda writes: None
-
-    def commit(self, writes: Sequence[Write]) -> Version:
-        self.before_commit(writes)
-        version = self._inner.commit(writes)
-        self.after_commit(writes)
-        return version
-
-
 class World:
     def __init__(self, store: str = ":memory:") -> None:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
         self.droplet = FakeDroplet(now=self.now)
         self.digitalocean = FakeDigitalOcean(now=self.now)
         self.queue = ListQueue()
-        self.store = FaultyStore(store)
+        self.store = FaultyStore(SqliteStore(store))
         self.draws: Iterator[float] = iter(random.Random(1).random, None)
         ids = itertools.count(1)
         self.deps = Dependencies(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.conftest import api, droplet, image, name, of, toolbox, tools
-from tests.faults import place
+from tests.faults import environment
+from tests.faults.environment import Environment
 from tests.faults.operations import OPERATIONS
-from tests.faults.place import Place
 
 __all__ = ["api", "droplet", "image", "name", "of", "toolbox", "tools"]
 
 
 @pytest.fixture(scope="session")
-def stands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Place]:
-    return {name: place.standing(name, tmp_path_factory.mktemp(name)) for name in OPERATIONS}
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Environment]:
+    return {name: environment.prepare(name, tmp_path_factory.mktemp(name)) for name in OPERATIONS}

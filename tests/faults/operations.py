@@ -30,13 +30,13 @@ from tests.fakes.droplet import IMAGE
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, new
 
 if TYPE_CHECKING:
-    from tests.faults.place import Place
+    from tests.faults.environment import Environment
 
 NAME = "server"
 SECOND, PULLED, BROKEN = "registry.test/server:2", "registry.test/pulled:1", "registry.test/broken:1"
 
-# Host ports that nobody asks for by their number here.
-DRAWN = range(20_010, 30_000)
+# Host ports that these operations never request by number: a port in this range was allocated.
+ALLOCATED = range(20_010, 30_000)
 
 Ask = Callable[[Dependencies, Replay[Instance] | None], Answer | None]
 
@@ -50,7 +50,7 @@ class Operation:
     """
 
     ask: Ask
-    before: Callable[[Place], None]
+    before: Callable[[Environment], None]
     takes_key: bool = True
     fails: bool = False
     sent_again: bool = False
@@ -120,66 +120,66 @@ def _rotating(deps: Dependencies, key: Replay[Instance] | None) -> None:
     rotation.receive(deps, CredentialRotation("msg_1", ACCOUNT, instance.id, at, {"API_KEY": "new"}))
 
 
-def _nothing(place: Place) -> None:
+def _nothing(env: Environment) -> None:
     """A toolbox without instances."""
 
 
-def _running(place: Place) -> None:
-    OPERATIONS["deploy"].run(place.deps, place.queue, False)
-    place.sweep(60)
+def _running(env: Environment) -> None:
+    OPERATIONS["deploy"].run(env.deps, env.queue, False)
+    env.sweep(60)
 
 
-def _stopped(place: Place) -> None:
-    _running(place)
-    OPERATIONS["stop"].run(place.deps, place.queue, False)
-    place.sweep(60)
+def _stopped(env: Environment) -> None:
+    _running(env)
+    OPERATIONS["stop"].run(env.deps, env.queue, False)
+    env.sweep(60)
 
 
-def _suspended(place: Place) -> None:
-    _running(place)
-    OPERATIONS["suspend"].run(place.deps, place.queue, False)
-    place.sweep(60)
+def _suspended(env: Environment) -> None:
+    _running(env)
+    OPERATIONS["suspend"].run(env.deps, env.queue, False)
+    env.sweep(60)
 
 
-def _removed_by_hand(place: Place) -> None:
-    _running(place)
-    place.droplet.containers.clear()
+def _removed_by_hand(env: Environment) -> None:
+    _running(env)
+    env.droplet.containers.clear()
 
 
-def _edited(place: Place) -> None:
-    _running(place)
-    [container] = place.droplet.containers.values()
+def _edited(env: Environment) -> None:
+    _running(env)
+    [container] = env.droplet.containers.values()
     limits = replace(container.limits, pids=9)
-    place.droplet.containers[container.name] = replace(container, limits=limits, endpoint_id="edited")
+    env.droplet.containers[container.name] = replace(container, limits=limits, endpoint_id="edited")
 
 
-def _back_after_delete(place: Place) -> None:
+def _back_after_delete(env: Environment) -> None:
     """A create that reached the engine when all was over."""
-    _running(place)
-    [container] = place.droplet.containers.values()
-    OPERATIONS["delete"].run(place.deps, place.queue, False)
-    place.sweep(60)
-    place.droplet.containers[container.name] = container
+    _running(env)
+    [container] = env.droplet.containers.values()
+    OPERATIONS["delete"].run(env.deps, env.queue, False)
+    env.sweep(60)
+    env.droplet.containers[container.name] = container
 
 
-def _died(place: Place) -> None:
-    _running(place)
-    [name] = place.droplet.containers
-    place.droplet.die(name, exit_code=3)
+def _died(env: Environment) -> None:
+    _running(env)
+    [name] = env.droplet.containers
+    env.droplet.die(name, exit_code=3)
 
 
-def _crashing(place: Place) -> None:
-    _running(place)
-    [name] = place.droplet.containers
-    place.droplet.crash(name, restarts=5)
+def _crashing(env: Environment) -> None:
+    _running(env)
+    [name] = env.droplet.containers
+    env.droplet.crash(name, restarts=5)
 
 
-def _keeping(before: Callable[[Place], None], ports: int = 1) -> Callable[[Place], None]:
-    """What stands on a droplet whose engine keeps `ports` of those that it is given next."""
+def _keeping(before: Callable[[Environment], None], ports: int = 1) -> Callable[[Environment], None]:
+    """A droplet whose engine keeps `ports` of those that it is given next."""
 
-    def stand(place: Place) -> None:
-        before(place)
-        place.droplet.keeps = ports
+    def stand(env: Environment) -> None:
+        before(env)
+        env.droplet.port_conflicts = ports
 
     return stand
 

@@ -5,12 +5,12 @@ A read is one document asked for by `get` or found by a query, a write one docum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from functions.lifecycle.dependencies import Dependencies, Query, Ref, Snapshot, Store, Version, Write
+from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.instance import change
 from functions.lifecycle.instance.change import Answer, InstanceRequest
 from functions.lifecycle.instance.deploy import deploy
@@ -18,36 +18,12 @@ from functions.lifecycle.reconcile import sweep
 from functions.lifecycle.repository import INSTANCES, TOOLBOXES
 from functions.lifecycle.toolbox import inspect as toolbox_inspect
 from functions.lifecycle.toolbox.read import refresh
+from tests.fakes.store import CountingStore
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 from tests.faults.operations import replay
 
 Verb = Callable[[Dependencies, InstanceRequest], Answer]
 VERBS: dict[str, Verb] = {"start": change.start, "stop": change.stop, "restart": change.restart}
-
-
-@dataclass
-class CountingStore:
-    store: Store
-    reads: int = 0
-    written: list[Ref] = field(default_factory=list)
-
-    def get(self, refs: Sequence[Ref]) -> list[Snapshot | None]:
-        self.reads += len(refs)
-        return self.store.get(refs)
-
-    def query(self, query: Query) -> list[Snapshot]:
-        found = self.store.query(query)
-        # One that finds nothing is billed as one read.
-        self.reads += max(1, len(found))
-        return found
-
-    def total(self, query: Query, field: str) -> tuple[int, int]:
-        self.reads += 1
-        return self.store.total(query, field)
-
-    def commit(self, writes: Sequence[Write]) -> Version:
-        self.written += [write.ref for write in writes]
-        return self.store.commit(writes)
 
 
 @pytest.fixture

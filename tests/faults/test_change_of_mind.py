@@ -1,6 +1,6 @@
-"""The worker was killed in the middle, and the account asks for something else before anybody has taken over.
+"""The worker is killed in the middle, and the account requests something else before another worker takes over.
 
-What the dead worker did last is on no record, so the next one must not believe the record.
+The dead worker's last command is not in the stored document, so the next worker must not trust that document.
 """
 
 from __future__ import annotations
@@ -13,50 +13,52 @@ import pytest
 
 from functions.domain.errors import NotAllowedNow, NotFound
 from functions.domain.instance.model import DesiredState
-from tests.faults import outcome, place
+from tests.faults import environment, outcome
+from tests.faults.crashing_worker import CrashPoint
+from tests.faults.environment import Environment
 from tests.faults.operations import OPERATIONS
-from tests.faults.place import Place
-from tests.faults.whole import EVERY, READS, whole
-from tests.faults.worker import Cut
+from tests.faults.reference_run import EVERY_VARIANT, READS, reference_run
 
 FIRST = ("deploy", "start", "stop", "restart", "delete", "update", "update-stopped", "update-broken", "deploy-taken",
          "start-taken", "update-taken", "update-broken-taken")  # fmt: skip
-ACTS = ("create", "start", "stop", "restart", "remove")
-STANDS = {
-    DesiredState.RUNNING: [["running"]],
-    DesiredState.STOPPED: [["exited"], ["created"]],
-    DesiredState.DELETED: [[]],
+CHANGES = ("create", "start", "stop", "restart", "remove")
+EXPECTED_STATES: dict[DesiredState, tuple[list[str], ...]] = {
+    DesiredState.RUNNING: (["running"],),
+    DesiredState.STOPPED: (["exited"], ["created"]),
+    DesiredState.DELETED: ([],),
 }
 
 
-def cuts() -> list[tuple[str, Cut]]:
-    """After each act on the droplet, and with EVERY after each effect, that whoever comes next cannot know of."""
+def crash_points() -> list[tuple[str, CrashPoint]]:
+    """After each change on the droplet, or with EVERY_VARIANT after each effect, before it is on record."""
     made = []
     for name in FIRST:
-        effects = whole(name, False).effects
+        effects = reference_run(name, False).effects
         for effect in range(effects.index("commit") + 1, len(effects) + 1):
             kind = effects[effect - 1]
-            if kind in ACTS or (EVERY and kind not in READS):
-                made.append((name, Cut(effect, "unheard")))
+            if kind in CHANGES or (EVERY_VARIANT and kind not in READS):
+                made.append((name, CrashPoint(effect, "unacknowledged")))
     return made
 
 
 @pytest.mark.parametrize(
-    ("operation", "cut", "then"),
+    ("operation", "crash_point", "then"),
     [
-        pytest.param(name, cut, then, id=f"{name}-{cut.effect:02}-{then}")
-        for name, cut in cuts()
+        pytest.param(name, crash_point, then, id=f"{name}-{crash_point.effect:02}-{then}")
+        for name, crash_point in crash_points()
         for then in ("start", "stop", "delete", "update")
     ],
 )
-def test_the_last_wish_holds(operation: str, cut: Cut, then: str, stands: dict[str, Place], tmp_path: Path) -> None:
-    ours = place.copied(stands[operation], tmp_path / "place")
-    assert ours.cut(operation, False, cut) == -signal.SIGKILL
+def test_the_last_request_wins(
+    operation: str, crash_point: CrashPoint, then: str, prepared: dict[str, Environment], tmp_path: Path
+) -> None:
+    env = environment.clone(prepared[operation], tmp_path / "environment")
+    assert env.run_until_crash(operation, False, crash_point) == -signal.SIGKILL
     with suppress(NotAllowedNow, NotFound):
-        OPERATIONS[then].ask(ours.deps, None)
-    ours.sweep(1)
-    ours.sweep(60)
-    outcome.check(ours)
-    states = [container.state for container in ours.droplet.containers.values()]
-    [instance] = outcome.all_instances(ours)
-    assert states in STANDS[instance.desired.state]
+        OPERATIONS[then].ask(env.deps, None)
+    env.sweep(1)
+    env.sweep(60)
+    outcome.check(env)
+    states = [container.state for container in env.droplet.containers.values()]
+    [instance] = outcome.all_instances(env)
+    assert states in EXPECTED_STATES[instance.desired.state]

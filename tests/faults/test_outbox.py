@@ -23,24 +23,24 @@ from functions.lifecycle.toolbox import inspect as toolbox_inspect
 from functions.web.announcements import announcement
 from tests.fakes.receiver import CERTIFICATE, Receiver, sender_to
 from tests.fakes.world import TOOLBOX, World
-from tests.faults.place import LIFETIME_SECONDS, PROCESSES
-from tests.faults.worker import Cut, CutStore, Effects, seeded
+from tests.faults.crashing_worker import CrashingStore, CrashPoint, Effects, seeded_dependencies
+from tests.faults.environment import PROCESSES, WORKER_TIMEOUT_SECONDS
 
 # Of what a worker does: it queries, claims, reads the toolbox as it is now, delivers, and records that.
 CLAIM, RECORD = 2, 4
 
 
-def worker(folder: Path, port: int, ahead: timedelta, cut: Cut | None) -> None:
+def worker(folder: Path, port: int, ahead: timedelta, cut: CrashPoint | None) -> None:
     """The process's whole life, at a time that is so far ahead."""
 
     def now() -> datetime:
         return datetime.now(UTC) + ahead
 
     effects = Effects(cut)
-    store = CutStore(SqliteStore(str(folder / "store.db")), effects)
+    store = CrashingStore(SqliteStore(str(folder / "store.db")), effects)
     queue = SqliteQueue(str(folder / "queue.db"))
     sender = sender_to(folder / CERTIFICATE, port)
-    outbox.deliver(seeded(1, store, queue, NoShims(), NoDroplets(), now, time.sleep), sender, announcement)
+    outbox.deliver(seeded_dependencies(1, store, queue, NoShims(), NoDroplets(), now, time.sleep), sender, announcement)
 
 
 @pytest.fixture
@@ -50,15 +50,15 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
     made.close()
 
 
-def run(folder: Path, receiver: Receiver, ahead: timedelta = timedelta(0), cut: Cut | None = None) -> int | None:
+def run(folder: Path, receiver: Receiver, ahead: timedelta = timedelta(0), cut: CrashPoint | None = None) -> int | None:
     process = PROCESSES.Process(target=worker, args=(folder, receiver.port, ahead, cut))
     process.start()
-    process.join(LIFETIME_SECONDS)
+    process.join(WORKER_TIMEOUT_SECONDS)
     return process.exitcode
 
 
 @pytest.mark.parametrize(
-    ("effect", "variant", "sent"), [(CLAIM, "heard", 0), (RECORD, "before", 1), (RECORD, "heard", 1)]
+    ("effect", "variant", "sent"), [(CLAIM, "acknowledged", 0), (RECORD, "before", 1), (RECORD, "acknowledged", 1)]
 )
 def test_killed_around_a_delivery(tmp_path: Path, receiver: Receiver, effect: int, variant: str, sent: int) -> None:
     world = World()
@@ -70,11 +70,11 @@ def test_killed_around_a_delivery(tmp_path: Path, receiver: Receiver, effect: in
     store.commit([Create(toolbox.ref, toolbox.data)])
     toolbox_inspect.inspect(replace(world.deps, store=store), TOOLBOX)
 
-    assert run(tmp_path, receiver, cut=Cut(effect, variant)) == -signal.SIGKILL
+    assert run(tmp_path, receiver, cut=CrashPoint(effect, variant)) == -signal.SIGKILL
     assert len(receiver.ids) == sent
     assert run(tmp_path, receiver) == 0
     assert len(receiver.ids) == sent, "its time to be tried again has not come"
-    recorded = (effect, variant) == (RECORD, "heard")
+    recorded = (effect, variant) == (RECORD, "acknowledged")
     for _ in range(2):
         assert run(tmp_path, receiver, ahead=timedelta(minutes=2)) == 0
         assert len(receiver.ids) == sent + (not recorded)

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.world, pytest.mark.timeout(600)]
 
 # A dead worker's lease ends after 30 s, and nobody takes over for another 10.
 SETTLED_WITHIN = 170
-EVERY_CUT = os.environ.get("TOOLBOXES_EVERY_CUT") == "1"
+EVERY_VARIANT = os.environ.get("TOOLBOXES_EVERY_VARIANT") == "1"
 SHIM_PORT_RULE = ("INPUT", "--protocol", "tcp", "--dport", "30000", "--jump", "DROP")
 
 
@@ -104,7 +104,7 @@ def kill_the_engine(of: World, droplet: Droplet) -> None:
     droplet.run("systemctl", "kill", "--signal", "KILL", "docker.service")
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.3] if EVERY_CUT else [0.2])
+@pytest.mark.parametrize("delay", [0.05, 0.3] if EVERY_VARIANT else [0.2])
 @pytest.mark.parametrize("blow", [kill_the_functions, kill_the_shim, kill_the_engine])
 def test_a_kill_in_the_middle_of_every_operation_leaves_what_was_asked_for(
     of: World, tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case],

@@ -12,7 +12,7 @@ from functions.domain.instance.spec import Spec
 from shim.contract import messages
 from tests.fakes.droplet import IMAGE, FakeDroplet
 from tests.fakes.mcp_server import Server
-from tests.faults.steps import SCENES, Stage, staged
+from tests.faults.step_cases import SCENES, Stage, staged
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PULLED = "registry.test/pulled:1"
@@ -36,9 +36,9 @@ def stage(scene: str, droplet: FakeDroplet) -> Stage:
 def test_a_step_that_is_run_twice_leaves_what_one_run_leaves(scene: str, droplet: FakeDroplet) -> None:
     ready = stage(scene, droplet)
     first = ready.run()
-    stands = copy.deepcopy((droplet.containers, droplet.images))
+    state = copy.deepcopy((droplet.containers, droplet.images))
     assert ready.run() == first
-    assert (droplet.containers, droplet.images) == stands
+    assert (droplet.containers, droplet.images) == state
 
 
 @pytest.mark.parametrize("scene", SCENES)

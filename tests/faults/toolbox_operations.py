@@ -22,7 +22,7 @@ from tests.fakes.world import CALLER, new
 from tests.faults.operations import Operation
 
 if TYPE_CHECKING:
-    from tests.faults.fleet_place import FleetPlace
+    from tests.faults.fleet_environment import FleetEnvironment
 
 OTHER_SHIM = f"registry.test/shim@sha256:{'1' * 64}"
 
@@ -57,54 +57,54 @@ def _sweeping(deps: Dependencies, key: Replay[Instance] | None) -> None:
     sweep.sweep(deps)
 
 
-def _nothing(place: FleetPlace) -> None:
+def _nothing(env: FleetEnvironment) -> None:
     """No toolbox."""
 
 
-def _made(place: FleetPlace) -> None:
-    TOOLBOX_OPERATIONS["provision"].run(place.deps, place.queue, False)
-    place.sweep(1)
+def _made(env: FleetEnvironment) -> None:
+    TOOLBOX_OPERATIONS["provision"].run(env.deps, env.queue, False)
+    env.sweep(1)
 
 
-def _booted(place: FleetPlace) -> None:
-    _made(place)
-    place.power_on()
+def _booted(env: FleetEnvironment) -> None:
+    _made(env)
+    env.power_on()
 
 
-def _lost(place: FleetPlace) -> None:
+def _lost(env: FleetEnvironment) -> None:
     """The create call's answer was lost, and what it made shows nowhere for half a minute."""
-    place.lose_create()
-    _made(place)
+    env.lose_create()
+    _made(env)
 
 
-def _peopled(place: FleetPlace) -> None:
-    _made(place)
-    place.boot()
-    place.sweep(60)
-    toolbox = the_toolbox(place.deps)
+def _peopled(env: FleetEnvironment) -> None:
+    _made(env)
+    env.boot()
+    env.sweep(60)
+    toolbox = the_toolbox(env.deps)
     for number in range(2):
-        deploy(place.deps, CALLER, toolbox.id, new(f"server-{number}", ports=(20_001 + number,)))
-    change.stop(place.deps, InstanceRequest(CALLER, toolbox.id, "server-1"))
+        deploy(env.deps, CALLER, toolbox.id, new(f"server-{number}", ports=(20_001 + number,)))
+    change.stop(env.deps, InstanceRequest(CALLER, toolbox.id, "server-1"))
     for _ in range(2):
-        place.sweep(60)
+        env.sweep(60)
 
 
-def _unreachable(place: FleetPlace) -> None:
-    _peopled(place)
-    for droplet in place.fleet.values():
+def _unreachable(env: FleetEnvironment) -> None:
+    _peopled(env)
+    for droplet in env.fleet.values():
         droplet.reachable = False
 
 
-def _rebuilding(place: FleetPlace) -> None:
+def _rebuilding(env: FleetEnvironment) -> None:
     """Another droplet is made and has booted; its shim is about to say so."""
-    _peopled(place)
-    TOOLBOX_OPERATIONS["rebuild"].run(place.deps, place.queue, False)
-    place.power_on()
+    _peopled(env)
+    TOOLBOX_OPERATIONS["rebuild"].run(env.deps, env.queue, False)
+    env.power_on()
 
 
-def _upgradable(place: FleetPlace) -> None:
-    _peopled(place)
-    for droplet in place.fleet.values():
+def _upgradable(env: FleetEnvironment) -> None:
+    _peopled(env)
+    for droplet in env.fleet.values():
         droplet.registry[OTHER_SHIM] = None
 
 

@@ -21,7 +21,7 @@ from shim.__main__ import assemble
 from shim.configuration import Configuration
 from shim.contract import names, routes, tokens
 from shim.server import ShimServer
-from tests.faults.steps import SCENES, staged
+from tests.faults.step_cases import SCENES, staged
 from tests.shim.droplet import Registry
 
 pytestmark = pytest.mark.docker

@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 
-from tests.faults.simulation.run import failure_of, trace_of
+from tests.faults.simulation.simulation import failure_of, trace_of
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The accounts: what they ask for by a seed, again where they heard no answer, and what they make of the answers."""
+"""The clients: they send requests drawn by the seed, retry without an answer, and check the answers that they get."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from functions.lifecycle.instance.deploy import NewInstance, deploy
 from shim.contract import messages
 from tests.faults.simulation.droplet import MISSING, PULLED, SECOND, SERVER
 from tests.faults.simulation.scheduler import Killed, Scheduler, Worker
-from tests.faults.simulation.violated import Violated, require
-from tests.faults.simulation.witness import Witness
+from tests.faults.simulation.store_oracle import StoreOracle
+from tests.faults.simulation.violation import Violation, require
 
 VERBS = {"start": change.start, "stop": change.stop, "restart": change.restart, "delete": change.delete}
 NAMES = ("alpha", "beta", "Γάμμα ray")
@@ -32,7 +32,7 @@ MAX_TRIES = 6
 
 @dataclass(eq=False)
 class Request:
-    """`effects`: intents of it that were committed. `answers`: the instance or the stored answer, each time."""
+    """`effects` counts the commits that recorded this request; `answers` are an instance or a stored answer each."""
 
     number: int
     account: str
@@ -58,74 +58,74 @@ def _rendered(instance: Instance) -> tuple[int, dict[str, Any]]:
 
 
 class Clients:
-    def __init__(self, scheduler: Scheduler, deps: Dependencies, witness: Witness, accounts: dict[str, str]) -> None:
-        """`accounts`: each toolbox's."""
-        self._scheduler, self._deps, self._witness, self._accounts = scheduler, deps, witness, accounts
+    def __init__(self, scheduler: Scheduler, deps: Dependencies, oracle: StoreOracle, accounts: dict[str, str]) -> None:
+        """`accounts` maps a toolbox to its account."""
+        self._scheduler, self._deps, self._oracle, self._accounts = scheduler, deps, oracle, accounts
         self.requests: list[Request] = []
-        self.calm = False
+        self.faults_stopped = False
 
     def ask(self) -> None:
-        """A new request, or now and then an old one once more."""
+        """Send a new request, or sometimes an old one again."""
         rng = self._scheduler.rng
         keyed = [request for request in self.requests if request.key]
         if keyed and rng.random() < 0.15:
             self.send(rng.choice(keyed))
             return
-        request = self._drawn(rng.choice(sorted(self._accounts)))
+        request = self._random_request(rng.choice(sorted(self._accounts)))
         self.requests.append(request)
         self.send(request)
 
     def send(self, request: Request) -> None:
         request.tries += 1
         name = f"{request.verb} {request.number}.{request.tries}"
-        self._scheduler.tell(f"asks: {request} by {'key' if request.key else 'no key'}")
-        # What was sent before may yet hear of a fault from then.
-        ended = partial(self._ended, calm=self.calm)
+        self._scheduler.log(f"sends {request} {'with' if request.key else 'without'} a key")
+        # A request that was sent before the faults stopped may still fail because of one.
+        ended = partial(self._ended, faults_stopped=self.faults_stopped)
         self._scheduler.spawn(name, lambda: self._perform(request), ended).request = request
 
     def _perform(self, request: Request) -> Answer:
         caller = Caller(request.account, request.account)
-        asked = InstanceRequest(caller, request.toolbox_id, request.target, request.replay())
+        parsed = InstanceRequest(caller, request.toolbox_id, request.target, request.replay())
         if isinstance(request.wanted, NewInstance):
             return deploy(self._deps, caller, request.toolbox_id, request.wanted, request.replay())
         if isinstance(request.wanted, Changes):
-            return update(self._deps, asked, request.wanted)
-        return VERBS[request.verb](self._deps, asked)
+            return update(self._deps, parsed, request.wanted)
+        return VERBS[request.verb](self._deps, parsed)
 
-    def _ended(self, worker: Worker, calm: bool) -> None:
+    def _ended(self, worker: Worker, faults_stopped: bool) -> None:
         request, error = worker.request, worker.error
-        self._scheduler.tell(f"{worker.name} ended: {error!r}" if error else f"{worker.name} is answered")
+        self._scheduler.log(f"{worker.name} ended: {error!r}" if error else f"{worker.name} is answered")
         if error is None:
-            self._heard(request, worker.answer)
+            self._answered(request, worker.answer)
         elif isinstance(error, REFUSALS):
             require(request.effects == 0, f"{request} was accepted, and then refused: {error!r}")
         elif isinstance(error, ToolboxesError) and error.status >= 500 and not isinstance(error, Conflict | KeyReused):
-            require(not calm, f"{request} was not answered though nothing is wrong: {error!r}")
+            require(not faults_stopped, f"{request} was not answered though no fault occurs: {error!r}")
             self._try_again(request)
         elif isinstance(error, Killed):
             self._try_again(request)
         else:
-            raise Violated(f"{request} ended by {''.join(traceback.format_exception(error))}")
+            raise Violation(f"{request} ended by {''.join(traceback.format_exception(error))}")
 
     def _try_again(self, request: Request) -> None:
         if request.key and request.tries < MAX_TRIES:
             self._scheduler.after(self._scheduler.rng.uniform(0.5, 20), lambda: self.send(request))
 
-    def _heard(self, request: Request, answer: Answer) -> None:
+    def _answered(self, request: Request, answer: Answer) -> None:
         request.answers.append(answer)
-        told = {one.id if isinstance(one, Instance) else one[1]["id"] for one in request.answers}
-        require(len(told) == 1, f"{request} was answered with different instances: {told}")
-        require(request.effects == 1, f"{request} was answered, and is not on record")
+        ids = {one.id if isinstance(one, Instance) else one[1]["id"] for one in request.answers}
+        require(len(ids) == 1, f"{request} was answered with different instances: {ids}")
+        require(request.effects == 1, f"{request} was answered, and is not stored")
         stored = [one for one in request.answers if not isinstance(one, Instance)]
         require(all(one == stored[0] for one in stored), f"{request} was answered differently: {stored}")
 
-    def _drawn(self, toolbox_id: str) -> Request:
+    def _random_request(self, toolbox_id: str) -> Request:
         rng = self._scheduler.rng
         number, account = len(self.requests) + 1, self._accounts[toolbox_id]
         if rng.random() < 0.03:
             account = "somebody else"
         key = f"key-{number}" if rng.random() < 0.5 else None
-        here = [one for one in self._witness.instances.values() if one.toolbox_id == toolbox_id]
+        here = [one for one in self._oracle.instances.values() if one.toolbox_id == toolbox_id]
         target = rng.choice([one.id for one in here] if here and rng.random() < 0.3 else NAMES)
         verb = rng.choice(("deploy", "start", "stop", "restart", "delete", "update", "update") if here else ("deploy",))
         wanted: NewInstance | Changes | None = None
@@ -133,18 +133,18 @@ class Clients:
             target = rng.choice(NAMES)
             wanted = NewInstance(target, self._spec(Spec(SERVER)), CatalogEntry(), start=rng.random() < 0.85)
         elif verb == "update":
-            wanted = Changes(self._respec(), self._ports_asked() if rng.random() < 0.5 else None)
+            wanted = Changes(self._random_change(), self._random_ports() if rng.random() < 0.5 else None)
         return Request(number, account, toolbox_id, verb, target, wanted, key)
 
     def _spec(self, spec: Spec) -> Spec:
-        return replace(self._respec()(spec), ports=self._ports_asked())
+        return replace(self._random_change()(spec), ports=self._random_ports())
 
-    def _respec(self) -> Callable[[Spec], Spec]:
+    def _random_change(self) -> Callable[[Spec], Spec]:
         rng = self._scheduler.rng
         image = rng.choice((SERVER, SERVER, SECOND, SECOND, PULLED, PULLED, MISSING))
         mcp = Mcp(3000, "/mcp") if rng.random() < 0.25 else None
         policy = rng.choice(("unless-stopped", "unless-stopped", "unless-stopped", "no"))
         return lambda spec: replace(spec, image=image, mcp=mcp, restart_policy=policy)
 
-    def _ports_asked(self) -> list[messages.Port]:
+    def _random_ports(self) -> list[messages.Port]:
         return [messages.Port(3000 + index, port) for index, port in enumerate(self._scheduler.rng.choice(PORTS))]

@@ -1,4 +1,4 @@
-"""One droplet by a seed: the tests' fake engine, in which acts take time and hold their instance's lock."""
+"""A simulated droplet: the fake engine, whose commands take time and hold their instance's lock."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ SERVER, SECOND, PULLED, MISSING = (
 
 @dataclass
 class Droplet(FakeDroplet):
-    """`locks`: instances on which a command is inside the engine. `looping`: containers that crash at every start.
+    """A droplet that keeps what the oracles need to know.
 
-    `held_ports` are kept by the engine by mistake, for as long as it lives.
-
-    `changed` is called after everything that happens to a container, `foreign` are those that somebody renamed, and
-    `made` and `ran` the names of all that ever were there, and ever ran.
+    Attributes:
+        locks: Instances with a command inside the engine.
+        looping: Names of containers that crash after every start.
+        foreign: Containers that somebody renamed, so that they are no longer ours.
+        history: The last four lists, for a stale answer.
+        made: Names of all containers that ever existed.
+        ran: Names of all containers that ever ran.
+        changed: Called after every change of a container.
     """
 
     name: str = ""
@@ -51,7 +55,7 @@ class Droplet(FakeDroplet):
         self.mcp = answer_as_mcp
 
     def act(self, route: routes.Route, name: str = "", body: Any = None) -> Any:
-        """What the engine does now, whatever was before."""
+        """Perform a command in the engine now; its start-by time was checked before."""
         answer = self.command(route, name=name, body=body, start_by=FOREVER)
         self.changed(self)
         return answer
@@ -63,12 +67,12 @@ class Droplet(FakeDroplet):
         return listed
 
     def etag(self, listed: messages.Status) -> str:
-        """Stands for the list alone, as the shim's does."""
+        """Return an ETag of the list alone, without the metrics, as the shim does."""
         key = (listed.engine_id, listed.complete, *listed.containers)
         return self._etags.setdefault(key, f"etag-{len(self._etags)}")
 
     def restart_engine(self) -> None:
-        """What ran runs again, with a start of its own; what was stopped by hand or by us stays so."""
+        """Restart the engine: running containers run again with a new start time, stopped ones stay stopped."""
         for name, container in list(self.containers.items()):
             if container.state in LIVE_STATES:
                 self.die(name, exit_code=143)
@@ -77,7 +81,7 @@ class Droplet(FakeDroplet):
         self.changed(self)
 
     def keep_ports(self, name: str, part: float = 1.0) -> None:
-        """The last ones, or all, of a container that is just being started: its engine takes them for nobody."""
+        """Let the engine leak the last `part` of the container's host ports, as real ones do after a crash."""
         ports = self.containers[name].ports if name in self.containers else []
         self.held_ports |= {port.host_port for port in ports[int((1 - part) * len(ports)) :]}
 
@@ -91,7 +95,7 @@ class Droplet(FakeDroplet):
         self.changed(self)
 
     def crash_again(self) -> None:
-        """What a loop does in a minute: the engine starts it, and it ends."""
+        """Let each crash-looping container be restarted by the engine and exit again, as happens within a minute."""
         for name in sorted(self.looping & self.containers.keys()):
             if self.containers[name].state in LIVE_STATES:
                 self.crash(name, restarts=3, exit_code=3)
@@ -119,7 +123,7 @@ class Droplet(FakeDroplet):
         return super()._create(name, body)
 
     def rename(self, name: str) -> None:
-        """By hand, to a name that is none of ours: it is somebody else's container from now on."""
+        """Rename a container by hand to a name that is not ours, which makes it a foreign one."""
         container = self.containers.pop(name)
         self.foreign.append(replace(container, name=f"renamed-{len(self.foreign)}"))
         self.changed(self)

@@ -1,4 +1,7 @@
-"""Pub/Sub by a seed: at least once, in any order, late, and now and then never."""
+"""A simulated Pub/Sub: delivers at least once, in any order and late, and sometimes loses a message.
+
+Real Pub/Sub does not lose messages; the simulation does, because the sweep must repair what no message announces.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from tests.faults.simulation.scheduler import Scheduler
 
 
 class SimulatedQueue:
-    """`push` is called with each task whenever its message arrives."""
+    """`push` is called with each task when its message arrives."""
 
     def __init__(self, scheduler: Scheduler, push: Callable[[Task], None]) -> None:
         self._scheduler, self._push = scheduler, push
@@ -18,20 +21,20 @@ class SimulatedQueue:
     def publish(self, tasks: Sequence[Task]) -> None:
         scheduler = self._scheduler
         scheduler.cede("publish")
-        if self._strikes("publish unavailable"):
+        if self._occurs("publish unavailable"):
             raise Unavailable("the queue did not answer")
         for task in tasks:
-            if self._strikes("message lost"):
+            if self._occurs("message lost"):
                 continue
-            for _ in range(2 if self._strikes("message repeated") else 1):
+            for _ in range(2 if self._occurs("message repeated") else 1):
                 self._send(task)
         scheduler.cede("published")
-        if self._strikes("publish unacknowledged"):
+        if self._occurs("publish unacknowledged"):
             raise Unavailable("the queue did not answer")
 
     def _send(self, task: Task) -> None:
-        seconds = self._scheduler.rng.uniform(0, 60 if self._strikes("message late") else 0.5)
+        seconds = self._scheduler.rng.uniform(0, 60 if self._occurs("message late") else 0.5)
         self._scheduler.after(seconds, lambda: self._push(task))
 
-    def _strikes(self, fault: str) -> bool:
-        return self._scheduler.weather.strikes(self._scheduler.rng, fault)
+    def _occurs(self, fault: str) -> bool:
+        return self._scheduler.faults.occurs(self._scheduler.rng, fault)

@@ -1,6 +1,7 @@
-"""One clock and one baton: of all threads one runs, and at every call of a port a seeded draw says who goes on.
+"""A deterministic scheduler: one clock, and one thread that runs at a time.
 
-Each worker is a thread, so that the code under test is what is deployed; between two port calls nobody else moves.
+Each worker is a thread, because the code under test is synchronous and must be what is deployed. A worker gives up its
+turn at every call of a dependency, and there the seed draws who continues; between two such calls no other worker runs.
 """
 
 from __future__ import annotations
@@ -12,21 +13,25 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.faults.simulation.violated import Violated
-from tests.faults.simulation.weather import Weather
+from tests.faults.simulation.fault_rates import FaultRates
+from tests.faults.simulation.violation import Violation
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-# Apart from each other by less than the 10 s for which nobody takes a lease over, and from the shim's by less than 5 s.
+# Two workers' clocks differ by less than the 10 s of grace after a lease, and each from a shim's by less than 5 s.
 SKEW_SECONDS = 4.5
 
 
 class Killed(BaseException):
-    """The worker's process is gone: nothing of it runs on."""
+    """The worker's process was killed. A BaseException, so that the code under test does not handle it."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """One process's request, push or sweep. `told_absent`: names that the engine told it are not there."""
+    """One process that handles a request, a push or a sweep.
+
+    `absent`: names of containers that the engine reported missing to this worker. `leases`: the lease that it holds, by
+    instance.
+    """
 
     name: str
     skew: timedelta
@@ -36,21 +41,21 @@ class Worker:
     done: bool = False
     answer: Any = None
     error: BaseException | None = None
-    told_absent: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
     leases: dict[str, str] = field(default_factory=dict)
     request: Any = None
 
     def __post_init__(self) -> None:
-        # Free only between the moment when the baton is handed over and the one when it is taken.
+        # Released to let the worker run; it is acquired again at once, so it is free only during a hand-over.
         self.turn = threading.Lock()
         self.turn.acquire()
 
 
 class Scheduler:
-    """`now` is the true time. `trace`: lines of what happened, where they are wanted."""
+    """`now` is the true time. `trace` receives a line for each thing that happens; None keeps none."""
 
-    def __init__(self, rng: random.Random, weather: Weather, trace: list[str] | None) -> None:
-        self.rng, self.weather, self.trace = rng, weather, trace
+    def __init__(self, rng: random.Random, faults: FaultRates, trace: list[str] | None) -> None:
+        self.rng, self.faults, self.trace = rng, faults, trace
         self.now = START
         self.workers: list[Worker] = []
         self.violation: BaseException | None = None
@@ -60,10 +65,10 @@ class Scheduler:
         self._steps = 0
         self._closing = False
 
-    # What the world calls, outside of any worker.
+    # Called by the simulation, outside of any worker.
 
     def spawn(self, name: str, task: Callable[[], Any], then: Callable[[Worker], None]) -> Worker:
-        """A worker that runs `task`; `then` is told once it has ended, also when it was killed."""
+        """Start a worker that runs `task`; call `then` when it has ended, also when it was killed."""
         worker = Worker(name, timedelta(seconds=self.rng.uniform(-SKEW_SECONDS, SKEW_SECONDS)), wakes=self.now)
         self.workers.append(worker)
         threading.Thread(target=self._live, args=(worker, task, then), daemon=True).start()
@@ -73,13 +78,13 @@ class Scheduler:
         self._timers.append((self.now + timedelta(seconds=seconds), act))
 
     def run(self, steps: int, *, to_the_end: bool = False) -> None:
-        """Let `steps` things happen; with `to_the_end` until nothing is under way, which takes no more than that."""
+        """Take `steps` steps; with `to_the_end`, raise Violation where something is still under way after them."""
         self._steps = steps
-        self._give_up_the_baton(self._main)
+        self._hand_over(self._main)
         if self.violation:
             raise self.violation
         if to_the_end and (self.workers or self._timers):
-            raise Violated(f"no end: {[worker.name for worker in self.workers]} are still at it")
+            raise Violation(f"no end: {[worker.name for worker in self.workers]} still run")
 
     def close(self) -> None:
         self._closing = True
@@ -89,21 +94,21 @@ class Scheduler:
             worker.turn.release()
             self._main.turn.acquire()
 
-    # What the ports call, inside a worker.
+    # Called by the simulated dependencies, inside a worker.
 
     def clock(self) -> datetime:
         return self.now + self.current.skew
 
     def cede(self, what: str) -> None:
-        """A call of a port: whoever is drawn goes on, and this worker when it is drawn again, if it ever is."""
+        """Give up the turn at a call of a dependency; the worker may be stalled or killed here."""
         worker = self.current
         if worker is self._main:
             return
-        self.tell(what)
-        if self.weather.strikes(self.rng, "killed"):
-            self.tell("is killed")
+        self.log(what)
+        if self.faults.occurs(self.rng, "killed"):
+            self.log("is killed")
             worker.doomed = True
-        elif self.weather.strikes(self.rng, "stalled"):
+        elif self.faults.occurs(self.rng, "stalled"):
             worker.wakes = self.now + timedelta(seconds=self.rng.uniform(1, 60))
         self._wait(worker)
 
@@ -112,13 +117,13 @@ class Scheduler:
         self.cede(f"pauses {seconds:.2f} s")
 
     def wait(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Until `ready`, or `seconds` have passed."""
+        """Wait until `ready` is true or `seconds` have passed."""
         worker = self.current
         worker.ready, worker.wakes = ready, self.now + timedelta(seconds=seconds)
         self._wait(worker)
         worker.ready, worker.wakes = None, self.now
 
-    def tell(self, what: str) -> None:
+    def log(self, what: str) -> None:
         if self.trace is not None:
             self.trace.append(f"{(self.now - START).total_seconds():9.3f} {self.current.name:<16} {what}")
 
@@ -134,18 +139,18 @@ class Scheduler:
         worker.done = True
         self.workers.remove(worker)
         self.current = self._main
-        if isinstance(worker.error, Violated):
+        if isinstance(worker.error, Violation):
             self.violation = self.violation or worker.error
         elif not self._closing:
             self._guarded(lambda: then(worker))
         self._next().turn.release()
 
     def _wait(self, worker: Worker) -> None:
-        self._give_up_the_baton(worker)
+        self._hand_over(worker)
         if worker.doomed:
             raise Killed
 
-    def _give_up_the_baton(self, mine: Worker) -> None:
+    def _hand_over(self, mine: Worker) -> None:
         chosen = self._next()
         if chosen is not mine:
             chosen.turn.release()
@@ -153,30 +158,30 @@ class Scheduler:
         self.current = mine
 
     def _next(self) -> Worker:
-        """Whose turn it is; what needs no worker is done on the way."""
+        """Choose the worker that runs next; timers that are drawn before it run here."""
         while self._steps > 0 and not self.violation and not self._closing:
             self._steps -= 1
             self.now += timedelta(seconds=self.rng.random() * 0.02)
-            able = [worker for worker in self.workers if self._able(worker)]
+            runnable = [worker for worker in self.workers if self._runnable(worker)]
             due = [timer for timer in self._timers if timer[0] <= self.now]
-            if not able and not due:
-                if not self._let_time_pass():
+            if not runnable and not due:
+                if not self._advance():
                     break
                 continue
-            drawn = self.rng.randrange(len(able) + len(due))
-            if drawn < len(able):
-                return able[drawn]
+            drawn = self.rng.randrange(len(runnable) + len(due))
+            if drawn < len(runnable):
+                return runnable[drawn]
             self.current = self._main
-            timer = due[drawn - len(able)]
+            timer = due[drawn - len(runnable)]
             self._timers.remove(timer)
             self._guarded(timer[1])
         return self._main
 
-    def _able(self, worker: Worker) -> bool:
+    def _runnable(self, worker: Worker) -> bool:
         return worker.wakes <= self.now or (worker.ready is not None and worker.ready())
 
-    def _let_time_pass(self) -> bool:
-        """To whatever comes next; False where nothing does."""
+    def _advance(self) -> bool:
+        """Advance the clock to the next timer or worker; return False where there is none."""
         times = [worker.wakes for worker in self.workers] + [due for due, _ in self._timers]
         if not times:
             return False

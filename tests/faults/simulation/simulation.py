@@ -1,7 +1,12 @@
-"""One seed, one history: a time in which anything may happen, then calm, then everything is as it was asked for."""
+"""One seed, one history.
+
+First a time in which every fault of the seed may occur; then no fault occurs any more, and after some sweeps the actual
+state must match the desired state.
+"""
 
 from __future__ import annotations
 
+import logging
 import random
 import traceback
 import uuid
@@ -20,20 +25,20 @@ from functions.lifecycle.repository import TOOLBOXES, decode, encode, toolbox_re
 from shim.contract.errors import ShimError
 from tests.fakes.world import DOCUMENTS, VAULT
 from tests.faults.simulation.clients import Clients
+from tests.faults.simulation.drift import Drift
 from tests.faults.simulation.droplet import Droplet
-from tests.faults.simulation.ending import unfinished
-from tests.faults.simulation.guard import Guard
-from tests.faults.simulation.hands import Hands
+from tests.faults.simulation.droplet_oracle import DropletOracle
+from tests.faults.simulation.fault_rates import FaultRates
+from tests.faults.simulation.final_oracle import unconverged
 from tests.faults.simulation.queue import SimulatedQueue
 from tests.faults.simulation.scheduler import START, Killed, Scheduler, Worker
 from tests.faults.simulation.shim import SimulatedShims
 from tests.faults.simulation.store import SimulatedStore
-from tests.faults.simulation.violated import Violated, require
-from tests.faults.simulation.weather import Weather
-from tests.faults.simulation.witness import Witness
+from tests.faults.simulation.store_oracle import StoreOracle
+from tests.faults.simulation.violation import Violation, require
 
 SWEEP_EVERY = timedelta(seconds=60)
-MOMENTS = range(24, 49)
+EPISODES = range(24, 49)
 MAX_STEPS = 20_000
 MAX_SWEEPS = 30
 REDELIVERIES = 4
@@ -42,20 +47,20 @@ REDELIVERIES = 4
 class Simulation:
     def __init__(self, seed: int, trace: list[str] | None = None) -> None:
         self.rng = random.Random(seed)
-        self.scheduler = Scheduler(self.rng, Weather.drawn(self.rng), trace)
+        self.scheduler = Scheduler(self.rng, FaultRates.from_seed(self.rng), trace)
         self.store = SqliteStore(":memory:")
         self.droplets = {
             str(uuid.UUID(int=number, version=4)): Droplet(lambda: self.scheduler.now, name=f"droplet-{number}")
             for number in (1, 2)
         }
-        self.witness = Witness(self.scheduler, self.droplets)
-        guard = Guard(self.witness)
+        self.oracle = StoreOracle(self.scheduler, self.droplets)
+        droplet_oracle = DropletOracle(self.oracle)
         for droplet in self.droplets.values():
-            droplet.changed = guard.changed
+            droplet.changed = droplet_oracle.changed
         self.deps = Dependencies(
-            store=SimulatedStore(self.scheduler, self.store, self.witness),
+            store=SimulatedStore(self.scheduler, self.store, self.oracle),
             queue=SimulatedQueue(self.scheduler, self._push),
-            shims=SimulatedShims(self.scheduler, self.droplets, guard),
+            shims=SimulatedShims(self.scheduler, self.droplets, droplet_oracle),
             droplets=NoDroplets(),
             now=self.scheduler.clock,
             new_id=lambda: str(uuid.UUID(int=self.rng.getrandbits(128), version=4)),
@@ -64,17 +69,17 @@ class Simulation:
             vault=VAULT,
             documents=DOCUMENTS,
         )
-        self.clients = Clients(self.scheduler, self.deps, self.witness, self._toolboxes())
-        self.hands = Hands(self.scheduler, self.droplets)
+        self.clients = Clients(self.scheduler, self.deps, self.oracle, self._toolboxes())
+        self.drift = Drift(self.scheduler, self.droplets)
         self.sweeps = 0
         self._swept_at = START
 
     def run(self) -> None:
-        """Raises Violated."""
+        """Play the history of this seed. Raises Violation."""
         try:
-            for _ in range(self.rng.choice(MOMENTS)):
-                self._moment()
-            self._calm_down()
+            for _ in range(self.rng.choice(EPISODES)):
+                self._episode()
+            self._settle()
         finally:
             self.scheduler.close()
 
@@ -89,9 +94,9 @@ class Simulation:
             self.store.commit([Create(toolbox_ref(toolbox_id), encode(toolbox))])
         return accounts
 
-    def _moment(self) -> None:
-        if self.scheduler.weather.strikes(self.rng, "hands"):
-            self.hands.meddle()
+    def _episode(self) -> None:
+        if self.scheduler.faults.occurs(self.rng, "drift"):
+            self.drift.inject()
         elif self.rng.random() < 0.6:
             self.clients.ask()
         if self.scheduler.now - self._swept_at >= SWEEP_EVERY:
@@ -105,7 +110,7 @@ class Simulation:
         self.scheduler.spawn("sweep", partial(sweep.sweep, self.deps), self._swept)
 
     def _swept(self, worker: Worker) -> None:
-        self._must_be_foreseen(worker)
+        self._require_expected_error(worker)
 
     def _push(self, task: Task, times: int = 1) -> None:
         name = f"{task.kind} {task.id[:4]}.{times}"
@@ -115,36 +120,55 @@ class Simulation:
             run = partial(reconcile_instance.run, self.deps, task)
 
         def ended(worker: Worker) -> None:
-            self._must_be_foreseen(worker)
+            self._require_expected_error(worker)
             if worker.error and times < REDELIVERIES:
                 self.scheduler.after(self.rng.uniform(1, 20), lambda: self._push(task, times + 1))
 
         self.scheduler.spawn(name, run, ended)
 
-    def _must_be_foreseen(self, worker: Worker) -> None:
+    def _require_expected_error(self, worker: Worker) -> None:
         error = worker.error
-        self.scheduler.tell(f"{worker.name} ended{f': {error!r}' if error else ''}")
+        self.scheduler.log(f"{worker.name} ended{f': {error!r}' if error else ''}")
         if error and not isinstance(error, ToolboxesError | ShimError | Killed):
-            raise Violated(f"{worker.name} ended by {''.join(traceback.format_exception(error))}")
+            raise Violation(f"{worker.name} ended by {''.join(traceback.format_exception(error))}")
 
-    def _calm_down(self) -> None:
-        """Nothing fails any more: whatever was begun ends, and sweeps bring about what is wanted."""
-        self.scheduler.weather.calm()
-        self.clients.calm = True
-        self.scheduler.tell("from here on nothing fails")
+    def _settle(self) -> None:
+        """Stop all faults, let what is under way end, and sweep until the actual state matches the desired one."""
+        self.scheduler.faults.stop()
+        self.clients.faults_stopped = True
+        self.scheduler.log("no fault occurs from here on")
         for droplet in self.droplets.values():
             droplet.reachable_at = START
-            droplet.foreign.clear()  # Whoever renamed them takes them, and the host ports that they had, away.
+            droplet.foreign.clear()  # Whoever renamed these removes them, which frees their host ports.
         self.scheduler.run(MAX_STEPS, to_the_end=True)
         for request in [request for request in self.clients.requests if request.key]:
             self.clients.send(request)
         self.scheduler.run(MAX_STEPS, to_the_end=True)
-        left = ["nothing was looked at"]
+        left = ["not checked"]
         while left and self.sweeps < MAX_SWEEPS:
             self.sweeps += 1
             self.scheduler.now += SWEEP_EVERY
             self._sweep()
             self.scheduler.run(MAX_STEPS, to_the_end=True)
             found = [decode(Toolbox, snapshot) for snapshot in self.store.query(Query(TOOLBOXES))]
-            left = unfinished(self.witness, [one.value for one in found if one], self.droplets)
+            left = unconverged(self.oracle, [one.value for one in found if one], self.droplets)
         require(not left, f"after {self.sweeps} sweeps without a fault: {'; '.join(left)}")
+
+
+def failure_of(seed: int, trace: list[str] | None = None) -> str:
+    """Run the seed; return what was violated and the command that repeats it, or an empty string."""
+    logging.disable(logging.CRITICAL)
+    try:
+        Simulation(seed, trace).run()
+    except Violation as violation:
+        return f"{violation}\ntests/faults/simulate --seed {seed}"
+    finally:
+        logging.disable(logging.NOTSET)
+    return ""
+
+
+def trace_of(seed: int) -> tuple[list[str], str]:
+    """Run the seed; return the lines of what happened, and what `failure_of` returns."""
+    trace: list[str] = []
+    failure = failure_of(seed, trace)
+    return trace, failure

@@ -1,4 +1,4 @@
-"""What people, processes and machines do to a droplet behind everybody's back, by a seed."""
+"""Drift: changes to a droplet that do not come from the control plane, made by people, processes and machines."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from tests.faults.simulation.droplet import PULLED, SECOND, Droplet
 from tests.faults.simulation.scheduler import Scheduler
 
 
-class Hands:
+class Drift:
     def __init__(self, scheduler: Scheduler, droplets: dict[str, Droplet]) -> None:
         self._scheduler, self._droplets = scheduler, droplets
 
-    def meddle(self) -> None:
+    def inject(self) -> None:
+        """Make one change, drawn by the seed, to one droplet."""
         rng = self._scheduler.rng
         droplet = self._droplets[rng.choice(sorted(self._droplets))]
-        act = rng.choice((
-            self._remove, self._kill, self._rename, self._edit, self._crash, self._end, self._pause, self._loop,
-            self._restart_engine, self._cut_power, self._replace_engine, self._cut_off, self._lose_images,
+        change = rng.choice((
+            self._remove, self._kill, self._rename, self._edit, self._crash, self._exit, self._pause, self._crash_loop,
+            self._restart_engine, self._cut_power, self._replace_engine, self._disconnect, self._lose_images,
         ))  # fmt: skip
         live = sorted(name for name, one in droplet.containers.items() if one.state in LIVE_STATES)
         name = rng.choice(live) if live else ""
-        if name or act in (self._replace_engine, self._cut_off, self._lose_images):
-            self._scheduler.tell(f"by hand: {act.__name__[1:]} {name} on {droplet.name}")
-            act(droplet, name)
+        if name or change in (self._replace_engine, self._disconnect, self._lose_images):
+            self._scheduler.log(f"drift: {change.__name__[1:]} {name} on {droplet.name}")
+            change(droplet, name)
             droplet.changed(droplet)
 
     def _remove(self, droplet: Droplet, name: str) -> None:
@@ -40,20 +41,20 @@ class Hands:
     def _edit(self, droplet: Droplet, name: str) -> None:
         container = droplet.containers[name]
         droplet.containers[name] = replace(container, limits=replace(container.limits, pids=9))
-        # The engine remembers few events, and none once it was restarted.
+        # The engine keeps a bounded number of events in memory and none across a restart, so the shim may not know.
         if self._scheduler.rng.random() < 0.5:
             droplet.updated.add(container.id)
 
     def _crash(self, droplet: Droplet, name: str) -> None:
         droplet.crash(name, restarts=1, state="running")
 
-    def _end(self, droplet: Droplet, name: str) -> None:
+    def _exit(self, droplet: Droplet, name: str) -> None:
         droplet.die(name, exit_code=0)
 
     def _pause(self, droplet: Droplet, name: str) -> None:
         droplet.containers[name] = replace(droplet.containers[name], state="paused")
 
-    def _loop(self, droplet: Droplet, name: str) -> None:
+    def _crash_loop(self, droplet: Droplet, name: str) -> None:
         droplet.looping.add(name)
 
     def _restart_engine(self, droplet: Droplet, name: str) -> None:
@@ -66,7 +67,7 @@ class Hands:
     def _replace_engine(self, droplet: Droplet, name: str) -> None:
         droplet.replace_engine()
 
-    def _cut_off(self, droplet: Droplet, name: str) -> None:
+    def _disconnect(self, droplet: Droplet, name: str) -> None:
         droplet.reachable_at = self._scheduler.now + timedelta(seconds=self._scheduler.rng.uniform(5, 200))
 
     def _lose_images(self, droplet: Droplet, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What must hold once nothing goes wrong any more and a few sweeps have passed."""
+"""What must hold at the end, after some sweeps without a fault: the actual state matches the desired state."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from functions.domain.instance.model import LIVE_STATES, DesiredState, Instance
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.repository import reservations
 from tests.faults.simulation.droplet import Droplet
-from tests.faults.simulation.witness import Witness
+from tests.faults.simulation.store_oracle import StoreOracle
 
 
-def unfinished(witness: Witness, toolboxes: list[Toolbox], droplets: dict[str, Droplet]) -> list[str]:
-    """What is not yet as it is to be: one sentence each."""
+def unconverged(oracle: StoreOracle, toolboxes: list[Toolbox], droplets: dict[str, Droplet]) -> list[str]:
+    """Return one sentence for each difference between the desired and the actual state."""
     found = [f"{box.id} is {box.status}" for box in toolboxes if box.status is not ToolboxStatus.ACTIVE]
-    found += [f"{box.id} holds strangers: {sorted(box.orphans)}" for box in toolboxes if box.orphans]
-    for instance in witness.instances.values():
-        found += [f"{instance.name} {instance.id}: {sentence}" for sentence in _of_one(instance, droplets)]
-    expected = {ref for one in witness.instances.values() if not one.deleted_at for ref in reservations(one)}
-    found += [f"claim {ref.id} is left over" for ref in sorted(witness.claims.keys() - expected, key=str)]
+    found += [f"{box.id} has orphan containers: {sorted(box.orphans)}" for box in toolboxes if box.orphans]
+    for instance in oracle.instances.values():
+        found += [f"{instance.name} {instance.id}: {sentence}" for sentence in _differences(instance, droplets)]
+    expected = {ref for one in oracle.instances.values() if not one.deleted_at for ref in reservations(one)}
+    found += [f"reservation {ref.id} has no instance" for ref in sorted(oracle.reservations.keys() - expected, key=str)]
     return found
 
 
-def _of_one(instance: Instance, droplets: dict[str, Droplet]) -> Iterator[str]:
+def _differences(instance: Instance, droplets: dict[str, Droplet]) -> Iterator[str]:
     desired, seen = instance.desired.state, instance.observed
     here = [one for one in droplets[instance.toolbox_id].containers.values() if one.instance_id == instance.id]
     names = [f"{one.name} {one.state}" for one in here]
@@ -42,11 +42,11 @@ def _of_one(instance: Instance, droplets: dict[str, Droplet]) -> Iterator[str]:
         if [one.state for one in live] != ["running"]:
             yield f"does not run: {names}"
         elif live[0].image != instance.spec.image or live[0].ports != instance.spec.ports:
-            yield "runs by another spec"
+            yield "runs with another spec"
     elif live:
-        yield f"runs, and is not to: {names}, {instance.failure}"
+        yield f"runs, though it should not: {names}, {instance.failure}"
     container = here[0] if here else None
     if not seen.reachable or (seen.container is None) is not (container is None):
-        yield f"is not seen as it is: {names}, reachable {seen.reachable}"
+        yield f"is observed wrongly: {names}, reachable {seen.reachable}"
     elif container and seen.container and (container.id, container.state) != (seen.container.id, seen.container.state):
-        yield f"is seen {seen.container.state} and is {container.state}"
+        yield f"is observed {seen.container.state} and is {container.state}"

@@ -1,4 +1,4 @@
-"""What must hold on a droplet: watched at every act as it begins, and after whatever happens to a container."""
+"""What must hold on a droplet: checked when a command begins, and after every change of a container."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 from functions.domain.instance.model import LIVE_STATES, DesiredState, Instance
 from functions.domain.instance.spec import engine_limits
 from shim.contract import routes
-from tests.faults.simulation.violated import require
-from tests.faults.simulation.witness import Witness
+from tests.faults.simulation.store_oracle import StoreOracle
+from tests.faults.simulation.violation import require
 
 if TYPE_CHECKING:
     from tests.faults.simulation.droplet import Droplet
     from tests.faults.simulation.shim import Command
 
 
-class Guard:
-    def __init__(self, witness: Witness) -> None:
-        self._witness = witness
+class DropletOracle:
+    def __init__(self, oracle: StoreOracle) -> None:
+        self._oracle = oracle
 
-    def on_record(self, instance_id: str) -> Instance | None:
-        return self._witness.instances.get(instance_id)
+    def stored(self, instance_id: str) -> Instance | None:
+        return self._oracle.instances.get(instance_id)
 
-    def begun(self, droplet: Droplet, command: Command) -> None:
-        """It is about to act inside the engine, and cannot be recalled."""
-        lost = command.lease in self._witness.lost_leases
+    def begins(self, droplet: Droplet, command: Command) -> None:
+        """Check a command that reaches the engine now and can no longer be recalled."""
+        lost = command.lease in self._oracle.lost_leases
         require(not lost, f"{command} began though another worker had taken over")
         if command.route is routes.REMOVE and command.name in droplet.containers:
             self._removal(droplet, command)
@@ -37,19 +37,18 @@ class Guard:
             require(count == 1, f"{count} containers of one instance run: {', '.join(names)}")
 
     def _removal(self, droplet: Droplet, command: Command) -> None:
-        """Nothing that was seen to run goes without its post-mortem, and no version before the next is there."""
+        """A post-mortem is stored before a container that ran is removed; the previous version outlives the proof."""
         instance = command.instance
         assert instance
         seen = {one.name: one for one in (instance.observed.container, instance.observed.previous) if one}
         there, known = droplet.containers[command.name], seen.get(command.name)
         if known and known.started_at and known.id == there.id:
-            require(known.id in self._witness.kept, f"{command} began without a post-mortem")
+            require(known.id in self._oracle.post_mortems, f"{command} began without a post-mortem")
         if command.name != instance.previous_name or instance.desired.state is DesiredState.DELETED:
             return
         if there.started_at == "":
-            return  # What never ran is nothing to fall back on.
+            return  # A container that never ran is no version to roll back to.
         if instance.previous_version and there.limits != engine_limits(instance.previous_version.spec):
-            return  # Edited by hand, it was being made anew when the wish for another version came.
-        proven = droplet.made if instance.id in self._witness.not_to_run else droplet.ran
-        told = f"{command} began before the version that replaces it was proven"
-        require(instance.container_name in proven, told)
+            return  # It was edited by hand and was being recreated when the next version was requested.
+        proven = droplet.made if instance.id in self._oracle.ever_stopped else droplet.ran
+        require(instance.container_name in proven, f"{command} began before the version that replaces it was proven")

@@ -27,12 +27,12 @@ Make = Callable[[Container | None, Spec], steps.Step]
 
 @dataclass(frozen=True)
 class Scene:
-    """`stands`: what is done before the step, which is made of the container that this leaves.
+    """`before`: what is done before the step, which is made of the container that this leaves.
 
     `updated`: that is the version before of one that was given up.
     """
 
-    stands: tuple[routes.Route, ...]
+    before: tuple[routes.Route, ...]
     step: Make
     updated: bool = False
 
@@ -101,7 +101,7 @@ class Stage:
 
 def staged(scene: Scene, shim: Shim, spec: Spec, now: datetime) -> Stage:
     seen: Container | None = None
-    for route in scene.stands:
+    for route in scene.before:
         body: Any = create_body(ID, 1, spec, {}) if route is routes.CREATE else route.body()
         name = "" if route is routes.CREATE else NAME
         seen = shim.command(route, name=name, body=body, start_by=_by(now)).container

@@ -1,4 +1,8 @@
-"""One toolbox and its world, shared by processes: store and queue in files, the droplet and the clock in this one."""
+"""The environment of one toolbox under test.
+
+Worker processes share its store and queue, which are files. The droplet, DigitalOcean's API and the clock live in this
+process, which serves them to a worker over a pipe.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +29,18 @@ from functions.lifecycle.toolbox import read as toolboxes
 from shim.contract import errors as shim_errors
 from shim.contract import messages, routes
 from tests.fakes.digitalocean import FakeDigitalOcean
-from tests.fakes.droplet import VERBS, FakeDroplet
+from tests.fakes.droplet import FakeDroplet
 from tests.fakes.mcp_server import Server
+from tests.fakes.shim import VERBS
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX
-from tests.faults import operations, worker
+from tests.faults import crashing_worker, operations
+from tests.faults.crashing_worker import CrashPoint
 
-# Workers are forked from a process that has imported everything and has opened nothing.
+# Workers are forked from a server process that has imported everything and opened nothing: a fork of this process would
+# inherit its SQLite connections and threads, and a fresh interpreter would take half a second for its imports.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["pytest", "tests.faults.worker"])
-LIFETIME_SECONDS = 60
+PROCESSES.set_forkserver_preload(["pytest", "tests.faults.crashing_worker"])
+WORKER_TIMEOUT_SECONDS = 60
 
 
 class Clock:
@@ -41,7 +48,7 @@ class Clock:
         self.time = datetime(2026, 1, 1, tzinfo=UTC)
 
     def now(self) -> datetime:
-        """No two are the same, so that events have an order."""
+        """Return a time that differs from every other one, so that events have an order."""
         self.time += timedelta(milliseconds=1)
         return self.time
 
@@ -51,26 +58,27 @@ class Clock:
 
 @dataclass
 class Droplet(FakeDroplet):
-    """Keeps a record of what was really changed on it, whoever asked.
+    """Records in `changes` what was changed on it, whoever sent the command.
 
-    `keeps`: of how many more containers, each of another spec, its engine will keep a drawn host port for ever.
+    `port_conflicts`: for how many more containers, each of another spec, the engine will find an allocated host port
+    in use, for ever.
     """
 
     clock: Clock = field(default_factory=Clock)
-    acts: list[str] = field(default_factory=list)
-    keeps: int = 0
+    changes: list[str] = field(default_factory=list)
+    port_conflicts: int = 0
 
     def command(self, route: routes.Route, **arguments: Any) -> Any:
         answer = super().command(route, **arguments)
         if isinstance(answer, messages.Acted) and answer.changed:
             name = answer.container.name if answer.container else arguments["name"]
-            self.acts.append(f"{route.method} {route.path.rpartition('/')[2]} {name.rpartition('-')[2]}")
+            self.changes.append(f"{route.method} {route.path.rpartition('/')[2]} {name.rpartition('-')[2]}")
         running = Counter(c.instance_id for c in self.containers.values() if c.state == "running")
         assert max(running.values(), default=0) <= 1, f"two containers of one instance run: {self.running()}"
         return answer
 
     def pull(self, body: messages.Pull, **arguments: Any) -> messages.Image:
-        # Long enough for progress to be shown, which is a commit in the middle of a command.
+        # Long enough for progress to be saved, which is a commit in the middle of a command.
         self.clock.pause(6)
         return super().pull(body, **arguments)
 
@@ -80,15 +88,15 @@ class Droplet(FakeDroplet):
         return super()._start(name, _)
 
     def _bind(self, container: messages.Container) -> None:
-        drawn = {port.host_port for port in container.ports if port.host_port in operations.DRAWN}
-        if self.keeps and drawn and not drawn & self.held_ports:
-            self.keeps -= 1
-            self.held_ports.add(min(drawn))
+        allocated = {port.host_port for port in container.ports if port.host_port in operations.ALLOCATED}
+        if self.port_conflicts and allocated and not allocated & self.held_ports:
+            self.port_conflicts -= 1
+            self.held_ports.add(min(allocated))
         super()._bind(container)
 
 
-class Place:
-    """`ports` are this process's own way into it, for what stood before and for what comes after."""
+class Environment:
+    """`deps` are this process's own dependencies: they prepare the state before a crash and recover after it."""
 
     def __init__(
         self, folder: Path | None, clock: Clock, droplet: Droplet, digitalocean: FakeDigitalOcean, seed: int
@@ -96,35 +104,39 @@ class Place:
         self.folder, self.clock, self.droplet, self.digitalocean = folder, clock, droplet, digitalocean
         self.store = SqliteStore(str(folder / "store.db") if folder else ":memory:")
         self.queue = SqliteQueue(str(folder / "queue.db") if folder else ":memory:")
-        self.deps = worker.seeded(seed, self.store, self.queue, droplet, digitalocean, clock.now, clock.pause)
-        self.late: list[tuple[str, dict[str, Any]]] = []
+        self.deps = crashing_worker.seeded_dependencies(
+            seed, self.store, self.queue, droplet, digitalocean, clock.now, clock.pause
+        )
+        self.delayed: list[tuple[str, dict[str, Any]]] = []
 
     def sweep(self, seconds: float) -> None:
+        """Let `seconds` pass, sweep, and deliver what the sweep published."""
         self.clock.pause(seconds)
         reconcile_sweep.sweep(self.deps)
         operations.deliver(self.deps, self.queue)
 
-    def cut(self, operation: str, keyed: bool, cut: worker.Cut) -> int | None:
-        """Run the operation in a process that is killed at `cut`; how that process ended."""
+    def run_until_crash(self, operation: str, keyed: bool, crash_point: CrashPoint) -> int | None:
+        """Run the operation in a process that is killed at `crash_point`; return that process's exit code."""
         ours, theirs = PROCESSES.Pipe()
-        process = PROCESSES.Process(target=worker.main, args=(theirs, self.folder, operation, keyed, cut))
+        arguments = (theirs, self.folder, operation, keyed, crash_point)
+        process = PROCESSES.Process(target=crashing_worker.main, args=arguments)
         process.start()
         theirs.close()
-        # Killed with something unread, or not.
+        # A worker that dies with unread bytes in the pipe resets the connection; one without ends it.
         with suppress(EOFError, ConnectionResetError):
             while True:
                 self._serve(ours, *ours.recv())
         ours.close()
-        process.join(LIFETIME_SECONDS)
+        process.join(WORKER_TIMEOUT_SECONDS)
         return process.exitcode
 
-    def reached(self, address: str | None, fingerprint: str | None) -> FakeDroplet:
-        """The droplet there, as the shim is spoken to."""
+    def droplet_at(self, address: str | None, fingerprint: str | None) -> FakeDroplet:
+        """Return the droplet whose shim answers there."""
         return self.droplet
 
-    def arrive_late(self) -> None:
-        """What the dead worker had sent reaches the droplet now."""
-        for kind, arguments in self.late:
+    def deliver_delayed(self) -> None:
+        """Let the commands that the dead worker had sent reach the droplet now: each must come too late."""
+        for kind, arguments in self.delayed:
             with suppress(shim_errors.TokenStale):
                 self._answer(kind, arguments, lambda progress: None)
                 raise AssertionError(f"{kind} began after its start-by time")
@@ -133,8 +145,8 @@ class Place:
         def on_progress(progress: messages.Progress) -> None:
             with suppress(EOFError, ConnectionError):
                 connection.send(("progress", progress))
-                # The worker may have more to ask while it takes this in.
-                while (request := connection.recv())[0] != "heard":
+                # The worker may send requests of its own while it handles the progress.
+                while (request := connection.recv())[0] != "progress received":
                     self._serve(connection, *request)
 
         try:
@@ -145,14 +157,14 @@ class Place:
             connection.send(answer)
 
     def _answer(self, kind: str, arguments: dict[str, Any], on_progress: Callable[[messages.Progress], None]) -> Any:
-        droplet = self.reached(*arguments.pop("shim", (None, None)))
+        droplet = self.droplet_at(*arguments.pop("shim", (None, None)))
         match kind:
             case "now":
                 return self.clock.now()
             case "pause":
                 return self.clock.pause(**arguments)
-            case "late":
-                return self.late.append((arguments["kind"], arguments["arguments"]))
+            case "delayed":
+                return self.delayed.append((arguments["kind"], arguments["arguments"]))
             case "droplets":
                 return getattr(self.digitalocean, arguments["call"])(*arguments["arguments"])
             case "command":
@@ -161,31 +173,39 @@ class Place:
                 return droplet.status(**arguments)
             case "pull":
                 return droplet.pull(**arguments, on_progress=on_progress)
-        raise AssertionError(f"the worker did not come to its cut: {kind} {arguments}")
+        raise AssertionError(f"the worker did not reach its crash point: {kind} {arguments}")
 
 
-def standing(operation: str, folder: Path | None = None) -> Place:
-    """A toolbox as it is before the operation begins."""
+def prepare(operation: str, folder: Path | None = None) -> Environment:
+    """Return a toolbox in the state that the operation starts from; the store is in memory without `folder`."""
     clock = Clock()
     droplet = Droplet(now=clock.now, clock=clock, mcp=Server(["a", "b"]))
     droplet.images |= {operations.SECOND, operations.BROKEN}
     droplet.registry[operations.PULLED] = None
-    place = Place(folder, clock, droplet, FakeDigitalOcean(now=clock.now), 1)
+    env = Environment(folder, clock, droplet, FakeDigitalOcean(now=clock.now), 1)
     toolbox = Toolbox(
-        id=TOOLBOX, account=ACCOUNT, name="box", status=ToolboxStatus.ACTIVE, region="fra1", size="s-1vcpu-1gb",
-        image="debian-12-x64", created_at=clock.now(), updated_at=clock.now(), address="192.0.2.1",
+        id=TOOLBOX,
+        account=ACCOUNT,
+        name="box",
+        status=ToolboxStatus.ACTIVE,
+        region="fra1",
+        size="s-1vcpu-1gb",
+        image="debian-12-x64",
+        created_at=clock.now(),
+        updated_at=clock.now(),
+        address="192.0.2.1",
         fingerprint="0" * 64,
-    )  # fmt: skip
-    place.store.commit([Create(toolbox_ref(toolbox.id), encode(toolbox))])
-    toolboxes.refresh(place.deps, CALLER, TOOLBOX)
-    operations.OPERATIONS[operation].before(place)
-    droplet.acts.clear()
-    return place
+    )
+    env.store.commit([Create(toolbox_ref(toolbox.id), encode(toolbox))])
+    toolboxes.refresh(env.deps, CALLER, TOOLBOX)
+    operations.OPERATIONS[operation].before(env)
+    droplet.changes.clear()
+    return env
 
 
-def copied(place: Place, folder: Path) -> Place:
-    """The same world once more, to be changed apart from the first."""
-    assert place.folder
-    shutil.copytree(place.folder, folder)
-    clock, droplet, digitalocean = copy.deepcopy((place.clock, place.droplet, place.digitalocean))
-    return Place(folder, clock, droplet, digitalocean, 3)
+def clone(env: Environment, folder: Path) -> Environment:
+    """Copy the environment into `folder`, so that preparing it once serves many crash points."""
+    assert env.folder
+    shutil.copytree(env.folder, folder)
+    clock, droplet, digitalocean = copy.deepcopy((env.clock, env.droplet, env.digitalocean))
+    return Environment(folder, clock, droplet, digitalocean, 3)
