@@ -38,7 +38,7 @@ def test_toolbox_is_stored_at_once_and_active_after_the_enrolment(world: FleetWo
     active = world.toolbox(toolbox)
     assert (active.status, active.settled, active.due_at) == ("active", True, None)
     assert (active.address, active.droplet_state, active.shim_version) == ("192.0.2.1", "active", "1.0.0")
-    assert sorted(event_type for event_type, _, _ in world.toolbox_events(toolbox)) == [
+    assert sorted(str(event_type) for event_type, _, _ in world.toolbox_events(toolbox)) == [
         "droplet_created", "enrolled", "provision_requested", "status_changed", "status_changed",
     ]  # fmt: skip
 
@@ -188,7 +188,12 @@ def test_rebuild_during_provisioning_is_refused(world: FleetWorld) -> None:
 
 def test_deprovision_during_the_create_call_leaves_no_droplet(world: FleetWorld) -> None:
     toolbox = world.provision()
-    world.digitalocean.before_call = lambda call: world.asked(toolbox, deprovision) if call == "create" else None
+
+    def deprovision_at_create(call: str) -> None:
+        if call == "create":
+            world.asked(toolbox, deprovision)
+
+    world.digitalocean.before_call = deprovision_at_create
     world.deliver()
     world.digitalocean.before_call = None
     world.settle()
