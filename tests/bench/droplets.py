@@ -20,7 +20,7 @@ from infra.local.issuer import Issuer
 from infra.local.steps import wait_until
 from infra.local.toolbox import ACCOUNT, droplet_of
 from infra.local.world import World
-from tests.e2e.conftest import Api, Tools, the_toolbox
+from tests.e2e.conftest import Api, Tools, oldest_toolbox
 
 ROUNDS = 3
 DEATHS = 5
@@ -38,7 +38,7 @@ def main() -> None:
         ours.append(_provisioned(api))
     told, beside = statistics.median(ours), statistics.median(bare)
     print(f"POST to active     ours {told:5.1f} s   bare cloud-init {beside:5.1f} s   ratio {told / beside:.2f}")
-    toolbox = the_toolbox(api)
+    toolbox = oldest_toolbox(api)
     tools, droplet = Tools(api, toolbox["id"]), droplet_of(of, toolbox)
     _calls(of, cloud)
     _deaths(of, tools, droplet)
@@ -86,7 +86,7 @@ def _calls(of: World, cloud: Account) -> None:
 def _deaths(of: World, tools: Tools, droplet: Droplet) -> None:
     processes, name = services.of_world(of), f"bench-{uuid.uuid4().hex[:12]}"
     tools.deploy(images.MCP.reference, name)
-    container = tools.until(name, "running")["container_name"]
+    container = tools.wait_for(name, "running")["container_name"]
     _told("death to its event, with hints", DEATHS, lambda: _death(tools, droplet, name, container))
     processes.halt("notify")
     _told("death to its event, by sweeps alone", 2, lambda: _death(tools, droplet, name, container))
@@ -102,7 +102,7 @@ def _told(what: str, rounds: int, measure: Callable[[], tuple[float, float]]) ->
 
 def _death(tools: Tools, droplet: Droplet, name: str, container: str) -> tuple[float, float]:
     """Seconds from the kill to its event's own time, and to a record that says `running` of another start."""
-    before = tools.until(name, "running")["started_at"]
+    before = tools.wait_for(name, "running")["started_at"]
     droplet.run("docker", "kill", container)
     killed = time.time()
 
@@ -113,5 +113,5 @@ def _death(tools: Tools, droplet: Droplet, name: str, container: str) -> tuple[f
         return None
 
     seen = wait_until(crashed, LONGEST, "the event")
-    wait_until(lambda: tools.until(name, "running")["started_at"] != before, LONGEST, "the repair")
+    wait_until(lambda: tools.wait_for(name, "running")["started_at"] != before, LONGEST, "the repair")
     return seen, time.time() - killed

@@ -15,7 +15,7 @@ from infra.local import images, world
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
 from infra.local.toolbox import ACCOUNT, droplet_of
-from tests.e2e.conftest import Api, Tools, the_toolbox
+from tests.e2e.conftest import Api, Tools, oldest_toolbox
 
 ROUNDS = 20
 # The limits and the init that the shim sets, so that both make the same container.
@@ -25,11 +25,11 @@ LIKE_OURS = "--init --memory 512m --memory-swap 512m --cpus 0.5 --pids-limit 256
 def main() -> None:
     of = world.current()
     api = Api(of.gateway, Issuer(of).token(ACCOUNT))
-    toolbox = the_toolbox(api)
+    toolbox = oldest_toolbox(api)
     tools, droplet = Tools(api, toolbox["id"]), droplet_of(of, toolbox)
     image = images.MCP.reference
     tools.deploy(image, "warm-up")
-    tools.until("warm-up", "running")
+    tools.wait_for("warm-up", "running")
     ours: dict[str, list[float]] = {"deploy": [], "start": [], "stop": []}
     peer: dict[str, list[float]] = {"deploy": [], "start": [], "stop": []}
     for _ in range(ROUNDS):

@@ -27,7 +27,7 @@ from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
 from infra.local.toolbox import ACCOUNT, droplet_of
 from infra.local.world import World
-from tests.e2e.conftest import Api, Tools, the_toolbox
+from tests.e2e.conftest import Api, Tools, oldest_toolbox
 from tests.fakes.world import DOCUMENTS, VAULT
 
 CONTAINERS = 100
@@ -52,7 +52,7 @@ print(statistics.median(once() for _ in range({ROUNDS})))
 def main() -> None:
     of = world.current()
     api = Api(of.gateway, Issuer(of).token(ACCOUNT))
-    toolbox = the_toolbox(api)
+    toolbox = oldest_toolbox(api)
     tools, droplet = Tools(api, toolbox["id"]), droplet_of(of, toolbox)
     _look(of, tools, droplet, toolbox["id"])
     _repair(tools, droplet)
@@ -110,7 +110,7 @@ def _repair(tools: Tools, droplet: Droplet) -> None:
     """From `docker rm -f` on the droplet to the same instance's container there again; a sweep comes each minute."""
     name = f"bench-{uuid.uuid4().hex[:12]}"
     tools.deploy(images.MCP.reference, name)
-    record = tools.until(name, "running")
+    record = tools.wait_for(name, "running")
     times = []
     for _ in range(3):
         began = time.monotonic()

@@ -21,7 +21,7 @@ from infra.local.world import World
 
 
 @pytest.fixture(scope="session")
-def of() -> World:
+def local_world() -> World:
     assert os.environ.get("TOOLBOXES_WORLD") == "tests", "these tests run in a world of their own: tests/run starts it"
     return world.current()
 
@@ -46,7 +46,7 @@ class Api:
         return self._session.request(method, self.gateway + path, timeout=90, **options)
 
 
-def the_toolbox(api: Api) -> dict[str, Any]:
+def oldest_toolbox(api: Api) -> dict[str, Any]:
     """The oldest of the account's: what a test makes beside it comes later."""
     record: dict[str, Any] = api("GET", "/toolboxes-user").json()[-1]
     return record
@@ -64,7 +64,7 @@ class Tools:
     def __call__(self, method: str, name: str, verb: str = "", **options: Any) -> requests.Response:
         return self.api(method, f"{self.path}/{quote(name)}{verb}", **options)
 
-    def until(self, name: str, *statuses: str, seconds: float = 90) -> dict[str, Any]:
+    def wait_for(self, name: str, *statuses: str, seconds: float = 90) -> dict[str, Any]:
         """The record once it has one of the statuses."""
         record: dict[str, Any] = {}
         deadline = time.monotonic() + seconds
@@ -77,14 +77,14 @@ class Tools:
 
 
 @pytest.fixture(scope="session")
-def api(of: World) -> Api:
-    return Api(of.gateway, Issuer(of).token(ACCOUNT))
+def api(local_world: World) -> Api:
+    return Api(local_world.gateway, Issuer(local_world).token(ACCOUNT))
 
 
 @pytest.fixture(scope="session")
 def toolbox(api: Api) -> dict[str, Any]:
     """The record of the one that infra/local/up made."""
-    return the_toolbox(api)
+    return oldest_toolbox(api)
 
 
 @pytest.fixture(scope="session")
@@ -93,14 +93,14 @@ def tools(api: Api, toolbox: dict[str, Any]) -> Tools:
 
 
 @pytest.fixture(scope="session")
-def droplet(of: World, toolbox: dict[str, Any]) -> Droplet:
-    return droplet_of(of, toolbox)
+def droplet(local_world: World, toolbox: dict[str, Any]) -> Droplet:
+    return droplet_of(local_world, toolbox)
 
 
 @pytest.fixture(scope="session")
-def cloud(of: World) -> Account:
+def cloud(local_world: World) -> Account:
     """Where droplets are rebooted, and where one is lost."""
-    return Account(of)
+    return Account(local_world)
 
 
 @pytest.fixture

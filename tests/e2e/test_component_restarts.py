@@ -27,28 +27,28 @@ def until(held: Callable[[], bool], what: str, seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def kill_the_shim(of: World, cloud: Account, droplet: Droplet) -> None:
+def kill_the_shim(local_world: World, cloud: Account, droplet: Droplet) -> None:
     inspect = ("docker", "inspect", "--format", "{{.State.Pid}}", "toolboxes-shim")
     process = droplet.run(*inspect).strip()
     droplet.run("kill", "-9", process)
     until(lambda: droplet.run(*inspect).strip() not in ("0", process), "restarted by the engine")
 
 
-def reboot_the_droplet(of: World, cloud: Account, droplet: Droplet) -> None:
+def reboot_the_droplet(local_world: World, cloud: Account, droplet: Droplet) -> None:
     cloud.act(droplet.id, "reboot")
 
 
-def restart_every_function(of: World, cloud: Account, droplet: Droplet) -> None:
-    processes = services.of_world(of)
+def restart_every_function(local_world: World, cloud: Account, droplet: Droplet) -> None:
+    processes = services.of_world(local_world)
     for function in deployed.FUNCTIONS:
         processes.restart(function)
 
 
-def rotate_the_command_key_while_the_droplet_is_off(of: World, cloud: Account, droplet: Droplet) -> None:
+def rotate_the_command_key_while_the_droplet_is_off(local_world: World, cloud: Account, droplet: Droplet) -> None:
     """However long that was: when it is back, nobody signs any more with the key that its user-data named."""
     cloud.act(droplet.id, "power_off")
-    (of.directory / "command.pem").unlink()
-    services.up(of, backing.found())
+    (local_world.directory / "command.pem").unlink()
+    services.up(local_world, backing.found())
     cloud.act(droplet.id, "power_on")
 
 
@@ -62,18 +62,18 @@ def rotate_the_command_key_while_the_droplet_is_off(of: World, cloud: Account, d
     ],
 )
 def test_a_container_is_known_listed_startable_and_stoppable_after(
-    of: World, api: Api, cloud: Account, tools: Tools, image: str, name: str, droplet: Droplet,
+    local_world: World, api: Api, cloud: Account, tools: Tools, image: str, name: str, droplet: Droplet,
     blow: Callable[[World, Account, Droplet], None],
 ) -> None:  # fmt: skip
     assert tools.deploy(image, name).status_code in (201, 202)
-    before = tools.until(name, "running")
-    blow(of, cloud, droplet)
+    before = tools.wait_for(name, "running")
+    blow(local_world, cloud, droplet)
     until(lambda: shim_answers(droplet), "answering")
     until(lambda: api("GET", "/toolboxes-user").status_code == 200, "serving")
     listed = api("GET", tools.path).json()
     assert before["id"] in [record["id"] for record in listed]
     stopped = tools("POST", name, "/stop").json()
-    stopped = stopped if stopped["status_on_toolbox"] == "stopped" else tools.until(name, "stopped")
+    stopped = stopped if stopped["status_on_toolbox"] == "stopped" else tools.wait_for(name, "stopped")
     assert stopped["container_id"] == before["container_id"]
     started = tools("POST", name, "/start").json()
     assert (started["status_on_toolbox"], started["container_id"]) == ("running", before["container_id"])

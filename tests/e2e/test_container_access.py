@@ -33,7 +33,7 @@ AT_ONCE = 4
 def loud(tools: Tools, image: str, name: str) -> dict[str, Any]:
     answer = tools.deploy(image, name, command=["node", "-e", LOUD], secretVariables=SECRETS)
     assert answer.status_code in (201, 202), answer.text
-    record = tools.until(name, "running")
+    record = tools.wait_for(name, "running")
     deadline = time.monotonic() + 30
     while "tick" not in tools("GET", name, "/logs?tail=1").text:
         assert time.monotonic() < deadline
@@ -105,12 +105,14 @@ def test_what_an_instance_uses_is_measured(tools: Tools, name: str, loud: dict[s
         assert answer.json()["type"].startswith("urn:toolboxes:problem:"), answer.text
 
 
-def written(of: World, droplet: Droplet) -> dict[str, str]:
+def written(local_world: World, droplet: Droplet) -> dict[str, str]:
     """All that is on record or logged anywhere, but the container itself."""
-    files = [path for path in of.directory.rglob("*") if path.is_file() and path.suffix != ".pem"]
+    files = [path for path in local_world.directory.rglob("*") if path.is_file() and path.suffix != ".pem"]
     found = {str(path): path.read_bytes().decode("latin-1") for path in files}
     found["the shim's log"] = droplet.run("sh", "-c", "docker logs toolboxes-shim 2>&1")
-    emulator = f"http://127.0.0.1:{of.firestore_port}/v1/projects/{PROJECT}/databases/(default)/documents:runQuery"
+    emulator = (
+        f"http://127.0.0.1:{local_world.firestore_port}/v1/projects/{PROJECT}/databases/(default)/documents:runQuery"
+    )
     everything = {"structuredQuery": {"from": [{"allDescendants": True}]}}
     try:
         found["the store"] = requests.post(emulator, json=everything, headers={"Authorization": "Bearer owner"}).text
@@ -120,7 +122,7 @@ def written(of: World, droplet: Droplet) -> dict[str, str]:
 
 
 def test_secrets_are_in_their_container_and_nowhere_else(
-    tools: Tools, name: str, loud: dict[str, Any], of: World, droplet: Droplet
+    tools: Tools, name: str, loud: dict[str, Any], local_world: World, droplet: Droplet
 ) -> None:
     assert run(tools, name, "printenv", "API_TOKEN").json()["stdout"] == f"{SECRETS['API_TOKEN']}\n"
     told = [tools("GET", name).text, tools("GET", name, "/logs?tail=500").text]
@@ -128,12 +130,12 @@ def test_secrets_are_in_their_container_and_nowhere_else(
     run(tools, name, "sh", "-c", "cat", stdin=f"{PLANTED}-typed", key=f"k{time.time_ns()}")
     patched = tools("PATCH", name, json={"secretVariables": {**dict.fromkeys(SECRETS), "MORE": f"{PLANTED}-more"}})
     assert patched.status_code in (200, 202), patched.text
-    tools.until(name, "running")
+    tools.wait_for(name, "running")
     assert run(tools, name, "printenv", "API_TOKEN", "MORE").json()["stdout"] == f"{PLANTED}-token\n{PLANTED}-more\n"
     assert tools("DELETE", name).status_code == 200
     told += [tools("GET", loud["id"], f"/{kind}").text for kind in ("events", "post-mortems")]
     assert "***" in told[-1]
-    places = written(of, droplet)
+    places = written(local_world, droplet)
     assert loud["id"] in places.get("the store", loud["id"])
     for place, text in {**places, **{f"answer {number}": text for number, text in enumerate(told)}}.items():
         assert PLANTED not in text, place

@@ -23,8 +23,8 @@ NODE = ["node", "-e"]
 
 
 @pytest.fixture
-def sweep(of: World) -> Callable[[], None]:
-    platform = Api(of.gateway, Issuer(of).service_token())
+def sweep(local_world: World) -> Callable[[], None]:
+    platform = Api(local_world.gateway, Issuer(local_world).service_token())
 
     def now() -> None:
         assert platform("POST", "/sweep").status_code == 200
@@ -35,7 +35,7 @@ def sweep(of: World) -> Callable[[], None]:
 @pytest.fixture
 def running(tools: Tools, image: str, name: str) -> Iterator[dict[str, Any]]:
     tools.deploy(image, name, **SMALL)
-    yield tools.until(name, "running")
+    yield tools.wait_for(name, "running")
 
 
 def until(held: Callable[[], bool], sweep: Callable[[], None], what: str, seconds: float = 90) -> None:
@@ -70,7 +70,7 @@ def test_a_container_is_as_it_was_after(
     sweep()
     droplet.run(*(word.format(name=container) for word in hand))
     until(lambda: seen(droplet, container) == "running", sweep, "running again")
-    record = tools.until(name, "running")
+    record = tools.wait_for(name, "running")
     assert record["container_name"] == container
     assert seen(droplet, "kept-by-hand") == ""
 
@@ -84,7 +84,7 @@ def test_limits_changed_by_hand_are_set_again(
     droplet.run("docker", "update", "--pids-limit", "99", container)
     # While it is made anew there is none to be inspected.
     until(lambda: droplet.run("sh", "-c", f"{inspect} || true").strip() == "running 256", sweep, "256 again")
-    assert tools.until(running["instance_name_on_toolbox"], "running")
+    assert tools.wait_for(running["instance_name_on_toolbox"], "running")
 
 
 def test_a_container_without_our_labels_is_never_touched(
@@ -151,12 +151,12 @@ def test_an_update_is_proven_before_the_old_version_goes(
     name = running["instance_name_on_toolbox"]
     broken = tools("PATCH", name, json={"command": ["/no/such/program"], "init": False})
     assert broken.status_code in (200, 202)
-    record = tools.until(name, "running")
+    record = tools.wait_for(name, "running")
     assert record["container_id"] == running["container_id"]
     assert record["status_reason"]["code"] == "start-failed"
     fine = tools("PATCH", name, json={"environmentVariables": {"A": "b"}, "init": True})
     assert fine.status_code in (200, 202)
-    record = tools.until(name, "running")
+    record = tools.wait_for(name, "running")
     assert record["container_name"] != running["container_name"]
     assert seen(droplet, running["container_name"]) == ""
     assert record["spec"]["environmentVariables"] == {"A": "b"}
@@ -175,7 +175,7 @@ def test_a_data_directory_that_was_wiped_is_another_engine_and_its_instances_ret
     droplet.run("/usr/local/sbin/toolboxes-install", seconds=200)
     name = running["instance_name_on_toolbox"]
     until(lambda: seen(droplet, running["container_name"]) == "running", sweep, "there again", seconds=240)
-    record = tools.until(name, "running")
+    record = tools.wait_for(name, "running")
     assert record["container_id"] != running["container_id"]
     toolbox = api("GET", f"/toolboxes-user/{tools.path.split('/')[2]}").json()
     assert toolbox["status"] == "active"
@@ -185,12 +185,12 @@ def test_a_drawn_host_port_that_another_process_of_the_droplet_holds_is_drawn_an
     tools: Tools, image: str, name: str, droplet: Droplet
 ) -> None:
     tools.deploy(image, name, portMappings=[{"containerPort": 3001}], start=False)
-    (drawn,) = tools.until(name, "stopped")["ports"]
+    (drawn,) = tools.wait_for(name, "stopped")["ports"]
     held = f"socket.create_server(('0.0.0.0', {drawn['host_port']}))"
     droplet.run("sh", "-c", f'python3 -c "import socket, time; s = {held}; time.sleep(60)" >/dev/null 2>&1 &')
     wait_until(lambda: listens(str(droplet.address), drawn["host_port"]), 20, "the other process")
     tools("POST", name, "/start")
-    record = tools.until(name, "running")
+    record = tools.wait_for(name, "running")
     (another,) = record["ports"]
     assert another["host_port"] != drawn["host_port"] and record["generation"] == record["observed_generation"] == 2
     told = {event["type"] for event in tools("GET", name, "/events").json()}

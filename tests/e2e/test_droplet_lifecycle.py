@@ -33,13 +33,13 @@ pytestmark = [pytest.mark.world, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
-def api(of: World) -> Api:
-    return Api(of.gateway, Issuer(of).token(f"fleet-{uuid.uuid4().hex[:8]}"))
+def api(local_world: World) -> Api:
+    return Api(local_world.gateway, Issuer(local_world).token(f"fleet-{uuid.uuid4().hex[:8]}"))
 
 
 @pytest.fixture(scope="module")
-def sweep(of: World) -> Callable[[], None]:
-    platform = Api(of.gateway, Issuer(of).service_token())
+def sweep(local_world: World) -> Callable[[], None]:
+    platform = Api(local_world.gateway, Issuer(local_world).service_token())
 
     def now() -> None:
         with suppress(requests.RequestException):
@@ -49,7 +49,7 @@ def sweep(of: World) -> Callable[[], None]:
 
 
 @pytest.fixture(scope="module")
-def boxes(of: World, api: Api, cloud: Account, image: str) -> Iterator[list[Box]]:
+def boxes(local_world: World, api: Api, cloud: Account, image: str) -> Iterator[list[Box]]:
     """Asked for at once, from an API that is busy, loses an answer and tags late.
 
     Not from one that fails: whether it made a droplet all the same is then watched for longer than a test should last.
@@ -61,7 +61,7 @@ def boxes(of: World, api: Api, cloud: Account, image: str) -> Iterator[list[Box]
         image_of = {"imageSlug": catalogue.PLAIN} if number == 1 else {}
         answer = api("POST", "/toolboxes-user", json={"name": f"fleet {number}", **ASKED, **image_of})
         assert answer.status_code == 201, answer.text
-        box = Box(of, api, answer.json()["id"])
+        box = Box(local_world, api, answer.json()["id"])
         box.until("active")
         deployed = box.tools.deploy(image, SERVER, **BODY, **SMALL)
         assert deployed.status_code in (201, 202), deployed.text
@@ -93,10 +93,10 @@ def test_a_droplet_of_a_plain_image_installs_what_it_lacks(boxes: list[Box]) -> 
     assert plain.run("unattended-upgrade", "--help")
 
 
-def test_user_data_holds_no_secret_of_the_control_plane(of: World, boxes: list[Box]) -> None:
-    record = Records(of, "droplets").get(boxes[0].droplet.id)
+def test_user_data_holds_no_secret_of_the_control_plane(local_world: World, boxes: list[Box]) -> None:
+    record = Records(local_world, "droplets").get(boxes[0].droplet.id)
     assert record
-    held = list(fleet.secrets(of))
+    held = list(fleet.secrets(local_world))
     assert len(held) > 10
     assert not [name for name, secret in held if secret in record["user_data"]]
 
@@ -114,8 +114,8 @@ def test_the_wall_is_what_holds_a_container_back(boxes: list[Box]) -> None:
     assert droplet.run("python3", "-c", asks.format("https://172.17.0.1:30000/health", "{'context': c}")) == "200"
 
 
-def test_a_containers_death_is_seen_and_repaired_without_a_sweep(of: World, boxes: list[Box]) -> None:
-    box, processes = boxes[1], services.of_world(of)
+def test_a_containers_death_is_seen_and_repaired_without_a_sweep(local_world: World, boxes: list[Box]) -> None:
+    box, processes = boxes[1], services.of_world(local_world)
     assert box.serves()
     container = box.tools("GET", SERVER).json()["container_name"]
     processes.halt("scheduler")
@@ -140,7 +140,7 @@ def test_a_droplet_whose_engine_is_broken_is_no_concern_of_the_others(
 
         def works(box: Box) -> bool:
             box.tools.deploy(image, "beside", **SMALL)
-            box.tools.until("beside", "running")
+            box.tools.wait_for("beside", "running")
             return box.tools("POST", "beside", "/stop").json()["status_on_toolbox"] in ("stopping", "stopped")
 
         with ThreadPoolExecutor(2) as pool:
@@ -200,7 +200,7 @@ def test_a_droplet_that_was_deleted_behind_our_back_is_rebuilt_with_the_same_ins
     after = box.until("active")
     assert after["do_droplet_id"] != before["do_droplet_id"]
     for instance in instances:
-        again = box.tools.until(instance["id"], "running", "stopped", seconds=150)
+        again = box.tools.wait_for(instance["id"], "running", "stopped", seconds=150)
         assert (again["id"], again["ports"]) == (instance["id"], instance["ports"])
     assert box.serves()
     assert droplets_of(cloud, box) == [after["do_droplet_id"]]

@@ -43,12 +43,12 @@ def folder() -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(folder: Path, of: World, api: Api, toolbox: dict[str, Any], image: str) -> Iterator[dict[str, Any]]:
+def told(folder: Path, local_world: World, api: Api, toolbox: dict[str, Any], image: str) -> Iterator[dict[str, Any]]:
     name = f"frontend {uuid.uuid4().hex[:8]}"
     environment = {
         "PATH": os.environ["PATH"],
-        "GATEWAY": of.gateway,
-        "TOKEN": Issuer(of).token(ACCOUNT),
+        "GATEWAY": local_world.gateway,
+        "TOKEN": Issuer(local_world).token(ACCOUNT),
         "TOOLBOX": toolbox["id"],
         "IMAGE": image,
         "NEW_TOOLBOX": name,

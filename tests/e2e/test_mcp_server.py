@@ -22,7 +22,7 @@ def test_a_real_mcp_server_is_deployed_spoken_to_stopped_started_and_deleted(
 ) -> None:
     answer = tools.deploy(image, name, portMappings=[{"containerPort": 3001}])
     assert answer.status_code in (201, 202), answer.text
-    record = tools.until(name, "running")
+    record = tools.wait_for(name, "running")
     port = record["ports"][0]["host_port"]
     server, listed = speak(str(droplet.address), port)
     assert "echo" in listed, server
@@ -43,7 +43,7 @@ def test_an_image_that_does_not_exist_ends_in_error_install_with_the_registrys_r
     tools: Tools, image: str, name: str
 ) -> None:
     assert tools.deploy(image.rpartition(":")[0] + ":no-such-tag", name).status_code == 202
-    record = tools.until(name, "error_install", seconds=20)
+    record = tools.wait_for(name, "error_install", seconds=20)
     assert record["status_reason"]["code"] == "image-unavailable"
     assert "not found" in record["instance_error_message"] or "unknown" in record["instance_error_message"]
     assert tools("DELETE", name).status_code == 200
@@ -65,10 +65,10 @@ def test_a_look_at_the_toolbox_shows_its_metrics(api: Api, toolbox: dict[str, An
 
 
 @pytest.mark.parametrize("token", ["none", "expired", "other account"])
-def test_a_stranger_reaches_nothing(of: World, tools: Tools, name: str, token: str) -> None:
-    issuer = Issuer(of)
+def test_a_stranger_reaches_nothing(local_world: World, tools: Tools, name: str, token: str) -> None:
+    issuer = Issuer(local_world)
     held = {"none": None, "expired": issuer.token(ACCOUNT, -60), "other account": issuer.token("somebody-else")}
-    answer = Tools(Api(of.gateway, held[token]), tools.path.split("/")[2]).deploy("nginx", name)
+    answer = Tools(Api(local_world.gateway, held[token]), tools.path.split("/")[2]).deploy("nginx", name)
     assert answer.status_code == (404 if token == "other account" else 401)
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert tools("GET", name).status_code == 404
@@ -89,13 +89,13 @@ def test_a_name_that_is_an_id_is_refused(tools: Tools, image: str) -> None:
     assert (answer.status_code, "id's form" in answer.json()["message"]) == (400, True)
 
 
-def test_droplets_reach_by_tls_what_is_theirs_and_nothing_else(of: World) -> None:
+def test_droplets_reach_by_tls_what_is_theirs_and_nothing_else(local_world: World) -> None:
     session = requests.Session()
     session.trust_env = False
     with pytest.raises(requests.exceptions.SSLError):
-        session.get(f"{of.droplets_gateway}/notify", timeout=10)
+        session.get(f"{local_world.droplets_gateway}/notify", timeout=10)
     session.verify = str(authority.CERTIFICATE)
-    assert session.post(f"{of.droplets_gateway}/notify", timeout=10).status_code == 401
-    assert session.post(f"{of.droplets_gateway}/enrol", timeout=10).status_code == 400
+    assert session.post(f"{local_world.droplets_gateway}/notify", timeout=10).status_code == 401
+    assert session.post(f"{local_world.droplets_gateway}/enrol", timeout=10).status_code == 400
     for function in ("toolboxes-user", "toolbox-tools", "converge", "sweep", "issuer/jwks.json", "functions/v1/notify"):
-        assert session.get(f"{of.droplets_gateway}/{function}", timeout=10).status_code == 404
+        assert session.get(f"{local_world.droplets_gateway}/{function}", timeout=10).status_code == 404

@@ -52,11 +52,11 @@ def test_a_password_kept_for_a_registry_opens_it_for_this_accounts_images_and_is
             if password:
                 assert api("PUT", place, json={"username": "u", "password": password}).ok
             tools.deploy(image, name)
-            assert tools.until(name, "error_install")["status_reason"]["code"] == "image-denied"
+            assert tools.wait_for(name, "error_install")["status_reason"]["code"] == "image-denied"
             tools("DELETE", name)
         assert api("PUT", place, json={"username": "u", "password": PASSWORD}).ok
         tools.deploy(image, name)
-        record = tools.until(name, "running")
+        record = tools.wait_for(name, "running")
         assert record["image"] == image
         assert PASSWORD not in api("GET", place).text
         kept = droplet.run("sh", "-c", f"grep -rls {PASSWORD} /etc /root /run /home /var/log || true")

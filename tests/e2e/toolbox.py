@@ -26,8 +26,8 @@ OUT_OF_REACH = [
 class Box:
     """One toolbox, with an MCP server on it."""
 
-    def __init__(self, of: World, api: Api, toolbox_id: str) -> None:
-        self.id, self._world, self._api = toolbox_id, of, api
+    def __init__(self, local_world: World, api: Api, toolbox_id: str) -> None:
+        self.id, self._world, self._api = toolbox_id, local_world, api
         self.path, self.tools = f"/toolboxes-user/{toolbox_id}", Tools(api, toolbox_id)
 
     def record(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class Box:
         raise AssertionError(f"not {statuses} after {seconds} s: {record}")
 
     def serves(self) -> bool:
-        record = self.tools.until(SERVER, "running", seconds=150)
+        record = self.tools.wait_for(SERVER, "running", seconds=150)
         _, tools = speak(self.record()["public_ip_address"], record["ports"][0]["host_port"])
         return "echo" in tools
 
@@ -88,11 +88,15 @@ def state_of(droplet: Droplet, service: str) -> str:
     return droplet.run("sh", "-c", f"systemctl is-active {service} || true").strip()
 
 
-def secrets(of: World) -> Iterator[tuple[str, str]]:
+def secrets(local_world: World) -> Iterator[tuple[str, str]]:
     """Every line of every key and token that this world keeps, and whatever a function's environment calls one."""
-    for file in [*of.directory.glob("*.pem"), *of.directory.glob("*-token"), *of.directory.glob("*-key*")]:
+    for file in [
+        *local_world.directory.glob("*.pem"),
+        *local_world.directory.glob("*-token"),
+        *local_world.directory.glob("*-key*"),
+    ]:
         yield from ((file.name, line) for line in file.read_text().splitlines() if line)
-    for file in of.directory.glob("functions/*.env"):
+    for file in local_world.directory.glob("functions/*.env"):
         for line in file.read_text().splitlines():
             name, _, value = line.partition("=")
             if name != "CONTROL_KEYS" and re.search("KEY|TOKEN|SECRET", name) and value:

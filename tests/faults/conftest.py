@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.conftest import api, droplet, image, name, of, toolbox, tools
+from tests.e2e.conftest import api, droplet, image, local_world, name, toolbox, tools
 from tests.faults import environment
 from tests.faults.environment import Environment
 from tests.faults.operations import OPERATIONS
 
-__all__ = ["api", "droplet", "image", "name", "of", "toolbox", "tools"]
+__all__ = ["api", "droplet", "image", "local_world", "name", "toolbox", "tools"]
 
 
 @pytest.fixture(scope="session")

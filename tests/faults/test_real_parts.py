@@ -43,9 +43,9 @@ class Case:
 
 
 @pytest.fixture
-def sweep(of: World) -> Callable[[], None]:
+def sweep(local_world: World) -> Callable[[], None]:
     """What the scheduler does each minute, now."""
-    platform = Api(of.gateway, Issuer(of).service_token())
+    platform = Api(local_world.gateway, Issuer(local_world).service_token())
 
     def now() -> None:
         with suppress(requests.RequestException):
@@ -62,7 +62,7 @@ def cases(tools: Tools, image: str) -> Iterator[list[Case]]:
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda name: tools.deploy(image, name, **small), made.values()))
     for name in made.values():
-        tools.until(name, "running")
+        tools.wait_for(name, "running")
     tools("POST", made["start"], "/stop")
     ends = {"start": "running", "stop": "stopped", "restart": "running", "delete": None, "update": "running"}
     found = [Case(verb, name, ends[verb]) for verb, name in made.items()]
@@ -87,8 +87,8 @@ def ask(tools: Tools, image: str, case: Case) -> None:
             tools("POST", case.name, f"/{case.verb}", headers=headers)
 
 
-def kill_the_functions(of: World, droplet: Droplet) -> None:
-    ports = [deployed.port(of, function) for function in deployed.FUNCTIONS]
+def kill_the_functions(local_world: World, droplet: Droplet) -> None:
+    ports = [deployed.port(local_world, function) for function in deployed.FUNCTIONS]
     owners = {
         c.pid for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port in ports and c.status == "LISTEN"
     }
@@ -96,24 +96,24 @@ def kill_the_functions(of: World, droplet: Droplet) -> None:
         psutil.Process(pid).kill()
 
 
-def kill_the_shim(of: World, droplet: Droplet) -> None:
+def kill_the_shim(local_world: World, droplet: Droplet) -> None:
     droplet.run("sh", "-c", "kill -9 $(docker inspect --format '{{.State.Pid}}' toolboxes-shim)")
 
 
-def kill_the_engine(of: World, droplet: Droplet) -> None:
+def kill_the_engine(local_world: World, droplet: Droplet) -> None:
     droplet.run("systemctl", "kill", "--signal", "KILL", "docker.service")
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.3] if EVERY_VARIANT else [0.2])
 @pytest.mark.parametrize("blow", [kill_the_functions, kill_the_shim, kill_the_engine])
 def test_a_kill_in_the_middle_of_every_operation_leaves_what_was_asked_for(
-    of: World, tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case],
+    local_world: World, tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case],
     blow: Callable[[World, Droplet], None], delay: float,
 ) -> None:  # fmt: skip
     with ThreadPoolExecutor(len(cases)) as pool:
         asked = [pool.submit(ask, tools, image, case) for case in cases]
         time.sleep(delay)
-        blow(of, droplet)
+        blow(local_world, droplet)
         for one in asked:
             one.result()
     require_settled(tools, image, droplet, sweep, cases)
@@ -179,9 +179,9 @@ def test_a_droplet_that_is_cut_off_is_unresponsive_and_takes_up_every_wish_when_
 
 @pytest.mark.emulator
 def test_a_store_that_stops_and_comes_back_has_lost_nothing(
-    of: World, tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case]
+    local_world: World, tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case]
 ) -> None:
-    processes = services.of_world(of)
+    processes = services.of_world(local_world)
     with ThreadPoolExecutor(len(cases)) as pool:
         asked = [pool.submit(ask, tools, image, case) for case in cases]
         processes.restart("firestore")
@@ -200,7 +200,7 @@ def test_twenty_deploys_at_once_with_one_key_are_one_instance(
         answers = [one.result() for one in sent]
     assert {answer.status_code for answer in answers} <= {201, 202, 503}
     assert len({answer.json()["id"] for answer in answers if answer.ok}) == 1
-    tools.until(name, "running")
+    tools.wait_for(name, "running")
     require_one_container_each(tools, droplet)
 
 
@@ -209,7 +209,7 @@ def test_a_delete_wins_against_whatever_races_it(
     tools: Tools, image: str, name: str, droplet: Droplet, sweep: Callable[[], None], rival: str
 ) -> None:
     tools.deploy(image, name)
-    tools.until(name, "running")
+    tools.wait_for(name, "running")
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(ask, tools, image, Case(verb, name, None)) for verb in (rival, "delete")]:
             future.result()
