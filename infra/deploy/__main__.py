@@ -1,9 +1,9 @@
-"""Deploys all of it to a project of Google Cloud, by gcloud, from wherever the project stands:
+"""Deploys the whole system to a Google Cloud project with gcloud. It can be run again after a failure or a change:
 
     infra/local/bootstrap python -m infra.deploy --project P --region R --connector C SETTINGS [--print]
 
-SETTINGS is a file of lines NAME=value: the settings that the README lists, but for the secrets, which are in Secret
-Manager beforehand, and for those that follow from the project. --print only says the commands.
+SETTINGS is a file of lines NAME=value: the settings that infra/README.md lists, except for secrets, which must be in
+Secret Manager already, and for those that follow from the project. --print only prints the commands.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ import argparse
 import subprocess
 from pathlib import Path
 
-from infra.deploy.commands import Command, Place, commands
+from infra.deploy.commands import Command, Target, commands
 
 ROOT = Path(__file__).resolve().parents[2]
-THERE = "already exists"
+ALREADY_EXISTS = "already exists"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="infra.deploy", description=__doc__.partition(":")[0])
     for name in ("project", "region", "connector"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("settings", type=Path)
-    parser.add_argument("--print", action="store_true", help="only say the commands")
-    asked = parser.parse_args()
-    given = dict(line.split("=", 1) for line in asked.settings.read_text().splitlines() if "=" in line)
-    place = Place(asked.project, asked.region, asked.connector)
-    for command in commands(place, given):
+    parser.add_argument("settings", type=Path, help="a file of lines NAME=value")
+    parser.add_argument("--print", action="store_true", help="only print the commands")
+    options = parser.parse_args()
+    settings = dict(line.split("=", 1) for line in options.settings.read_text().splitlines() if "=" in line)
+    target = Target(options.project, options.region, options.connector)
+    for command in commands(target, settings):
         print(command, flush=True)
-        if not asked.print:
-            run(command, place.project)
+        if not options.print:
+            run(command, target.project)
 
 
 def run(command: Command, project: str) -> None:
-    """Raises SystemExit where gcloud fails for another reason than that it is there already."""
+    """Run a command unless its object exists. Raises SystemExit if gcloud fails for any other reason."""
     if command.unless and _gcloud(command.unless, project).returncode == 0:
         return
     done = _gcloud(command.words, project)
-    if done.returncode and THERE not in done.stderr.lower():
+    if done.returncode and ALREADY_EXISTS not in done.stderr.lower():
         raise SystemExit(f"{command}\n{done.stderr}")
 
 
 def _gcloud(words: tuple[str, ...], project: str) -> subprocess.CompletedProcess[str]:
-    given = ["gcloud", *words, f"--project={project}", "--quiet"]
-    return subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # our own words
+    arguments = ["gcloud", *words, f"--project={project}", "--quiet"]
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # no shell
 
 
 if __name__ == "__main__":

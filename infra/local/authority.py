@@ -1,4 +1,7 @@
-"""The machine's own certificate authority: it vouches for what droplets call by TLS, and only droplets trust it."""
+"""The machine's own certificate authority, which signs the TLS certificates of servers that droplets call.
+
+Only the droplet image trusts it.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +23,23 @@ VALIDITY = timedelta(days=3_650)
 
 
 def ensure() -> Path:
-    """Its certificate in PEM, made once."""
+    """The authority's own certificate (PEM), created on first use."""
     if not CERTIFICATE.exists():
         name = _name("Toolboxes, this machine's own authority")
-        made = _builder(name, name, _key("authority")).add_extension(x509.BasicConstraints(True, 0), critical=True)
-        secret.write(CERTIFICATE, _pem(made.sign(_key("authority"), hashes.SHA256())))
+        builder = _builder(name, name, _key("authority"))
+        builder = builder.add_extension(x509.BasicConstraints(True, 0), critical=True)
+        secret.write(CERTIFICATE, _pem(builder.sign(_key("authority"), hashes.SHA256())))
     return CERTIFICATE
 
 
 def server(address: IPv4Address) -> tuple[Path, Path]:
-    """Certificate and key, in PEM, of a server at this address; made once."""
+    """The certificate and the key (PEM) of a server at this address, created on first use."""
     file = DIRECTORY / f"{address}.crt"
     if not file.exists():
         authority = x509.load_pem_x509_certificate(ensure().read_bytes())
         builder = _builder(_name(str(address)), authority.subject, _key(str(address)))
-        named = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(address)]), critical=False)
-        secret.write(file, _pem(named.sign(_key("authority"), hashes.SHA256())))
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(address)]), critical=False)
+        secret.write(file, _pem(builder.sign(_key("authority"), hashes.SHA256())))
     return file, _key_file(str(address))
 
 
@@ -49,14 +53,14 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
     )
 
 
-def _key(of: str) -> ec.EllipticCurvePrivateKey:
-    key = secret.private_key(_key_file(of), lambda: ec.generate_private_key(ec.SECP256R1()))
+def _key(owner: str) -> ec.EllipticCurvePrivateKey:
+    key = secret.private_key(_key_file(owner), lambda: ec.generate_private_key(ec.SECP256R1()))
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return key
 
 
-def _key_file(of: str) -> Path:
-    return DIRECTORY / f"{of}.pem"
+def _key_file(owner: str) -> Path:
+    return DIRECTORY / f"{owner}.pem"
 
 
 def _name(text: str) -> x509.Name:

@@ -1,4 +1,4 @@
-"""Other programs, run to their end: the one place that starts them."""
+"""Runs other programs to their end. Every short-lived child process of infra/local is started here."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-LONGEST_TOLD = 2000
+MAX_ERROR_CHARACTERS = 2000
 
 
 class Failed(Exception):
-    """The program's name and first arguments, and the last it wrote."""
+    """A program failed. The message has its first words and the end of its error output."""
 
 
 def run(
@@ -18,19 +18,22 @@ def run(
     *,
     seconds: float = 600,
     environment: Mapping[str, str] | None = None,
-    refusals: tuple[int, ...] = (),
+    statuses: tuple[int, ...] = (),
 ) -> str:
-    """What the program wrote to standard output. Raises Failed for every exit status but 0 and the `refusals`."""
+    """Run a program and return its standard output, stripped.
+
+    Raises Failed after `seconds`, and for every exit status other than 0 and those in `statuses`.
+    """
     try:
-        done = subprocess.run(  # noqa: S603  # the words are this project's own
+        done = subprocess.run(  # noqa: S603  # every word comes from this project, none from a request
             [str(word) for word in words], check=False, capture_output=True, text=True, timeout=seconds, env=environment
         )
     except subprocess.TimeoutExpired:
-        raise Failed(f"{_named(words)}: no end within {seconds:.0f} s") from None
-    if done.returncode and done.returncode not in refusals:
-        raise Failed(f"{_named(words)}: {(done.stderr or done.stdout).strip()[-LONGEST_TOLD:]}")
+        raise Failed(f"{_summary(words)}: still running after {seconds:.0f} s") from None
+    if done.returncode and done.returncode not in statuses:
+        raise Failed(f"{_summary(words)}: {(done.stderr or done.stdout).strip()[-MAX_ERROR_CHARACTERS:]}")
     return done.stdout.strip()
 
 
-def _named(words: Sequence[str | Path]) -> str:
+def _summary(words: Sequence[str | Path]) -> str:
     return " ".join(map(str, words[:4]))

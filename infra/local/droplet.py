@@ -1,4 +1,4 @@
-"""A local droplet: a container that boots as a machine would, with systemd, cloud-init and an engine of its own."""
+"""A local droplet: a container that boots like a machine, with systemd, cloud-init and a Docker Engine of its own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from infra.local import engine, images, world
-from infra.local.world import World
+from infra.local import engine, images
+from infra.local.world import NETWORK_NAME, World
 
-# In the kernel's order (linux/capability.h), so that place is bit. Later ones are unknown to Debian 12's engine.
+# In the order of linux/capability.h, so that the index is the bit. Debian 12's engine does not know the later ones.
 CAPABILITIES = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE"
     " NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT"
     " SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP"
     " MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ"
 ).split()
-INSTALLED = "docker.io containerd runc iptables unattended-upgrades"
+INSTALLED_BY_USER_DATA = "docker.io containerd runc iptables unattended-upgrades"
 WORLD_LABEL = "toolboxes.world"
 ADDRESS_LABEL = "toolboxes.address"
 STOP_SECONDS = 30
@@ -24,7 +24,7 @@ STOP_SECONDS = 30
 
 @dataclass(frozen=True)
 class Droplet:
-    """One machine. Its disk lasts until `destroy`, its address is always the same."""
+    """One droplet. Its disk exists until `destroy`; its address never changes. Methods raise command.Failed."""
 
     world: World
     id: int
@@ -42,22 +42,22 @@ class Droplet:
         return engine.inspect("container", self.name) is not None
 
     def create(self, *, plain: bool = False) -> None:
-        """Makes it and starts its first boot, at which cloud-init asks the metadata service who it is.
+        """Create the droplet and start its first boot, in which cloud-init reads its user-data.
 
-        `plain` is without what user-data installs where it is missing.
+        A `plain` droplet lacks the packages that the user-data installs, as DigitalOcean's Debian image does.
         """
         engine.docker(
             "run", "--detach", "--name", self.name, "--hostname", self.name,
             "--label", f"{WORLD_LABEL}={self.world.name}", "--label", f"{ADDRESS_LABEL}={self.address}",
-            "--network", world.NETWORK_NAME, "--ip", str(self.address),
-            *_rights(),
+            "--network", NETWORK_NAME, "--ip", str(self.address),
+            *_privileges(),
             "--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/var/lib/docker",
-            "--env", f"WITHOUT={INSTALLED if plain else ''}",
+            "--env", f"WITHOUT={INSTALLED_BY_USER_DATA if plain else ''}",
             images.DROPLET.reference,
         )  # fmt: skip
 
     def start(self) -> None:
-        """Boots it again, after `stop` or after the engine ended."""
+        """Boot the droplet again after `stop`, or after the Docker Engine stopped."""
         engine.docker("start", self.name)
 
     def stop(self) -> None:
@@ -67,45 +67,45 @@ class Droplet:
         engine.docker("kill", self.name)
 
     def destroy(self) -> None:
-        """Removes it with its disk; nothing where there is none."""
+        """Remove the droplet and its disk. Does nothing if there is none."""
         if self.exists():
             engine.docker("rm", "--force", "--volumes", self.name)
 
     def run(self, *command: str, seconds: float = 60) -> str:
-        """Runs a command on it as root and returns its output. Raises command.Failed."""
+        """Run a command on the droplet as root and return its output."""
         return engine.docker("exec", self.name, *command, seconds=seconds)
 
     def process(self) -> int:
-        """Its first process, as this machine numbers it. Raises LookupError where it does not run."""
+        """The process id of its init, as this machine numbers it. Raises LookupError if the droplet is not running."""
         container = engine.inspect("container", self.name)
         if not container or not container["State"]["Pid"]:
-            raise LookupError(f"{self.name} does not run")
+            raise LookupError(f"{self.name} is not running")
         return int(container["State"]["Pid"])
 
 
-def of(world: World) -> dict[Droplet, bool]:
-    """All droplets that a world has, and whether each runs."""
+def droplets_of(world: World) -> dict[Droplet, bool]:
+    """Every droplet of a world, and whether it runs. Raises command.Failed."""
     form = f'{{{{.Names}}}} {{{{.Label "{ADDRESS_LABEL}"}}}} {{{{.State}}}}'
-    wanted = ["--filter", f"label={WORLD_LABEL}={world.name}", "--filter", f"label={ADDRESS_LABEL}"]
-    lines = [line.split() for line in engine.docker("ps", "--all", "--format", form, *wanted).splitlines()]
+    filters = ["--filter", f"label={WORLD_LABEL}={world.name}", "--filter", f"label={ADDRESS_LABEL}"]
+    lines = [line.split() for line in engine.docker("ps", "--all", "--format", form, *filters).splitlines()]
     return {
         Droplet(world, int(name.removeprefix("droplet-")), IPv4Address(address)): state == "running"
         for name, address, state in lines
     }
 
 
-def _rights() -> list[str]:
-    """What systemd and an engine need inside a container, but for the machine's devices.
+def _privileges() -> list[str]:
+    """The options of `docker run` that systemd and a nested engine need.
 
-    Not --privileged: the engine refuses that where this machine itself lacks a capability.
+    `--privileged` would also hand over the machine's devices, and the engine refuses it on a machine that lacks one of
+    the capabilities itself ("unable to apply caps"). Each capability that the machine has is therefore added by name.
     """
     status = Path("/proc/self/status").read_text().splitlines()
-    held = int(next(line.split()[1] for line in status if line.startswith("CapBnd")), 16)
-    rights = [f"--cap-add={name}" for bit, name in enumerate(CAPABILITIES) if held >> bit & 1]
-    for open_door in ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"):
-        rights.append(f"--security-opt={open_door}")
-    # Not `a *:* rwm`: after a crash the kernel refuses that for what is left of the old cgroup (v1).
-    rights += ["--device-cgroup-rule=c *:* rwm", "--device-cgroup-rule=b *:* rwm"]
+    bounding_set = int(next(line.split()[1] for line in status if line.startswith("CapBnd")), 16)
+    options = [f"--cap-add={name}" for bit, name in enumerate(CAPABILITIES) if bounding_set >> bit & 1]
+    options += [f"--security-opt={name}=unconfined" for name in ("seccomp", "apparmor", "systempaths")]
+    # Not `a *:* rwm`: after a crash, the kernel refuses that rule for what remains of the old cgroup (v1).
+    options += ["--device-cgroup-rule=c *:* rwm", "--device-cgroup-rule=b *:* rwm"]
     if Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        return [*rights, "--cgroupns=private"]
-    return [*rights, "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup"]
+        return [*options, "--cgroupns=private"]
+    return [*options, "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup"]

@@ -1,7 +1,7 @@
-"""The local issuer: signs callers' and services' tokens with a key that each world makes once.
+"""The local issuer of JWTs: signs the tokens of callers and of the platform with a key that each world generates once.
 
-The functions verify its tokens as they would any issuer's, by the keys at `jwks_url`. As a program it prints an
-hour's token for the account that is named: `python -m infra.local.issuer ACCOUNT [--admin]`.
+The functions verify these tokens like those of any issuer, by the public keys at `jwks_url`. As a program it prints a
+token for an account, valid for one hour: `python -m infra.local.issuer ACCOUNT [--admin]`.
 """
 
 from __future__ import annotations
@@ -28,25 +28,28 @@ HOUR = 3600
 class Issuer:
     """One world's issuer."""
 
-    def __init__(self, of: World) -> None:
-        self.url = f"{of.gateway}/issuer"
+    def __init__(self, world: World) -> None:
+        self.url = f"{world.gateway}/issuer"
         self.jwks_url = f"{self.url}/jwks.json"
-        key = secret.private_key(of.directory / "issuer.pem", lambda: rsa.generate_private_key(65537, 2048))
+        key = secret.private_key(world.directory / "issuer.pem", lambda: rsa.generate_private_key(65537, 2048))
         assert isinstance(key, rsa.RSAPrivateKey)
         self._key = key
 
     def token(self, account: str, seconds: int = HOUR, *, admin: bool = False) -> str:
-        """A caller's token; already expired where `seconds` is negative."""
-        told = {"app_metadata": {"role": ADMIN_VALUE}} if admin else {}
-        return self._signed({"sub": account, "aud": CALLER_AUDIENCE, "role": "authenticated"} | told, seconds)
+        """A caller's token that is valid for `seconds`; with a negative number it has expired already."""
+        claims: dict[str, object] = {"sub": account, "aud": CALLER_AUDIENCE, "role": "authenticated"}
+        if admin:
+            claims["app_metadata"] = {"role": ADMIN_VALUE}
+        return self._sign(claims, seconds)
 
     def service_token(self) -> str:
-        """The platform's own identity token, as its scheduler and its Pub/Sub would carry it."""
-        claims = {"sub": SERVICE_EMAIL, "aud": SERVICE_AUDIENCE, "email": SERVICE_EMAIL, "email_verified": True}
-        return self._signed(claims, HOUR)
+        """An identity token of the platform, as Cloud Scheduler and Pub/Sub push send it."""
+        return self._sign(
+            {"sub": SERVICE_EMAIL, "aud": SERVICE_AUDIENCE, "email": SERVICE_EMAIL, "email_verified": True}, HOUR
+        )
 
     def jwks(self) -> str:
-        """The public key, as JSON."""
+        """The JSON Web Key Set with the public key."""
         public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key()))
         return json.dumps({"keys": [public | {"kid": self._kid, "alg": ALGORITHM, "use": "sig"}]})
 
@@ -54,7 +57,7 @@ class Issuer:
     def _kid(self) -> str:
         return hashlib.sha256(str(self._key.public_key().public_numbers().n).encode()).hexdigest()[:16]
 
-    def _signed(self, claims: dict[str, object], seconds: int) -> str:
+    def _sign(self, claims: dict[str, object], seconds: int) -> str:
         now = int(time.time())
         times = {"iss": self.url, "iat": now, "exp": now + seconds}
         return jwt.encode(claims | times, self._key, ALGORITHM, headers={"kid": self._kid})

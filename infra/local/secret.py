@@ -1,4 +1,4 @@
-"""Files that only their owner may read: keys that are made once, and what carries them."""
+"""Files that only their owner may read: generated keys, and settings that contain them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 
 def write(path: Path, text: str) -> None:
-    """Whole or not at all, and never readable to others, not even for a moment."""
+    """Write a file atomically. At no moment can other users read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -20,17 +20,17 @@ def write(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def text(path: Path, make: Callable[[], str]) -> str:
-    """The file's text, made and written where there is none."""
+def text(path: Path, generate: Callable[[], str]) -> str:
+    """The file's text, generated and written if there is no file."""
     if not path.exists():
-        write(path, make())
+        write(path, generate())
     return path.read_text()
 
 
-def private_key(path: Path, make: Callable[[], PrivateKeyTypes]) -> PrivateKeyTypes:
-    """The key in the PEM file (PKCS 8), made and written where there is none."""
+def private_key(path: Path, generate: Callable[[], PrivateKeyTypes]) -> PrivateKeyTypes:
+    """The key in a PEM file (PKCS #8), generated and written if there is no file."""
     if not path.exists():
-        write(path, pem(make()))
+        write(path, pem(generate()))
     return serialization.load_pem_private_key(path.read_bytes(), None)
 
 

@@ -1,4 +1,7 @@
-"""Says what of a world runs, one line each; exits 0 where all of it does and every droplet is some toolbox's."""
+"""Prints the state of each process, droplet and toolbox of a world, one line each.
+
+Exits 0 if all of them are healthy and there is no orphan droplet.
+"""
 
 from __future__ import annotations
 
@@ -13,63 +16,68 @@ from functions.domain.toolbox import droplet as toolbox_droplet
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Query, Store
 from functions.lifecycle.repository import TOOLBOXES, decode
-from infra.local import backing, droplet, engine, machine, services, toolbox, world
+from infra.local import droplet, emulators, engine, machine, services, toolbox, world
 from infra.local.digitalocean.account import Account
 from infra.local.processes import RUNNING
 from infra.local.world import World
 
-MOST = 1_000
+MAX_TOOLBOXES = 1_000
+HEALTHY = (RUNNING, "active")
 
 
 def main() -> None:
-    of = world.current()
-    own = services.of_world(of).states()
+    current = world.current()
+    own = services.of_world(current).states()
     states = {f"machine: {name}": state for name, state in machine.PROCESSES.states().items()}
-    states |= {f"{of.name}: {name}": state for name, state in own.items()}
+    states |= {f"{current.name}: {name}": state for name, state in own.items()}
     if engine.answers():
-        for each, runs in droplet.of(of).items():
-            states[f"{of.name}: {each.name} ({each.address})"] = _state(each) if runs else "STOPPED"
+        for box, runs in droplet.droplets_of(current).items():
+            states[f"{current.name}: {box.name} ({box.address})"] = _droplet_state(box) if runs else "STOPPED"
     if not states:
-        sys.exit("Nothing runs.")
-    strangers = _tell_of_toolboxes(of, states) if own else []
+        sys.exit("Nothing is running.")
+    orphans: list[str] = []
+    if own:
+        toolbox_states, orphans = _toolboxes(current)
+        states |= toolbox_states
     width = max(map(len, states))
     for name, state in states.items():
         print(f"{name:{width}}  {state.lower()}")
-    print(f"\n{of.gateway}" if own else f"\nThe world {of.name} is not up.")
-    sys.exit(bool(strangers) or not own or any(state not in (RUNNING, "active") for state in states.values()))
+    print(f"\n{current.gateway}" if own else f"\nThe world {current.name} is not up.")
+    sys.exit(bool(orphans) or not own or any(state not in HEALTHY for state in states.values()))
 
 
-def _tell_of_toolboxes(of: World, states: dict[str, str]) -> list[str]:
-    """Adds each toolbox's status, and each droplet of ours that none of them knows; returns the latter's names."""
+def _toolboxes(current: World) -> tuple[dict[str, str], list[str]]:
+    """The state of each toolbox and of each orphan droplet, and the orphans' names."""
     try:
-        made = [one for one in Account(of).droplets() if toolbox_droplet.TAG in one["tags"]]
+        tagged = [box for box in Account(current).droplets() if toolbox_droplet.TAG in box["tags"]]
     except requests.RequestException as error:
-        states[f"{of.name}: droplets"] = f"cannot be listed: {error}"
-        return []
+        return {f"{current.name}: droplets": f"cannot be listed: {error}"}, []
+    states: dict[str, str] = {}
     known: set[str | None] = set()
-    for snapshot in _store(of).query(Query(TOOLBOXES, (("deprovisioned_at", "==", None),), "created_at", True, MOST)):
-        found = decode(Toolbox, snapshot)
-        if found:
-            box = found.value
-            known |= {box.droplet_id, *(one.droplet_id for one in box.retired)}
-            states[f"{of.name}: toolbox {box.id} of {box.account}, droplet {box.droplet_id}"] = box.status
-    strangers = [one["name"] for one in made if str(one["id"]) not in known]
-    states |= {f"{of.name}: {name}": "unknown to every toolbox" for name in strangers}
-    return strangers
+    query = Query(TOOLBOXES, (("deprovisioned_at", "==", None),), "created_at", True, MAX_TOOLBOXES)
+    for snapshot in _store(current).query(query):
+        document = decode(Toolbox, snapshot)
+        if document:
+            box = document.value
+            known |= {box.droplet_id, *(retired.droplet_id for retired in box.retired)}
+            states[f"{current.name}: toolbox {box.id} of {box.account}, droplet {box.droplet_id}"] = box.status
+    orphans = [box["name"] for box in tagged if str(box["id"]) not in known]
+    states |= {f"{current.name}: {name}": "orphan droplet" for name in orphans}
+    return states, orphans
 
 
-def _store(of: World) -> Store:
-    told = backing.found().environment(of)
-    kind, _, path = told["STORE"].partition(":")
+def _store(current: World) -> Store:
+    settings = emulators.installed().environment(current)
+    kind, _, path = settings["STORE"].partition(":")
     if kind == "sqlite":
         return SqliteStore(path)
-    # Google's client reads it from there.
-    os.environ["FIRESTORE_EMULATOR_HOST"] = told["FIRESTORE_EMULATOR_HOST"]
+    # Google's client library reads the address from the environment only.
+    os.environ["FIRESTORE_EMULATOR_HOST"] = settings["FIRESTORE_EMULATOR_HOST"]
     return FirestoreStore(world.PROJECT)
 
 
-def _state(each: droplet.Droplet) -> str:
-    return RUNNING if toolbox.shim_answers(each) else "running, but its shim does not answer"
+def _droplet_state(box: droplet.Droplet) -> str:
+    return RUNNING if toolbox.shim_answers(box) else "running, but its shim does not answer"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tells on standard output what is being done and how long each step took; waits, always within bounds."""
+"""Progress on standard output, and waiting within a time limit."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-Seen = TypeVar("Seen")
+Value = TypeVar("Value")
 
 
 @contextmanager
-def step(what: str) -> Iterator[None]:
-    """Names what the block does, then the seconds it took. Steps do not nest."""
-    print(f"{what} ... ", end="", flush=True)
-    began, ended = time.monotonic(), "failed"
+def step(description: str) -> Iterator[None]:
+    """Print the description, then the seconds that the block took, or "failed". Steps cannot be nested."""
+    print(f"{description} ... ", end="", flush=True)
+    started_at, outcome = time.monotonic(), "failed"
     try:
         yield
-        ended = f"{time.monotonic() - began:.1f} s"
+        outcome = f"{time.monotonic() - started_at:.1f} s"
     finally:
-        print(ended, flush=True)
+        print(outcome, flush=True)
 
 
 def listens(host: str, port: int) -> bool:
-    """Whether something takes TCP connections there."""
+    """Whether TCP connections are accepted at that address."""
     try:
         socket.create_connection((host, port), timeout=1).close()
     except OSError:
@@ -32,13 +32,13 @@ def listens(host: str, port: int) -> bool:
     return True
 
 
-def wait_until(look: Callable[[], Seen | None], seconds: float, what: str) -> Seen:
-    """Looks until it sees something true and returns that; after `seconds` raises TimeoutError that names `what`."""
+def wait_until(probe: Callable[[], Value | None], seconds: float, description: str) -> Value:
+    """Call `probe` until its result is true, and return that. Raises TimeoutError after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = 0.02
-    while not (seen := look()):
+    while not (value := probe()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
+            raise TimeoutError(f"{description}: not within {seconds:.0f} s")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.5)
-    return seen
+    return value

@@ -1,43 +1,42 @@
-"""Brings up a world from nothing, or from wherever it stands, and proves it by an MCP server that answers."""
+"""Starts a world, whatever runs already, and checks it by calling an MCP server that it deploys."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
 import requests
 
-from infra.local import backing, command, machine, services, world
-from infra.local import demo as demonstration
-from infra.local.caller import Caller
-from infra.local.demo import Demo, NotRunning
+from infra.local import command, emulators, machine, services, toolbox, world
 from infra.local.steps import step
-from infra.local.toolbox import ACCOUNT, NotActive, Toolbox
+from infra.local.toolbox import ACCOUNT, Caller, Demo, NotActive, NotRunning, Toolbox
 
 
 def main() -> None:
-    began = time.monotonic()
-    of, found = world.current(), backing.found()
+    # Set by infra/local/up before the installation; absent if this module is run directly.
+    started_at = float(os.environ.get("TOOLBOXES_UP_SINCE", time.time()))
+    current, backends = world.current(), emulators.installed()
     machine.up()
-    with step(f"starting the functions and what they need ({found})"):
-        services.up(of, found)
-    caller = Caller(of, ACCOUNT)
-    toolbox = Toolbox(of, caller)
-    with step("asking for the toolbox"):
-        toolbox.ask()
-    with step("waiting until it serves"):
-        box = toolbox.active()
-    demo = Demo(caller, box["id"])
-    with step(f"deploying {demonstration.INSTANCE}"):
+    with step(f"starting the functions and their services ({backends})"):
+        services.up(current, backends)
+    caller = Caller(current, ACCOUNT)
+    box = Toolbox(current, caller)
+    with step("requesting the toolbox"):
+        box.request()
+    with step("waiting until the toolbox is active"):
+        toolbox_record = box.wait_until_active()
+    demo = Demo(caller, toolbox_record["id"])
+    with step(f"deploying {toolbox.INSTANCE}"):
         demo.deploy()
     with step("waiting until it runs"):
-        record = demo.running()
-    address, port = box["public_ip_address"], record["ports"][0]["host_port"]
-    with step(f"speaking MCP with {address}:{port}"):
-        server, tools = demonstration.speak(address, port)
-    print(f"\n{json.dumps(record, indent=2)}\n\n{server} has {len(tools)} tools: {', '.join(tools)}")
-    print(f"\nUp at {of.gateway} after {time.monotonic() - began:.1f} s.")
+        instance = demo.wait_until_running()
+    address, port = toolbox_record["public_ip_address"], instance["ports"][0]["host_port"]
+    with step(f"calling the MCP server at {address}:{port}"):
+        server, tools = toolbox.speak(address, port)
+    print(f"\n{json.dumps(instance, indent=2)}\n\n{server} has {len(tools)} tools: {', '.join(tools)}")
+    print(f"\nUp at {current.gateway} after {time.time() - started_at:.0f} s, installation included.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What the world on one machine is made of: places, ports and addresses, and nothing that acts.
+"""The names, folders, ports and addresses of the local worlds.
 
-The machine layer (engine, registry, images) exists once. Above it stand named worlds, each with its own
-gateway, functions, store and droplets, so that the tests never disturb the world a developer works in.
+The machine layer (engine, registry, images) exists once per machine. Above it are named worlds, each with its own
+gateway, functions, store and droplets, so that tests never disturb the world in which a developer works.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ RUN = Path("/run/toolboxes")
 NETWORK = IPv4Network("172.30.0.0/24")
 NETWORK_NAME = "toolboxes"
 NETWORK_GATEWAY = NETWORK[1]
-"""The machine's own address on the droplets' network: what listens here is reached under one name by both."""
+"""This machine's address on the droplets' network. A server that listens here has one URL for both."""
 ADDRESSES = 100
-"""So many addresses each world has for its droplets."""
+"""The number of addresses that each world has for its droplets."""
 
 PROJECT = "toolboxes-local"
 
 
 @dataclass(frozen=True)
 class World:
-    """One world. Its ports are counted from `base_port`, its droplets' addresses from `first_address`.
+    """One world.
 
-    Droplets are numbered from `first_droplet` on, so that no two worlds have one of the same name.
+    Its ports follow `base_port`, its droplets' addresses start at `first_address`, and their ids at `first_droplet`,
+    so that no two worlds have a droplet of the same name.
     """
 
     name: str
@@ -47,11 +48,12 @@ class World:
 
     @property
     def gateway(self) -> str:
+        """The URL of all functions."""
         return f"http://127.0.0.1:{self.base_port}"
 
     @property
     def firestore_port(self) -> int:
-        """Where the Firestore emulator is reached; it listens at `emulator_port`."""
+        """Where clients reach the Firestore emulator; it is forwarded to `emulator_port`."""
         return self.base_port + 20
 
     @property
@@ -72,7 +74,7 @@ class World:
 
     @property
     def droplets_port(self) -> int:
-        """At NETWORK_GATEWAY: what droplets may call, by TLS."""
+        """The TLS port at NETWORK_GATEWAY for the functions that droplets call."""
         return self.base_port + 24
 
     @property
@@ -90,7 +92,7 @@ WORLDS = {
 
 
 def current() -> World:
-    """The world that TOOLBOXES_WORLD names. Raises SystemExit for a name that is none."""
+    """The world that the environment variable TOOLBOXES_WORLD names. Raises SystemExit for an unknown name."""
     name = os.environ.get("TOOLBOXES_WORLD", "main")
     if name not in WORLDS:
         raise SystemExit(f"TOOLBOXES_WORLD is {name!r}; it can be {' or '.join(WORLDS)}.")

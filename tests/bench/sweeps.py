@@ -22,7 +22,7 @@ from functions.adapters.store_sqlite import SqliteStore
 from functions.domain import lease
 from functions.lifecycle.dependencies import Dependencies, Store
 from functions.lifecycle.toolbox import inspect as toolbox_inspect
-from infra.local import backing, deployed, images, secret, world
+from infra.local import deployed, emulators, images, secret, world
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
 from infra.local.toolbox import ACCOUNT, droplet_of
@@ -88,7 +88,7 @@ def _timed(deps: Dependencies, toolbox_id: str) -> float:
 
 def _ports(of: World) -> Dependencies:
     """As functions/main.py wires them, in this process."""
-    told = backing.found().environment(of)
+    told = emulators.installed().environment(of)
     kind, _, place = told["STORE"].partition(":")
     os.environ |= {name: value for name, value in told.items() if name.endswith("_EMULATOR_HOST")}
     store: Store = SqliteStore(place) if kind == "sqlite" else FirestoreStore(world.PROJECT)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from infra.local import backing, deployed, services
+from infra.local import deployed, emulators, services
 from infra.local.digitalocean.account import Account
 from infra.local.droplet import Droplet
 from infra.local.toolbox import shim_answers
@@ -48,7 +48,7 @@ def rotate_the_command_key_while_the_droplet_is_off(local_world: World, cloud: A
     """However long that was: when it is back, nobody signs any more with the key that its user-data named."""
     cloud.act(droplet.id, "power_off")
     (local_world.directory / "command.pem").unlink()
-    services.up(local_world, backing.found())
+    services.up(local_world, emulators.installed())
     cloud.act(droplet.id, "power_on")
 
 

@@ -55,7 +55,7 @@ def boxes(local_world: World, api: Api, cloud: Account, image: str) -> Iterator[
     Not from one that fails: whether it made a droplet all the same is then watched for longer than a test should last.
     """
     creates = {"method": "POST", "path": "/v2/droplets"}
-    cloud.weather({"kind": "limited", **creates, "seconds": 1}, {"kind": "lost", **creates}, tags_late_seconds=5)
+    cloud.inject({"kind": "limited", **creates, "seconds": 1}, {"kind": "lost", **creates}, tags_late_seconds=5)
 
     def made(number: int) -> Box:
         image_of = {"imageSlug": catalogue.PLAIN} if number == 1 else {}
@@ -69,7 +69,7 @@ def boxes(local_world: World, api: Api, cloud: Account, image: str) -> Iterator[
 
     with ThreadPoolExecutor(3) as pool:
         made_at_once = list(pool.map(made, range(3)))
-    cloud.weather()
+    cloud.inject()
     yield made_at_once
     for box in made_at_once:
         api("DELETE", box.path)
@@ -234,7 +234,7 @@ def test_a_droplet_that_no_toolbox_knows_is_told_of_and_left_alone(cloud: Accoun
         sweep()
         told = subprocess.run([sys.executable, "-m", "infra.local.status"], capture_output=True, text=True, check=False)
         assert told.returncode == 1, told.stdout
-        assert re.search(r"stray +unknown to every toolbox", told.stdout), told.stdout + told.stderr
+        assert re.search(r"stray +orphan droplet", told.stdout), told.stdout + told.stderr
         assert stray in [one["id"] for one in cloud.droplets()]
     finally:
         cloud("DELETE", f"/v2/droplets/{stray}")

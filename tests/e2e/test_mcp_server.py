@@ -7,10 +7,9 @@ import pytest
 import requests
 
 from infra.local import authority
-from infra.local.demo import speak
 from infra.local.droplet import Droplet
 from infra.local.issuer import Issuer
-from infra.local.toolbox import ACCOUNT
+from infra.local.toolbox import ACCOUNT, speak
 from infra.local.world import World
 from tests.e2e.conftest import Api, Tools
 

@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from infra.local.demo import MCP_PATH, MCP_PORT, speak
 from infra.local.digitalocean.account import Account
 from infra.local.droplet import Droplet
-from infra.local.toolbox import droplet_of, shim_answers
+from infra.local.toolbox import MCP_PATH, MCP_PORT, droplet_of, shim_answers, speak
 from infra.local.world import World
 from tests.e2e.conftest import Api, Tools
 

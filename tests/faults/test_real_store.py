@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from infra.local import services
-from infra.local.firestore import Firestore
+from infra.local.emulators import Firestore
 from infra.local.steps import wait_until
 from infra.local.world import PROJECT, World
 

@@ -1,4 +1,4 @@
-"""cloud-init itself, of the release that droplets have, judges the user-data that they get."""
+"""The user-data of droplets is validated by cloud-init itself, of the release that droplets have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.domain.test_user_data import TEMPLATE, VALUES
 pytestmark = pytest.mark.docker
 
 
-def judged(user_data: str) -> subprocess.CompletedProcess[str]:
+def validate(user_data: str) -> subprocess.CompletedProcess[str]:
     words = [
         engine.CLIENT, f"--host=unix://{engine.SOCKET}", "run", "--rm", "--interactive", images.DROPLET.reference,
         "sh", "-c", "cat >/user-data && cloud-init schema --config-file /user-data",
@@ -23,12 +23,12 @@ def judged(user_data: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("swap_mib", [0, 2048])
-def test_the_user_data_is_valid_by_its_schema(swap_mib: int) -> None:
-    done = judged(render(TEMPLATE, replace(VALUES, swap_mib=swap_mib)))
+def test_user_data_is_valid_by_the_schema_of_cloud_init(swap_mib: int) -> None:
+    done = validate(render(TEMPLATE, replace(VALUES, swap_mib=swap_mib)))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_is_not_valid_would_be_found() -> None:
-    done = judged(render(TEMPLATE.replace("permissions:", "permission:"), VALUES))
+def test_invalid_user_data_is_refused_with_the_wrong_key() -> None:
+    done = validate(render(TEMPLATE.replace("permissions:", "permission:"), VALUES))
     assert done.returncode == 1
     assert "permission" in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What deploys it is understood by gcloud itself: each kind of command is parsed, and its request arrives."""
+"""The deployment commands: complete settings, no secret in the clear, and words that the real gcloud accepts."""
 
 from __future__ import annotations
 
@@ -13,62 +13,66 @@ from typing import ClassVar
 import pytest
 
 from functions.adapters import settings
-from infra.deploy.commands import BETWEEN, SECRETS, Command, Place, commands, function
+from infra.deploy.commands import SECRETS, SEPARATOR, Command, Target, commands, deploy_function
 from infra.local import world
 
-PLACE = Place("a-project", "europe-west3", "a-connector")
-GIVEN = {
+TARGET = Target("a-project", "europe-west3", "a-connector")
+SETTINGS = {
     "CALLER_ISSUER": "https://issuer.example", "CALLER_AUDIENCE": "authenticated", "CALLER_ALGORITHM": "RS256",
     "CALLER_JWKS_URL": "https://issuer.example/jwks.json", "CALLER_ADMIN_CLAIM": "role", "CALLER_ADMIN_VALUE": "admin",
     "CONTROL_KEYS": '{"kid": "key", "other": "key"}', "SHIM_IMAGE": f"registry/shim@sha256:{'0' * 64}",
     "SSH_KEYS": "1,2", "FIREWALL_SOURCES": "192.0.2.1/32,192.0.2.2/32", "LIMIT_TOOLBOXES": "3",
 }  # fmt: skip
 APIS = ("CLOUDFUNCTIONS", "CLOUDRESOURCEMANAGER", "CLOUDSCHEDULER", "FIRESTORE", "IAM", "PUBSUB", "RUN", "SERVICEUSAGE")
-ALL = list(commands(PLACE, GIVEN))
+ALL = list(commands(TARGET, SETTINGS))
 
 
 def environment(command: Command) -> dict[str, str]:
-    """What the function is given by a deploy, a secret by its place."""
+    """The settings of the deployed function; the value of a secret is its name in Secret Manager."""
     [plain] = [word for word in command.words if word.startswith("--set-env-vars=")]
     secret = [word.partition("=")[2] for word in command.words if word.startswith("--set-secrets=")]
-    pairs = plain.partition(BETWEEN)[2].split("##") + [pair for word in secret for pair in word.split(",")]
+    pairs = plain.partition(f"^{SEPARATOR}^")[2].split(SEPARATOR) + [
+        pair for word in secret for pair in word.split(",")
+    ]
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-@pytest.mark.parametrize("target", settings.REQUIRED)
-def test_a_function_is_given_all_that_it_requires_and_no_secret_in_the_clear(target: str) -> None:
-    given = environment(function(PLACE, target, GIVEN))
-    assert not [name for name in settings.REQUIRED[target] if not given.get(name)]
-    assert set(given) - {*settings.REQUIRED[target]} == {"GOOGLE_FUNCTION_SOURCE", "LIMIT_TOOLBOXES"}
-    assert all(given[name].endswith(":latest") for name in given if name in SECRETS)
+@pytest.mark.parametrize("entry_point", settings.REQUIRED)
+def test_function_gets_its_required_settings_and_no_secret_in_the_clear(entry_point: str) -> None:
+    values = environment(deploy_function(TARGET, entry_point, SETTINGS))
+    assert not [name for name in settings.REQUIRED[entry_point] if not values.get(name)]
+    assert set(values) - {*settings.REQUIRED[entry_point]} == {"GOOGLE_FUNCTION_SOURCE", "LIMIT_TOOLBOXES"}
+    assert all(values[name].endswith(":latest") for name in values if name in SECRETS)
 
 
-def test_a_setting_that_is_not_given_is_named() -> None:
+def test_missing_setting_raises_key_error_with_its_name() -> None:
     with pytest.raises(KeyError, match="SHIM_IMAGE"):
-        function(PLACE, "converge", {name: value for name, value in GIVEN.items() if name != "SHIM_IMAGE"})
+        deploy_function(TARGET, "converge", {name: value for name, value in SETTINGS.items() if name != "SHIM_IMAGE"})
 
 
-def test_only_the_platform_may_call_what_only_the_platform_calls() -> None:
-    closed = [
+def test_only_converge_and_sweep_refuse_unauthenticated_calls() -> None:
+    private = [
         c.words[2] for c in ALL if c.words[:2] == ("functions", "deploy") and "--no-allow-unauthenticated" in c.words
     ]
-    assert closed == ["converge", "sweep"]
+    assert private == ["converge", "sweep"]
 
 
 class Google(BaseHTTPRequestHandler):
-    """Refuses everything, once it was understood."""
+    """Answers every request with 403 and records it."""
 
-    arrived: ClassVar[list[str]] = []
+    received: ClassVar[list[str]] = []
 
     def answer(self) -> None:
-        self.arrived.append(f"{self.command} {self.path}")
+        self.received.append(f"{self.command} {self.path}")
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        said = json.dumps({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "nobody may"}}).encode()
+        body = json.dumps(
+            {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "denied by the test"}}
+        ).encode()
         self.send_response(403)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(said)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(said)
+        self.wfile.write(body)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
@@ -85,28 +89,30 @@ def google() -> Iterator[str]:
     server.server_close()
 
 
-# One of each kind is enough.
+# gcloud takes seconds to start: one command of each kind is enough.
 KINDS = {" ".join(command.words[:2]): command for command in ALL}
 
 
 @pytest.mark.emulator
 @pytest.mark.parametrize("command", KINDS.values(), ids=list(KINDS))
-def test_gcloud_understands_it(google: str, command: Command, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_gcloud_accepts_the_command_and_sends_its_request(
+    google: str, command: Command, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     overrides = {f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}": google for api in APIS}
-    given = {
+    variables = {
         **os.environ, **overrides, "CLOUDSDK_AUTH_ACCESS_TOKEN": "none", "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
-        "CLOUDSDK_CONFIG": str(tmp_path_factory.getbasetemp() / "gcloud"), "CLOUDSDK_CORE_PROJECT": PLACE.project,
+        "CLOUDSDK_CONFIG": str(tmp_path_factory.getbasetemp() / "gcloud"), "CLOUDSDK_CORE_PROJECT": TARGET.project,
     }  # fmt: skip
-    Google.arrived.clear()
+    Google.received.clear()
     done = subprocess.run(
         ["gcloud", *command.words, "--quiet"],
         cwd=world.CHECKOUT,
-        env=given,
+        env=variables,
         capture_output=True,
         text=True,
         check=False,
     )
-    # 2 is what gcloud says to words that it does not know.
+    # gcloud exits with 2 for a word that it does not know, and with 1 for a refused request.
     assert done.returncode == 1, done.stderr
-    assert Google.arrived, done.stderr
-    assert "nobody may" in done.stderr or "PERMISSION_DENIED" in done.stderr, done.stderr
+    assert Google.received, done.stderr
+    assert "denied by the test" in done.stderr or "PERMISSION_DENIED" in done.stderr, done.stderr

@@ -1,25 +1,29 @@
-"""What the local DigitalOcean keeps: one JSON file for each thing of a kind, each change whole or not at all."""
+"""The stored state of the local DigitalOcean: one JSON file for each droplet, firewall and tag."""
 
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from infra.local import secret, world
+from infra.local import secret
+from infra.local.digitalocean.errors import Unprocessable
 from infra.local.world import World
 
 Record = dict[str, Any]
+TAG = re.compile(r"[a-zA-Z0-9_:-]{1,255}")
 
 
 class Records:
-    """The things of one kind (`droplets`, `firewalls`, …) of one world. A record has an `id`."""
+    """The records of one kind (`droplets`, `firewalls`, …) of one world. A record has an `id`. Writes are atomic."""
 
-    def __init__(self, of: World, kind: str) -> None:
-        self._directory = of.directory / "digitalocean" / kind
+    def __init__(self, world: World, kind: str) -> None:
+        self._directory = world.directory / "digitalocean" / kind
 
     def all(self) -> list[Record]:
-        """Newest first."""
+        """Every record, newest first."""
         found = [record for path in self._directory.glob("*.json") if (record := _read(path))]
         return sorted(found, key=lambda record: str(record["created_at"]), reverse=True)
 
@@ -27,7 +31,7 @@ class Records:
         return _read(self._path(key))
 
     def put(self, record: Record) -> None:
-        # A droplet's user-data is its own affair.
+        """Create or replace a record. The file is readable by its owner only: user-data contains an enrolment token."""
         secret.write(self._path(record["id"]), json.dumps(record, indent=1))
 
     def delete(self, key: int | str) -> None:
@@ -37,13 +41,31 @@ class Records:
         return self._directory / f"{key}.json"
 
 
-def droplet_at(address: str) -> Record | None:
-    """The droplet that has this address, of whatever world."""
-    for path in world.STATE.glob("worlds/*/digitalocean/droplets/*.json"):
-        record = _read(path)
-        if record and record["address"] == address:
-            return record
-    return None
+class Tags:
+    """The tags of one world. Which droplets carry a tag is stored with the droplets."""
+
+    def __init__(self, world: World) -> None:
+        self._records = Records(world, "tags")
+
+    def all(self) -> list[str]:
+        return [record["id"] for record in self._records.all()]
+
+    def has(self, name: str) -> bool:
+        return bool(TAG.fullmatch(name)) and self._records.get(name) is not None
+
+    def create(self, name: str) -> None:
+        """Create a tag unless it exists. Raises Unprocessable for a name that is not allowed."""
+        if not TAG.fullmatch(name):
+            raise Unprocessable("Tag name is invalid")
+        if not self.has(name):
+            self._records.put({"id": name, "created_at": datetime.now(UTC).isoformat()})
+
+
+def tag_document(name: str, droplets: list[Record]) -> Record:
+    """A tag in the API's form. `droplets` are the records of those that carry it."""
+    none = {"count": 0}
+    resources = {"images": none, "volumes": none, "volume_snapshots": none, "databases": none}
+    return {"name": name, "resources": {"count": len(droplets), "droplets": {"count": len(droplets)}, **resources}}
 
 
 def _read(path: Path) -> Record | None:
