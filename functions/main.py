@@ -31,6 +31,7 @@ from functions.adapters.shim import NoShims, ShimClients
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.tokens import TokenVerifier
+from functions.adapters.toolbox_shim import ToolboxShims
 from functions.adapters.vault import KeyVault, NoVault
 from functions.adapters.webhook_sender import WebhookSender
 from functions.adapters.webhook_signatures import WebhookVerifier
@@ -64,7 +65,7 @@ def _dependencies() -> Dependencies:
     return Dependencies(
         store=OutboxStore(store) if announces else store,
         queue=SqliteQueue(queue.place) if queue.kind == "sqlite" else PubsubQueue(SETTINGS.project, queue.place),
-        shims=ShimClients(SETTINGS.command_key) if SETTINGS.command_key else NoShims(),
+        shims=ToolboxShims(ShimClients(SETTINGS.command_key) if SETTINGS.command_key else NoShims()),
         droplets=_digitalocean() if SETTINGS.digitalocean else NoDroplets(),
         now=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid.uuid4()),

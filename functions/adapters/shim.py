@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from functions.adapters.pinned import PinnedSessions
 from functions.adapters.shim_answers import AnswerLines, cause, content, error_of, read, require_our_contract
+from functions.adapters.toolbox_shim import EMPTY
 from functions.domain.errors import Misconfigured, ToolboxUnreachable
 from functions.domain.toolbox.model import Toolbox
-from functions.lifecycle.dependencies import EMPTY, Lines
+from functions.lifecycle.dependencies import Lines
 from shim.contract import errors as shim_errors
 from shim.contract import messages, routes, tokens
 from shim.contract.routes import Route
@@ -57,7 +58,7 @@ class NoShims:
 
 
 class ShimClient:
-    """One toolbox's shim; implements lifecycle.ports.Shim."""
+    """One toolbox's shim; implements toolbox_shim.ShimTransport."""
 
     def __init__(self, key: Ed25519PrivateKey, toolbox: Toolbox, sessions: PinnedSessions) -> None:
         self._key, self._toolbox, self._sessions = key, toolbox, sessions

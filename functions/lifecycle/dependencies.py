@@ -12,16 +12,25 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from functions.domain.account.limits import Limits
+from functions.domain.instance.container import (
+    Container,
+    ContainerConfig,
+    ContainerStats,
+    ExecCommand,
+    ExecResult,
+    LogLine,
+    Logs,
+)
+from functions.domain.instance.image import PullProgress, RegistryCredentials
+from functions.domain.instance.mcp import HttpRequest, HttpResponse
 from functions.domain.secrets import Sealed
 from functions.domain.toolbox.droplet import Droplet, NewDroplet
 from functions.domain.toolbox.model import Toolbox
-from shim.contract import messages
-from shim.contract.routes import Route
+from functions.domain.toolbox.shim import ShimStatus
 
 Document = dict[str, Any]
 # What compare-and-set compares: Firestore's update_time, or the embedded store's revision. Opaque.
 Version = object
-EMPTY = messages.Nothing()
 Line = TypeVar("Line", covariant=True)
 Value = TypeVar("Value")
 
@@ -122,38 +131,90 @@ class Queue(Protocol):
 
 
 class Lines(Iterator[Line], Protocol[Line]):
-    """What a shim streams, as it comes; what fails in the middle is raised as itself. To be closed, also unread."""
+    """Lines that a shim streams, as they arrive; an error in the middle of the stream is raised by `next`.
 
-    def close(self) -> None: ...
+    To be closed, also where it was not read to its end: it holds a connection.
+    """
+
+    def close(self) -> None:
+        """Let go of the connection."""
 
 
 class Shim(Protocol):
-    """One toolbox's shim. Raises protocol.ContractError, errors.ToolboxUnreachable, errors.ShimIncompatible."""
+    """The shim of one toolbox, one method for each of its commands.
 
-    def command(
-        self,
-        route: Route,
-        *,
-        start_by: datetime,
-        name: str = "",
-        body: messages.Message = EMPTY,
-        query: str = "",
-        within: float | None = None,
-    ) -> Any:
-        """One command; the answer is the route's message.
+    `start_by` is the fencing deadline: the shim begins nothing after it, and checks that again while it holds the
+    container's lock. `timeout` is how many seconds the caller waits in silence before the outcome is unknown.
 
-        The shim begins nothing after `start_by`; after `within` seconds of silence the outcome is unknown.
-        """
+    A command that acts on a container returns the container as inspected after the act, None where it is gone, and is
+    idempotent: it can be repeated after an unknown outcome. Every method raises shim.contract.errors.ShimError,
+    errors.ToolboxUnreachable and errors.ShimIncompatible.
+    """
 
-    def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
-        """The engine's list and its ETag; None where the ETag still is `unless`. `limits`: those of each container."""
+    def create(self, config: ContainerConfig, *, start_by: datetime) -> Container | None:
+        """Create a container, which does not start it. Raises OlderSpec where one of a newer generation exists."""
+
+    def inspect(self, name: str, *, start_by: datetime) -> Container | None:
+        """Inspect a container. Raises NoSuchContainer, which alone proves that there is none."""
+
+    def start(self, name: str, *, start_by: datetime) -> Container | None:
+        """Start a container that does not run."""
+
+    def stop(self, name: str, *, start_by: datetime) -> Container | None:
+        """Stop a container that runs: SIGTERM, and SIGKILL after ten seconds."""
+
+    def restart(self, name: str, *, started_at: str, start_by: datetime) -> Container | None:
+        """Restart a container whose `started_at` still is the given one, so that a repeat is no second restart."""
+
+    def remove(self, name: str, *, start_by: datetime) -> Container | None:
+        """Remove a container, which is stopped first where it runs."""
+
+    def logs(
+        self, name: str, *, tail: int, since: str | None = None, start_by: datetime, timeout: float | None = None
+    ) -> Logs:
+        """Return the last `tail` log lines, of those since the RFC 3339 time `since`."""
+
+    def follow_logs(self, name: str, *, tail: int, since: str | None, start_by: datetime) -> Lines[LogLine | None]:
+        """Return the same lines and then each new one until the container stops; None is a sign of life each 10 s."""
+
+    def stats(self, name: str, *, start_by: datetime) -> ContainerStats:
+        """Measure what a running container uses. Raises NotRunning."""
+
+    def execute(self, name: str, command: ExecCommand, *, start_by: datetime, timeout: float) -> ExecResult:
+        """Run a command in a running container. Not idempotent. Raises NotRunning."""
+
+    def http_request(self, name: str, request: HttpRequest, *, start_by: datetime) -> HttpResponse:
+        """Send one HTTP request to the container's own address. Raises NotAnswering."""
 
     def pull(
-        self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
-    ) -> messages.Image: ...
+        self,
+        image: str,
+        credentials: RegistryCredentials | None = None,
+        *,
+        start_by: datetime,
+        on_progress: Callable[[PullProgress], None],
+    ) -> None:
+        """Pull an image. Raises ImageUnavailable where the registry refuses it for good."""
 
-    def follow(self, name: str, *, start_by: datetime, query: str) -> Lines[messages.FollowLine]:
-        """A container's log as it grows, until it stops; a line that is empty is a sign of life, every 10 s."""
+    def prune_images(self, keep: list[str], *, start_by: datetime) -> list[str]:
+        """Remove all images but those in `keep` and those that a container uses; return what was removed."""
+
+    def list_containers(
+        self, *, start_by: datetime, etag: str = "", with_limits: bool = False
+    ) -> tuple[ShimStatus | None, str]:
+        """Return the engine's list with its ETag, None for the list where its ETag still is `etag`.
+
+        `with_limits` has the shim inspect each container for its present limits, which the engine's list lacks.
+        """
+
+    def status(self, *, start_by: datetime, timeout: float) -> ShimStatus:
+        """Return the list together with the droplet's metrics and what the shim says of itself."""
+
+    def upgrade(self, image: str, *, start_by: datetime) -> None:
+        """Have the shim replaced by `image`, a reference by digest that was pulled before."""
+
+    def restart_shim(self, *, start_by: datetime, timeout: float) -> None:
+        """Have the shim's process restart. A later status shows by its `started_at` whether it did."""
 
 
 class Vault(Protocol):

@@ -20,13 +20,13 @@ from pydantic import TypeAdapter
 from functions.domain.account.model import Account
 from functions.domain.account.registry import Registry
 from functions.domain.event import Event
+from functions.domain.instance.container import Port
 from functions.domain.instance.model import Instance
 from functions.domain.instance.rotation import Rotation
 from functions.domain.instance.spec import engine_limits
 from functions.domain.rollout.model import Rollout
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Create, Delete, Document, Put, Ref, Snapshot, Version, Write
-from shim.contract import messages
 
 # An instance's memory limit in bytes, beside what the spec says of it in words: Firestore adds up numbers only.
 MEMORY = "memory_bytes"
@@ -78,7 +78,7 @@ def name_ref(toolbox_id: str, name: str) -> Ref:
     return Ref(NAME_RESERVATIONS, hashlib.sha256(text.encode()).hexdigest())
 
 
-def port_ref(toolbox_id: str, port: messages.Port) -> Ref:
+def port_ref(toolbox_id: str, port: Port) -> Ref:
     return Ref(PORT_RESERVATIONS, f"{toolbox_id}:{port.host_port}:{port.protocol}")
 
 

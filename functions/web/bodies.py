@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from functions.domain.instance import container
 from functions.domain.instance.model import CatalogEntry
 from functions.domain.instance.spec import Mcp, ResourceLimits, Spec
 from functions.lifecycle.instance.change import Changes
@@ -30,7 +31,6 @@ from functions.web.fields import (
     VolumeName,
 )
 from functions.web.route import Empty
-from shim.contract import messages
 
 
 class PortMapping(Empty):
@@ -180,8 +180,8 @@ def _as_sent(override: Override) -> str:
     return json.dumps(sent)
 
 
-def _ports(mappings: list[PortMapping]) -> list[messages.Port]:
-    return [messages.Port(p.containerPort, p.hostPort or 0, p.protocol) for p in mappings]
+def _ports(mappings: list[PortMapping]) -> list[container.Port]:
+    return [container.Port(p.containerPort, p.hostPort or 0, p.protocol) for p in mappings]
 
 
 # From each key of a body but the ports, which are chosen and claimed, to the spec's own field.
@@ -189,10 +189,10 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "dockerImage": ("image", str),
     "command": ("command", list),
     "environmentVariables": ("environment", dict),
-    "volumes": ("volumes", lambda given: [messages.Volume(v.name, v.path) for v in given]),
+    "volumes": ("volumes", lambda given: [container.Volume(v.name, v.path) for v in given]),
     "resourceLimits": ("limits", lambda given: ResourceLimits(given.memory, given.cpu, given.pids)),
     "restartPolicy": ("restart_policy", str),
-    "healthCheck": ("health_check", lambda given: messages.HealthCheck(**given.model_dump())),
+    "healthCheck": ("health_check", lambda given: container.HealthCheck(**given.model_dump())),
     "mcp": ("mcp", lambda given: Mcp(given.port, given.path)),
     "init": ("init", bool),
 }

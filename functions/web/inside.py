@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import TypedDict
 
 from functions.domain.errors import AccountNotActive, NotAllowedNow, OutcomeUnknown, SecretsUnreadable
+from functions.domain.instance.container import ContainerStats, ExecCommand, ExecResult, LogLine
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.instance import container
 from functions.lifecycle.instance import exec as execution
@@ -23,7 +24,6 @@ from functions.web.record_types import LogsRecord, Time, exact
 from functions.web.requests import body, instance_key, query, toolbox_id
 from functions.web.route import ASKS_SHIM, Empty, Media, Query, Route
 from shim.contract import errors as shim_errors
-from shim.contract import messages
 from shim.contract.names import MAX_LOG_LINES
 
 # Six times as much may go to the shim, which takes a megabyte: JSON may write one byte with six.
@@ -67,9 +67,9 @@ class Exec(Empty):
     def _environment(self) -> dict[str, str]:
         return {name: value.get_secret_value() for name, value in (self.environmentVariables or {}).items()}
 
-    def execute(self) -> messages.Execute:
+    def execute(self) -> ExecCommand:
         directory = self.workingDirectory or ""
-        return messages.Execute(self.command, self._environment(), directory, self.stdin, self.timeout)
+        return ExecCommand(self.command, self._environment(), directory, self.stdin, self.timeout)
 
 
 @exact
@@ -153,7 +153,7 @@ def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: by
         return jsonify(exec_record(execution.run(deps, asked)))
 
 
-def log_line(line: messages.LogLine) -> str:
+def log_line(line: LogLine) -> str:
     return f"{line.time} {line.text}"
 
 
@@ -162,7 +162,7 @@ def _lines(followed: container.FollowedLog) -> Iterator[events.Event | None]:
         yield events.Event(log_line(line), id=line.time) if line else None
 
 
-def exec_record(executed: messages.Executed) -> ExecRecord:
+def exec_record(executed: ExecResult) -> ExecRecord:
     return {
         "exit_code": executed.exit_code,
         "timed_out": executed.exit_code is None,
@@ -175,7 +175,7 @@ def exec_record(executed: messages.Executed) -> ExecRecord:
     }
 
 
-def stats_record(measured: messages.Stats) -> StatsRecord:
+def stats_record(measured: ContainerStats) -> StatsRecord:
     return {
         "time": measured.time,
         "cpu_percent": measured.cpu_percent,

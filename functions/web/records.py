@@ -6,10 +6,14 @@ import json
 from datetime import datetime
 from typing import Any
 
+from functions.domain.instance import container as domain_container
+from functions.domain.instance.container import HealthCheck
+from functions.domain.instance.image import PullProgress, image_tag
 from functions.domain.instance.model import Instance, McpServer
 from functions.domain.instance.model import Reason as Told
-from functions.domain.instance.spec import Spec, image_tag
+from functions.domain.instance.spec import Spec
 from functions.domain.toolbox.model import Toolbox
+from functions.domain.toolbox.shim import DropletMetrics
 from functions.lifecycle.dependencies import Document
 from functions.web.record_types import (
     Disk,
@@ -28,7 +32,6 @@ from functions.web.record_types import (
     SystemMetrics,
     ToolboxRecord,
 )
-from shim.contract import messages
 
 SUSPENDED = Told("account-suspended", "the account is suspended; once it is resumed this will run again")
 
@@ -136,7 +139,7 @@ def toolbox_health(toolbox: Toolbox) -> Health | None:
     }
 
 
-def system_metrics(seen: messages.Metrics) -> SystemMetrics:
+def system_metrics(seen: DropletMetrics) -> SystemMetrics:
     memory: Memory = {
         "total_bytes": seen.memory.total_bytes,
         "active_bytes": seen.memory.active_bytes,
@@ -172,7 +175,7 @@ def _spec(spec: Spec) -> SpecRecord:
     }
 
 
-def _health_check(check: messages.HealthCheck) -> SpecHealthCheck:
+def _health_check(check: HealthCheck) -> SpecHealthCheck:
     return {
         "command": check.command,
         "interval": check.interval,
@@ -182,7 +185,7 @@ def _health_check(check: messages.HealthCheck) -> SpecHealthCheck:
     }
 
 
-def _port(port: messages.Port) -> Port:
+def _port(port: domain_container.Port) -> Port:
     return {
         "container_port": port.container_port,
         "host_ip": port.host_ip,
@@ -191,7 +194,7 @@ def _port(port: messages.Port) -> Port:
     }
 
 
-def _progress(progress: messages.Progress) -> Progress:
+def _progress(progress: PullProgress) -> Progress:
     return {
         "bytes_done": progress.bytes_done,
         "bytes_total": progress.bytes_total,

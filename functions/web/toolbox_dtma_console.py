@@ -11,8 +11,10 @@ from typing_extensions import TypedDict
 
 from functions.domain import errors
 from functions.domain.account.caller import Caller
+from functions.domain.instance.container import ListedContainer, Port
 from functions.domain.instance.model import Instance
 from functions.domain.toolbox.model import Toolbox
+from functions.domain.toolbox.shim import ShimStatus
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.idempotency import Replay, StoredAnswer, run_once
 from functions.lifecycle.instance import read as instances
@@ -28,7 +30,7 @@ from functions.web.records import system_metrics
 from functions.web.requests import body, toolbox_id
 from functions.web.route import ASKS_SHIM, Empty, Route
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
+from shim.contract import routes
 
 NAME = "toolbox-dtma-console"
 SERVICE = "toolboxes-shim"
@@ -157,7 +159,7 @@ def _acted(success: bool, message: str, action: str, deps: Dependencies) -> Cons
     return {"success": success, "message": message, "action": action, "timestamp": deps.now().isoformat()}
 
 
-def console_status(toolbox: Toolbox, status: messages.Status, known: Mapping[str, Instance], now: str) -> ConsoleStatus:
+def console_status(toolbox: Toolbox, status: ShimStatus, known: Mapping[str, Instance], now: str) -> ConsoleStatus:
     enrolled = toolbox.fingerprint is not None
     assert status.metrics is not None
     return {
@@ -177,7 +179,7 @@ def console_status(toolbox: Toolbox, status: messages.Status, known: Mapping[str
     }  # fmt: skip
 
 
-def _listed(one: messages.Listed, instance: Instance | None) -> AgentInstance:
+def _listed(one: ListedContainer, instance: Instance | None) -> AgentInstance:
     return {
         "account_tool_instance_id": one.instance_id,
         "instance_name_on_toolbox": instance.name if instance else None,
@@ -189,7 +191,7 @@ def _listed(one: messages.Listed, instance: Instance | None) -> AgentInstance:
     }
 
 
-def _port(port: messages.Port) -> AgentPort:
+def _port(port: Port) -> AgentPort:
     return {
         "ip": port.host_ip,
         "private_port": port.container_port,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from functions.domain.instance.model import LIVE_STATES, DesiredState, Instance, InstanceStatus, Observed
+from functions.domain.instance.container import LIVE_STATES, Container, ContainerLimits
+from functions.domain.instance.model import DesiredState, Instance, InstanceStatus, Observed
 from functions.domain.instance.spec import engine_limits
-from shim.contract import messages
 
 STEADY_AFTER = timedelta(seconds=2)
 
 
-def exit_id(container: messages.Container) -> str:
+def exit_id(container: Container) -> str:
     """Names one end of one container, "" where it never ran or still does."""
     ended = container.state not in LIVE_STATES and container.started_at
     return f"{container.id} {container.finished_at}" if ended else ""
 
 
-def describe_last_exit(container: messages.Container) -> str:
+def describe_last_exit(container: Container) -> str:
     """How it ended last, in words. The engine forgets that as soon as it has restarted it."""
     if container.state == "running":
         return "its last exit was not seen, since it ran again when it was looked at"
@@ -33,7 +33,7 @@ def completed(instance: Instance) -> bool:
     return ran and (policy == "no" or container.exit_code == 0)
 
 
-def limits_edited(instance: Instance, limits: messages.Limits | None) -> bool:
+def limits_edited(instance: Instance, limits: ContainerLimits | None) -> bool:
     """Whether its limits were changed by hand (`docker update`); None: not looked into. Only what is to run counts."""
     wanted = instance.target_state is DesiredState.RUNNING and not instance.failure and not completed(instance)
     return wanted and limits is not None and limits != engine_limits(instance.spec)
@@ -47,7 +47,7 @@ def ready(instance: Instance) -> bool:
     return instance.spec.mcp is None or (mcp is not None and mcp.endpoint_id == container.endpoint_id)
 
 
-def steady(instance: Instance, container: messages.Container) -> bool:
+def steady(instance: Instance, container: Container) -> bool:
     """Whether a version that nothing else proves has run for long enough not to have ended at once.
 
     An `init` starts whatever it is told to, and what cannot run ends only then.

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from functions.domain.instance.condition import STEADY_AFTER, completed, exit_id, limits_edited, steady
+from functions.domain.instance.container import LIVE_STATES, Container, Port
 from functions.domain.instance.host_port import ports_to_reallocate
-from functions.domain.instance.model import LIVE_STATES, DesiredState, Instance
+from functions.domain.instance.model import DesiredState, Instance
 from functions.domain.instance.steps import (
     AwaitHealth,
     CreateContainer,
@@ -27,7 +28,6 @@ from functions.domain.instance.steps import (
     Step,
     StopContainer,
 )
-from shim.contract import messages
 
 
 def decide(instance: Instance) -> Plan[Step]:
@@ -65,7 +65,7 @@ def _deploy(instance: Instance) -> Iterator[Step]:
         yield StartContainer("desired running", name)
 
 
-def _replace(instance: Instance, new: messages.Container) -> Iterator[Step]:
+def _replace(instance: Instance, new: Container) -> Iterator[Step]:
     """Two containers of one instance never run: the old one is stopped, and kept until the new one is proven."""
     name = instance.container_name
     yield from _retire(instance, "another version takes its place")
@@ -84,7 +84,7 @@ def _replace(instance: Instance, new: messages.Container) -> Iterator[Step]:
     yield from _remove(instance.previous_name, instance.observed.previous, instance, "it was replaced")
 
 
-def _redraw(instance: Instance, taken: Sequence[messages.Port]) -> Iterator[Step]:
+def _redraw(instance: Instance, taken: Sequence[Port]) -> Iterator[Step]:
     """Its claims are given up with the draw, so the container that holds them goes first."""
     told = ", ".join(f"{port.host_port}/{port.protocol}" for port in taken)
     cause, name, observed = f"host port {told} is taken", instance.container_name, instance.observed
@@ -92,12 +92,12 @@ def _redraw(instance: Instance, taken: Sequence[messages.Port]) -> Iterator[Step
     yield ReallocatePorts(cause, name, tuple(taken))
 
 
-def _keep_stopped(instance: Instance, container: messages.Container) -> Iterator[Step]:
+def _keep_stopped(instance: Instance, container: Container) -> Iterator[Step]:
     if container.state in LIVE_STATES:
         yield StopContainer(f"desired stopped, seen {container.state}", instance.container_name)
 
 
-def _keep_running(instance: Instance, container: messages.Container) -> Iterator[Step]:
+def _keep_running(instance: Instance, container: Container) -> Iterator[Step]:
     name, observed, restart_after = instance.container_name, instance.observed, instance.desired.restart_after
     if completed(instance):
         return
@@ -117,7 +117,7 @@ def _keep_running(instance: Instance, container: messages.Container) -> Iterator
         yield from _prove(instance, container)
 
 
-def _prove(instance: Instance, container: messages.Container) -> Iterator[Step]:
+def _prove(instance: Instance, container: Container) -> Iterator[Step]:
     """What runs must also serve."""
     mcp, seen, name = instance.spec.mcp, instance.observed.mcp, instance.container_name
     if container.state != "running" or container.health == "starting":
@@ -166,7 +166,7 @@ def _retire(instance: Instance, cause: str) -> Iterator[Step]:
 
 
 def _remove(
-    name: str | None, seen: messages.Container | None, instance: Instance, cause: str, *, known_gone: bool | None = None
+    name: str | None, seen: Container | None, instance: Instance, cause: str, *, known_gone: bool | None = None
 ) -> Iterator[Step]:
     """Never without its post-mortem. A container not seen is removed too, unless it is `known_gone` (None: as seen)."""
     if name is None or (seen is None if known_gone is None else known_gone):
@@ -178,7 +178,7 @@ def _remove(
     yield RemoveContainer(cause, name)
 
 
-def _post_mortem(name: str, seen: messages.Container, instance: Instance, cause: str) -> Iterator[Step]:
+def _post_mortem(name: str, seen: Container, instance: Instance, cause: str) -> Iterator[Step]:
     mark = exit_id(seen) or (f"{seen.id} {seen.started_at}" if seen.started_at else "")
     if mark and mark != instance.observed.post_mortem_of:
         yield RecordPostMortem(cause, name, mark)

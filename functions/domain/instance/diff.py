@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from functions.domain.instance.condition import limits_edited
+from functions.domain.instance.container import ListedContainer
 from functions.domain.instance.model import Instance
-from shim.contract import messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,12 @@ class Differences:
     """
 
     changed: list[str]
-    orphans: list[messages.Listed]
+    orphans: list[ListedContainer]
     left: bool = False
 
 
 def compare(
-    instances: Sequence[Instance], listed: Sequence[messages.Listed], *, suspended: bool = False
+    instances: Sequence[Instance], listed: Sequence[ListedContainer], *, suspended: bool = False
 ) -> Differences:
     """`suspended`: whether the instances are to be held stopped."""
     by_name = {one.name: one for one in listed}
@@ -37,7 +37,7 @@ def compare(
     return Differences(changed, strangers, left=not all(i.settled for i in instances))
 
 
-def _differs(instance: Instance, listed: messages.Listed | None) -> bool:
+def _differs(instance: Instance, listed: ListedContainer | None) -> bool:
     seen = instance.observed.container
     if listed is None or seen is None:
         return (listed is None) is not (seen is None)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from typing import Any
-
-from shim.contract import messages
 
 PROTOCOL_VERSION = "2025-06-18"
 MAX_PAGES = 10
@@ -17,11 +16,33 @@ SESSION_HEADER = "mcp-session-id"
 _ACCEPT = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
 
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """An HTTP request to the container's own address. `timeout` is in seconds, for the whole exchange."""
+
+    port: int
+    method: str
+    path: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = ""
+    timeout: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """The response: header names in lower case, the body decoded as UTF-8 and cut off where `truncated`."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+    truncated: bool
+
+
 class McpError(Exception):
     """A sentence on what the answer lacks."""
 
 
-def initialize(port: int, path: str) -> messages.Request:
+def initialize(port: int, path: str) -> HttpRequest:
     parameters = {
         "protocolVersion": PROTOCOL_VERSION,
         "capabilities": {},
@@ -30,20 +51,20 @@ def initialize(port: int, path: str) -> messages.Request:
     return _post(port, path, {"id": 0, "method": "initialize", "params": parameters}, {})
 
 
-def initialized(port: int, path: str, session: dict[str, str]) -> messages.Request:
+def initialized(port: int, path: str, session: dict[str, str]) -> HttpRequest:
     return _post(port, path, {"method": "notifications/initialized"}, session)
 
 
-def list_tools(port: int, path: str, session: dict[str, str], page: int, cursor: str | None) -> messages.Request:
+def list_tools(port: int, path: str, session: dict[str, str], page: int, cursor: str | None) -> HttpRequest:
     parameters = {"cursor": cursor} if cursor else {}
     return _post(port, path, {"id": page + 1, "method": "tools/list", "params": parameters}, session)
 
 
-def end_session(port: int, path: str, session: dict[str, str]) -> messages.Request:
-    return messages.Request(port=port, method="DELETE", path=path, headers={**_ACCEPT, **session})
+def end_session(port: int, path: str, session: dict[str, str]) -> HttpRequest:
+    return HttpRequest(port=port, method="DELETE", path=path, headers={**_ACCEPT, **session})
 
 
-def session_headers(answer: messages.Response) -> dict[str, str]:
+def session_headers(answer: HttpResponse) -> dict[str, str]:
     """The headers that later requests carry. Raises NotMcp."""
     version = result(answer, 0).get("protocolVersion")
     if not isinstance(version, str):
@@ -52,7 +73,7 @@ def session_headers(answer: messages.Response) -> dict[str, str]:
     return {**session, "mcp-protocol-version": version}
 
 
-def result(answer: messages.Response, request_id: int) -> dict[str, Any]:
+def result(answer: HttpResponse, request_id: int) -> dict[str, Any]:
     """The result of the JSON-RPC request, whether it came as JSON or as a stream of events. Raises NotMcp."""
     if answer.status != 200:
         raise McpError(f"HTTP {answer.status}: {answer.body[:200]}")
@@ -74,12 +95,12 @@ def tools_hash(tools: list[Any]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
-def _post(port: int, path: str, message: dict[str, Any], session: dict[str, str]) -> messages.Request:
+def _post(port: int, path: str, message: dict[str, Any], session: dict[str, str]) -> HttpRequest:
     body = json.dumps({"jsonrpc": "2.0", **message})
-    return messages.Request(port=port, method="POST", path=path, headers={**_ACCEPT, **session}, body=body)
+    return HttpRequest(port=port, method="POST", path=path, headers={**_ACCEPT, **session}, body=body)
 
 
-def _payloads(answer: messages.Response) -> list[str]:
+def _payloads(answer: HttpResponse) -> list[str]:
     if not answer.headers.get("content-type", "").startswith("text/event-stream"):
         return [answer.body]
     events = answer.body.replace("\r\n", "\n").split("\n\n")

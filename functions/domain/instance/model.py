@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from functions.domain.instance.container import Container, Port
+from functions.domain.instance.image import PullProgress
 from functions.domain.instance.spec import Spec
 from functions.domain.lease import Lease
-from shim.contract import messages
 from shim.contract.names import container_name
 
 
@@ -51,8 +52,6 @@ def check_move(before: InstanceStatus, after: InstanceStatus) -> None:
 
 
 # An instance: one managed container, as the account wants it and as Docker last reported it.
-
-LIVE_STATES = frozenset({"running", "restarting", "paused"})
 
 
 class DesiredState(StrEnum):
@@ -139,7 +138,7 @@ class Observed:
     rollback_reason      why an update was given up, until the version before is as it is wanted
     """
 
-    container: messages.Container | None = None
+    container: Container | None = None
     absent: bool = False
     at: datetime | None = None
     reachable: bool = True
@@ -149,13 +148,13 @@ class Observed:
     failure: Failure | None = None
     obstacle: Reason | None = None
     generation: int = 0
-    progress: messages.Progress | None = None
+    progress: PullProgress | None = None
     restarts: list[RestartCount] = field(default_factory=list)
     mcp: McpServer | None = None
     requested_exit: str = ""
     post_mortem_of: str = ""
-    refused_ports: list[messages.Port] = field(default_factory=list)
-    previous: messages.Container | None = None
+    refused_ports: list[Port] = field(default_factory=list)
+    previous: Container | None = None
     previous_needs_inspection: bool = False
     rollback_reason: Reason | None = None
 

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 
 from functions.domain.errors import ToolboxesError, ToolboxUnreachable
 from functions.domain.instance.condition import describe_last_exit, exit_id, parse_docker_time, ready
+from functions.domain.instance.container import Container
 from functions.domain.instance.host_port import MAX_REALLOCATIONS, refused_ports
 from functions.domain.instance.model import DesiredState, Failure, Instance, McpServer, Observed, Reason, RestartCount
 from functions.domain.instance.spec import engine_limits
 from functions.domain.instance.steps import RecordPostMortem, Step, StopContainer
 from functions.domain.lease import MAX_SKEW
 from shim.contract import errors as shim_errors
-from shim.contract import messages
 
 Problem = shim_errors.ShimError | ToolboxesError
 # The account's spec, its image or the container itself is at fault: trying again would fail again.
@@ -25,12 +25,11 @@ UPDATE_FAILED = "update-failed"
 PROVEN_WITHIN = timedelta(seconds=120)
 
 
-def fold_container(instance: Instance, step: Step, answer: messages.Acted, now: datetime) -> Instance:
+def fold_container(instance: Instance, step: Step, container: Container | None, now: datetime) -> Instance:
     """The engine was asked and answered: the container as inspected after the act, or its absence."""
     seen = replace(instance.observed, at=now, reachable=True, needs_inspection=False, obstacle=None)
     if step.container == instance.previous_name:
-        return replace(instance, observed=replace(seen, previous=answer.container, previous_needs_inspection=False))
-    container = answer.container
+        return replace(instance, observed=replace(seen, previous=container, previous_needs_inspection=False))
     stopped = exit_id(container) if container and _stop_wanted(instance, step, container) else seen.requested_exit
     observed = replace(
         seen,
@@ -45,7 +44,7 @@ def fold_container(instance: Instance, step: Step, answer: messages.Acted, now: 
     return _judged(replace(instance, observed=observed), now)
 
 
-def _stop_wanted(instance: Instance, step: Step, container: messages.Container) -> bool:
+def _stop_wanted(instance: Instance, step: Step, container: Container) -> bool:
     """Whether an end that is seen now is the one that was asked for: the stop itself may have gone unheard."""
     if isinstance(step, StopContainer) or instance.target_state is not DesiredState.RUNNING:
         return True
@@ -70,7 +69,7 @@ def fold_error(instance: Instance, step: Step, error: Problem, now: datetime, st
     seen = instance.observed
     match error:
         case shim_errors.NoSuchContainer():
-            return fold_container(instance, step, messages.Acted(container=None, changed=False), now)
+            return fold_container(instance, step, None, now)
         case shim_errors.NoSuchImage():
             return replace(instance, observed=replace(seen, image_missing=True, reachable=True, obstacle=None))
         case shim_errors.NotAnswering():
@@ -114,7 +113,7 @@ def reason_of(error: Problem) -> Reason:
     return Reason(error.code, error.message if isinstance(error, shim_errors.ShimError) else error.detail)
 
 
-def _restarts(seen: Observed, container: messages.Container | None, now: datetime) -> list[RestartCount]:
+def _restarts(seen: Observed, container: Container | None, now: datetime) -> list[RestartCount]:
     """The counts of the last minutes; a container that was started anew counts from nought."""
     if container is None:
         return []
@@ -146,7 +145,7 @@ def _judged(instance: Instance, now: datetime) -> Instance:
     return instance
 
 
-def _unproven(instance: Instance, container: messages.Container, now: datetime) -> str | None:
+def _unproven(instance: Instance, container: Container, now: datetime) -> str | None:
     """Why the container of an update is not to replace the one before, None while it still may."""
     if exit_id(container):
         return f"ended with exit code {container.exit_code}"

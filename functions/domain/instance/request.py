@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from functions.domain.instance.model import LIVE_STATES, DesiredState, Instance, PreviousVersion
+from functions.domain.instance.container import LIVE_STATES
+from functions.domain.instance.model import DesiredState, Instance, PreviousVersion
 from functions.domain.instance.spec import Spec
 
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from functions.domain.instance.container import ContainerConfig, ContainerLimits, HealthCheck, Port, Volume
 from functions.domain.secrets import Sealed
-from shim.contract import messages
 
 _MEMORY = re.compile(r"(?P<count>[1-9][0-9]{0,14})(?P<unit>[bkmg]?)", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -44,12 +44,12 @@ class Spec:
     image: str
     command: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
-    ports: list[messages.Port] = field(default_factory=list)
-    allocated: list[messages.Port] = field(default_factory=list)
-    volumes: list[messages.Volume] = field(default_factory=list)
+    ports: list[Port] = field(default_factory=list)
+    allocated: list[Port] = field(default_factory=list)
+    volumes: list[Volume] = field(default_factory=list)
     limits: ResourceLimits = ResourceLimits()
     restart_policy: str = "unless-stopped"
-    health_check: messages.HealthCheck | None = None
+    health_check: HealthCheck | None = None
     mcp: Mcp | None = None
     init: bool = True
     secrets: Sealed | None = None
@@ -72,19 +72,13 @@ def nano_cpus(text: str) -> int:
     return count
 
 
-def image_tag(image: str) -> str | None:
-    """The tag in an image reference, None where a digest or nothing stands for it."""
-    last = image.partition("@")[0].rpartition("/")[2]
-    return last.partition(":")[2] or None
+def engine_limits(spec: Spec) -> ContainerLimits:
+    return ContainerLimits(memory_bytes(spec.limits.memory), nano_cpus(spec.limits.cpu), spec.limits.pids)
 
 
-def engine_limits(spec: Spec) -> messages.Limits:
-    return messages.Limits(memory_bytes(spec.limits.memory), nano_cpus(spec.limits.cpu), spec.limits.pids)
-
-
-def create_body(instance_id: str, spec_generation: int, spec: Spec, secrets: Mapping[str, str]) -> messages.Create:
+def container_config(instance_id: str, spec_generation: int, spec: Spec, secrets: Mapping[str, str]) -> ContainerConfig:
     """`secrets` are the spec's own, opened."""
-    return messages.Create(
+    return ContainerConfig(
         instance_id=instance_id,
         spec_generation=spec_generation,
         image=spec.image,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+from functions.domain.instance.container import Port
 from functions.domain.instance.spec import Mcp, Spec
-from shim.contract import messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class ReallocatePorts(Step):
     """Other host ports than `ports` for a container that is gone, and one of the next spec generation in its place."""
 
     verb = "draw other host ports for"
-    ports: tuple[messages.Port, ...]
+    ports: tuple[Port, ...]
 
 
 class PlannedStep(Protocol):

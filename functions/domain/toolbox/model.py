@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from functions.domain.instance.model import Failure, IllegalMove, Reason
 from functions.domain.lease import Lease
-from shim.contract import messages
+from functions.domain.toolbox.shim import DropletMetrics
 
 
 class ToolboxStatus(StrEnum):
@@ -125,7 +125,7 @@ class Toolbox:
     shim_version: str | None = None
     shim_image: str | None = None
     contract: int | None = None
-    metrics: messages.Metrics | None = None
+    metrics: DropletMetrics | None = None
     last_heartbeat_at: datetime | None = None
     etag: str = ""
     listed_at: datetime | None = None

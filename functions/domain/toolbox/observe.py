@@ -12,6 +12,7 @@ from functions.domain.instance.observe import Problem, reason_of
 from functions.domain.toolbox import droplet
 from functions.domain.toolbox.droplet import Droplet
 from functions.domain.toolbox.model import RetiredDroplet, Toolbox, ToolboxState, ToolboxStatus
+from functions.domain.toolbox.shim import ShimStatus
 from functions.domain.toolbox.steps import (
     AwaitUpgrade,
     CreateDroplet,
@@ -24,7 +25,6 @@ from functions.domain.toolbox.steps import (
     UpgradeShim,
 )
 from shim.contract import errors as shim_errors
-from shim.contract import messages
 
 BEGUN = {
     ToolboxStatus.PENDING_PROVISION: ToolboxStatus.PROVISIONING,
@@ -82,7 +82,7 @@ def fold_enrolment(toolbox: Toolbox, seen: Droplet, certificate: str, fingerprin
     return replace(known, certificate=certificate, fingerprint=fingerprint, retired=retired)
 
 
-def fold_status(toolbox: Toolbox, status: messages.Status, now: datetime) -> Toolbox:
+def fold_status(toolbox: Toolbox, status: ShimStatus, now: datetime) -> Toolbox:
     return replace(
         toolbox,
         status=ToolboxStatus.ACTIVE,
@@ -96,7 +96,7 @@ def fold_status(toolbox: Toolbox, status: messages.Status, now: datetime) -> Too
     )
 
 
-def fold_upgrade_status(toolbox: Toolbox, status: messages.Status, now: datetime) -> Toolbox:
+def fold_upgrade_status(toolbox: Toolbox, status: ShimStatus, now: datetime) -> Toolbox:
     """Whether the shim that was asked for answers by now."""
     upgrade, seen = toolbox.upgrade, fold_status(toolbox, status, now)
     assert upgrade

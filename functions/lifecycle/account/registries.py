@@ -10,11 +10,11 @@ import hashlib
 from functions.domain.account.caller import Caller
 from functions.domain.account.registry import Registry, registry_host
 from functions.domain.errors import Conflict, Contended, NotAllowedNow, NotFound
+from functions.domain.instance.image import RegistryCredentials
 from functions.lifecycle.dependencies import Create, Delete, Dependencies, Query, Ref, Replace, Write
 from functions.lifecycle.idempotency import RequestKey, find_earlier
 from functions.lifecycle.reconcile.lease import ATTEMPTS, pause_before_retry
 from functions.lifecycle.repository import Loaded, decode, encode
-from shim.contract import messages
 
 REGISTRIES = "registries"
 MAX_REGISTRIES = 50
@@ -71,13 +71,13 @@ def delete(deps: Dependencies, caller: Caller, host: str, request: RequestKey | 
         raise Contended("another request under this Idempotency-Key came at the same time; ask again") from None
 
 
-def credentials(deps: Dependencies, account: str, image: str) -> messages.Credentials | None:
+def credentials(deps: Dependencies, account: str, image: str) -> RegistryCredentials | None:
     """What to pull `image` with, None where nothing is kept for its host. Raises SecretsUnreadable."""
     found = _load(deps, account, registry_host(image))
     if found is None:
         return None
     kept = found.value
-    return messages.Credentials(kept.username, deps.vault.open(kept.password, _bound_to(account, kept.host))[PASSWORD])
+    return RegistryCredentials(kept.username, deps.vault.open(kept.password, _bound_to(account, kept.host))[PASSWORD])
 
 
 def _load(deps: Dependencies, account: str, host: str) -> Loaded[Registry] | None:

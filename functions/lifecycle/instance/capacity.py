@@ -9,10 +9,10 @@ from functions.domain.errors import NoRoom, ToolboxesError
 from functions.domain.instance.model import Instance
 from functions.domain.instance.spec import Spec, engine_limits
 from functions.domain.toolbox.model import Toolbox
+from functions.domain.toolbox.shim import DropletMetrics
 from functions.lifecycle.dependencies import Dependencies, Query
 from functions.lifecycle.repository import INSTANCES, decode
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def require_room(deps: Dependencies, toolbox: Toolbox, spec: Spec) -> None:
         return
     try:
         start_by = deps.now() + lease.START_BY_MARGIN
-        status, _ = deps.shims.of(toolbox).status(start_by=start_by, unless="")
+        status, _ = deps.shims.of(toolbox).list_containers(start_by=start_by)
     except (shim_errors.ShimError, ToolboxesError):
         log.info("room could not be asked for", extra={"toolbox": toolbox.id}, exc_info=True)
         return
@@ -43,7 +43,7 @@ def require_room(deps: Dependencies, toolbox: Toolbox, spec: Spec) -> None:
         raise NoRoom(f"{asked >> 20} MiB of memory are asked for and {max(left, 0) >> 20} MiB are left on this toolbox")
 
 
-def disk_is_short(metrics: messages.Metrics | None) -> bool:
+def disk_is_short(metrics: DropletMetrics | None) -> bool:
     return metrics is not None and (
         metrics.disk.free_bytes < FREE_DISK_BYTES or metrics.disk.free_bytes < metrics.disk.total_bytes * FREE_DISK_PART
     )
@@ -64,8 +64,7 @@ def prune(deps: Dependencies, toolbox: Toolbox, *, settling: Instance | None = N
     named = {i.spec.image for i in instances} | {i.previous_version.spec.image for i in instances if i.previous_version}
     try:
         start_by = deps.now() + lease.START_BY_MARGIN
-        body = messages.Prune(keep=sorted(named))
-        pruned = deps.shims.of(toolbox).command(routes.PRUNE, body=body, start_by=start_by)
-        log.info("pruned images", extra={"toolbox": toolbox.id, "removed": pruned.removed})
+        removed = deps.shims.of(toolbox).prune_images(sorted(named), start_by=start_by)
+        log.info("pruned images", extra={"toolbox": toolbox.id, "removed": removed})
     except (shim_errors.ShimError, ToolboxesError):
         log.warning("images could not be pruned", extra={"toolbox": toolbox.id}, exc_info=True)

@@ -10,6 +10,7 @@ from typing import Any
 from functions.domain import event, lease
 from functions.domain.account.caller import Caller
 from functions.domain.errors import Contended, NotAllowedNow, NotFound
+from functions.domain.instance.container import Port
 from functions.domain.instance.model import DesiredState, Instance
 from functions.domain.instance.request import request_spec, request_state
 from functions.domain.instance.spec import Spec
@@ -23,7 +24,6 @@ from functions.lifecycle.instance.read import WAIT_SECONDS, find
 from functions.lifecycle.reconcile.instance import PassOptions, converge, with_lease
 from functions.lifecycle.reconcile.lease import ATTEMPTS, LeaseHolder, pause_before_retry, save, stamp
 from functions.lifecycle.repository import Loaded, decode, instance_event, instance_ref, reserve, toolbox_ref
-from shim.contract import messages
 
 # What may be asked of an instance whose account is suspended: nothing of it comes to run by that.
 ALLOWED_WHILE_SUSPENDED = ("stop", "delete", "rotate")
@@ -147,7 +147,7 @@ class Changes:
     """
 
     respec: Callable[[Spec], Spec]
-    ports: Sequence[messages.Port] | None = None
+    ports: Sequence[Port] | None = None
     secrets: Mapping[str, str | None] | None = field(default=None, repr=False)
 
 

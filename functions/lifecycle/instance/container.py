@@ -5,33 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
-from urllib.parse import urlencode
 
 from functions.domain import lease
 from functions.domain.account.caller import Caller
 from functions.domain.errors import NotAllowedNow
+from functions.domain.instance.container import ContainerStats, LogLine, Logs
 from functions.domain.instance.model import Instance
 from functions.domain.secrets import redact
-from functions.domain.toolbox.model import Toolbox
-from functions.lifecycle.dependencies import EMPTY, Dependencies, Lines
+from functions.lifecycle.dependencies import Dependencies, Lines
 from functions.lifecycle.instance import secrets
 from functions.lifecycle.instance.read import find
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
-from shim.contract.routes import Route
-
-
-def send(
-    deps: Dependencies, toolbox: Toolbox, instance: Instance, route: Route, *, body: messages.Message = EMPTY,
-    query: str = "", within: float | None = None,
-) -> Any:  # fmt: skip
-    """The route's answer. Raises NotAllowedNow where no container is, or none that runs, and whatever Shim does."""
-    start_by = deps.now() + lease.START_BY_MARGIN
-    with caller_errors(instance):
-        return deps.shims.of(toolbox).command(
-            route, name=instance.container_name, body=body, query=query, start_by=start_by, within=within
-        )
 
 
 @contextmanager
@@ -48,15 +32,15 @@ def caller_errors(instance: Instance) -> Iterator[None]:
 # What a container wrote, as Docker kept it: real lines or a clear error, never anything in their place.
 
 
-def read_logs(
-    deps: Dependencies, caller: Caller, toolbox_id: str, key: str, *, tail: int, since: str | None
-) -> messages.Logs:
+def read_logs(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, *, tail: int, since: str | None) -> Logs:
     """The last `tail` lines, of those since the RFC 3339 time `since`. Raises NotAllowedNow where no container is."""
     toolbox, found = find(deps, caller, toolbox_id, key)
     known = secrets.secret_values(deps.vault, found.value)
-    answer = send(deps, toolbox, found.value, routes.LOGS, query=_query(tail, since))
-    assert isinstance(answer, messages.Logs)
-    return messages.Logs([_struck(line, known) for line in answer.lines], answer.truncated)
+    start_by = deps.now() + lease.START_BY_MARGIN
+    with caller_errors(found.value):
+        shim = deps.shims.of(toolbox)
+        answer = shim.logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
+    return Logs([_struck(line, known) for line in answer.lines], answer.truncated)
 
 
 def follow_logs(
@@ -68,38 +52,34 @@ def follow_logs(
     start_by = deps.now() + lease.START_BY_MARGIN
     with caller_errors(found.value):
         shim = deps.shims.of(toolbox)
-        lines = shim.follow(found.value.container_name, start_by=start_by, query=_query(tail, since))
+        lines = shim.follow_logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
     return FollowedLog(lines, known)
 
 
 class FollowedLog:
     """Lines as they come; None is a sign of life, each 10 s. To be closed, also unread."""
 
-    def __init__(self, lines: Lines[messages.FollowLine], known: Collection[str]) -> None:
+    def __init__(self, lines: Lines[LogLine | None], known: Collection[str]) -> None:
         self._lines, self._known = lines, known
 
-    def __iter__(self) -> Iterator[messages.LogLine | None]:
-        for told in self._lines:
-            yield _struck(told.line, self._known) if told.line else None
+    def __iter__(self) -> Iterator[LogLine | None]:
+        for line in self._lines:
+            yield _struck(line, self._known) if line else None
 
     def close(self) -> None:
         self._lines.close()
 
 
-def _query(tail: int, since: str | None) -> str:
-    return urlencode({"tail": tail} | ({"since": since} if since else {}))
-
-
-def _struck(line: messages.LogLine, known: Collection[str]) -> messages.LogLine:
+def _struck(line: LogLine, known: Collection[str]) -> LogLine:
     return replace(line, text=redact(line.text, known))
 
 
 # What an instance's container uses, measured as it is asked.
 
 
-def read_stats(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) -> messages.Stats:
+def read_stats(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) -> ContainerStats:
     """Takes two seconds. Raises NotAllowedNow where it does not run."""
     toolbox, found = find(deps, caller, toolbox_id, key)
-    answer = send(deps, toolbox, found.value, routes.STATS)
-    assert isinstance(answer, messages.Stats)
-    return answer
+    start_by = deps.now() + lease.START_BY_MARGIN
+    with caller_errors(found.value):
+        return deps.shims.of(toolbox).stats(found.value.container_name, start_by=start_by)

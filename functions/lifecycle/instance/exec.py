@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass, replace
 
-from functions.domain import event
+from pydantic import TypeAdapter
+
+from functions.domain import event, lease
 from functions.domain.account.caller import Caller
 from functions.domain.errors import (
     Conflict,
@@ -20,17 +22,17 @@ from functions.domain.errors import (
     ToolboxUnavailable,
     Unavailable,
 )
+from functions.domain.instance.container import ExecCommand, ExecResult
 from functions.domain.instance.model import Instance
 from functions.domain.secrets import Sealed
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.account.admission import require_active
 from functions.lifecycle.dependencies import Delete, Dependencies, Write
 from functions.lifecycle.idempotency import EarlierAttempt, RequestKey, find_earlier
-from functions.lifecycle.instance import container
+from functions.lifecycle.instance.container import caller_errors
 from functions.lifecycle.instance.read import find
 from functions.lifecycle.repository import instance_event
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ MAX_KEPT_BYTES = 600_000
 # Beside the command's own time: to reach the shim, to begin, and to inspect afterwards.
 MARGIN_SECONDS = 15
 ANSWER = "answer"
+_RESULT = TypeAdapter(ExecResult)
 # After these nothing was run, and the same request may be sent again.
 NOT_BEGUN = (
     NotAllowedNow, ToolboxUnavailable, ShimIncompatible, shim_errors.Refused, shim_errors.StartFailed,
@@ -53,11 +56,11 @@ class ExecRequest:
     caller: Caller
     toolbox_id: str
     key: str
-    command: messages.Execute
+    command: ExecCommand
     request: RequestKey | None = None
 
 
-def run(deps: Dependencies, asked: ExecRequest) -> messages.Executed:
+def run(deps: Dependencies, asked: ExecRequest) -> ExecResult:
     """Raises AccountNotActive, NotAllowedNow where it does not run, OutcomeUnknown where it may have run already."""
     toolbox, found = find(deps, asked.caller, asked.toolbox_id, asked.key)
     instance, request = found.value, asked.request
@@ -83,25 +86,25 @@ def run(deps: Dependencies, asked: ExecRequest) -> messages.Executed:
     return executed
 
 
-def _sent(deps: Dependencies, toolbox: Toolbox, instance: Instance, command: messages.Execute) -> messages.Executed:
-    within = command.timeout + MARGIN_SECONDS
-    answer = container.send(deps, toolbox, instance, routes.EXECUTE, body=command, within=within)
-    assert isinstance(answer, messages.Executed)
-    return answer
+def _sent(deps: Dependencies, toolbox: Toolbox, instance: Instance, command: ExecCommand) -> ExecResult:
+    start_by, timeout = deps.now() + lease.START_BY_MARGIN, float(command.timeout + MARGIN_SECONDS)
+    with caller_errors(instance):
+        shim = deps.shims.of(toolbox)
+        return shim.execute(instance.container_name, command, start_by=start_by, timeout=timeout)
 
 
-def _repeated(deps: Dependencies, request: RequestKey, known: EarlierAttempt) -> messages.Executed:
+def _repeated(deps: Dependencies, request: RequestKey, known: EarlierAttempt) -> ExecResult:
     if known.answer is None:
         raise OutcomeUnknown(
             "the first request under this Idempotency-Key may have run the command; it is not run again"
         )
     _, sealed = known.answer
-    return messages.read(messages.Executed, deps.vault.open(Sealed(**sealed), _bound_to(request))[ANSWER].encode())
+    return _RESULT.validate_json(deps.vault.open(Sealed(**sealed), _bound_to(request))[ANSWER])
 
 
-def _keep(deps: Dependencies, request: RequestKey, instance: Instance, executed: messages.Executed) -> None:
+def _keep(deps: Dependencies, request: RequestKey, instance: Instance, executed: ExecResult) -> None:
     kept = executed
-    while len(content := messages.dump(kept)) > MAX_KEPT_BYTES:
+    while len(content := _RESULT.dump_json(kept)) > MAX_KEPT_BYTES:
         out, err = kept.stdout[: len(kept.stdout) // 2], kept.stderr[: len(kept.stderr) // 2]
         kept = replace(kept, stdout=out, stderr=err, truncated=True)
     sealed = deps.vault.seal({ANSWER: content.decode()}, _bound_to(request))

@@ -8,10 +8,13 @@ from typing import Any
 
 from functions.domain.errors import SecretsUnreadable, ToolboxesError
 from functions.domain.instance import mcp, observe
+from functions.domain.instance.container import Container
 from functions.domain.instance.host_port import with_reallocated_ports
+from functions.domain.instance.image import PullProgress
+from functions.domain.instance.mcp import HttpRequest, HttpResponse
 from functions.domain.instance.model import Instance, McpServer
 from functions.domain.instance.settle import roll_back
-from functions.domain.instance.spec import create_body
+from functions.domain.instance.spec import container_config
 from functions.domain.instance.steps import (
     AwaitHealth,
     CreateContainer,
@@ -33,9 +36,8 @@ from functions.lifecycle.dependencies import Dependencies, Shim, Vault, Write
 from functions.lifecycle.instance import host_ports, post_mortem, secrets
 from functions.lifecycle.repository import release_reservations, reserve
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
 
-Progress = Callable[[messages.Progress], None]
+Progress = Callable[[PullProgress], None]
 
 
 def execute(
@@ -46,8 +48,8 @@ def execute(
     try:
         match step:
             case PullImage():
-                pull = messages.Pull(step.image, registries.credentials(deps, instance.account, step.image))
-                shim.pull(pull, start_by=start_by, on_progress=on_progress)
+                credentials = registries.credentials(deps, instance.account, step.image)
+                shim.pull(step.image, credentials, start_by=start_by, on_progress=on_progress)
                 return observe.fold_pull(instance, now()), []
             case ProbeMcp():
                 return observe.fold_mcp(instance, probe_mcp(step, shim, start_by, now)), []
@@ -66,21 +68,23 @@ def execute(
         return observe.fold_error(instance, step, _struck(error, deps.vault, instance), now(), start_by), []
 
 
-def _command(step: Step, shim: Shim, instance: Instance, start_by: datetime, vault: Vault) -> messages.Acted:
+def _command(step: Step, shim: Shim, instance: Instance, start_by: datetime, vault: Vault) -> Container | None:
     match step:
         case CreateContainer():
             opened = secrets.decrypt(vault, instance, step.spec)
-            body = create_body(step.instance_id, step.spec_generation, step.spec, opened)
-            answer = shim.command(routes.CREATE, body=body, start_by=start_by)
+            config = container_config(step.instance_id, step.spec_generation, step.spec, opened)
+            return shim.create(config, start_by=start_by)
+        case StartContainer():
+            return shim.start(step.container, start_by=start_by)
         case RestartContainer():
-            again = messages.Restart(step.started_at)
-            answer = shim.command(routes.RESTART, name=step.container, body=again, start_by=start_by)
+            return shim.restart(step.container, started_at=step.started_at, start_by=start_by)
         case StopContainer():
-            answer = shim.command(routes.STOP, name=step.container, body=messages.Stop(), start_by=start_by)
-        case _:
-            answer = shim.command(ROUTES[type(step)], name=step.container, start_by=start_by)
-    assert isinstance(answer, messages.Acted)
-    return answer
+            return shim.stop(step.container, start_by=start_by)
+        case RemoveContainer():
+            return shim.remove(step.container, start_by=start_by)
+        case Inspect() | AwaitHealth():
+            return shim.inspect(step.container, start_by=start_by)
+    raise AssertionError(f"no command for step {step}")
 
 
 def _struck(error: observe.Problem, vault: Vault, instance: Instance) -> observe.Problem:
@@ -94,24 +98,14 @@ def _struck(error: observe.Problem, vault: Vault, instance: Instance) -> observe
     return type(error)(redact(str(error), known))
 
 
-ROUTES: dict[type[Step], routes.Route] = {
-    Inspect: routes.INSPECT,
-    AwaitHealth: routes.INSPECT,
-    StartContainer: routes.START,
-    RemoveContainer: routes.REMOVE,
-}
-
-
 # Whether an MCP server answers, proven by asking it: `initialize`, then `tools/list`, through the shim.
 
 
 def probe_mcp(step: ProbeMcp, shim: Shim, start_by: datetime, now: Callable[[], datetime]) -> McpServer:
     """Raises protocol.NotAnswering while nothing answers, or not as an MCP server does."""
 
-    def ask(request: messages.Request) -> messages.Response:
-        answer = shim.command(routes.REQUEST, name=step.container, body=request, start_by=start_by)
-        assert isinstance(answer, messages.Response)
-        return answer
+    def ask(request: HttpRequest) -> HttpResponse:
+        return shim.http_request(step.container, request, start_by=start_by)
 
     port, path = step.mcp.port, step.mcp.path
     try:
@@ -125,9 +119,7 @@ def probe_mcp(step: ProbeMcp, shim: Shim, start_by: datetime, now: Callable[[], 
     return McpServer(len(tools), mcp.tools_hash(tools), now(), step.endpoint_id)
 
 
-def _tools(
-    port: int, path: str, session: dict[str, str], ask: Callable[[messages.Request], messages.Response]
-) -> list[Any]:
+def _tools(port: int, path: str, session: dict[str, str], ask: Callable[[HttpRequest], HttpResponse]) -> list[Any]:
     tools: list[Any] = []
     cursor: str | None = None
     for page in range(mcp.MAX_PAGES):

@@ -14,7 +14,6 @@ from functions.lifecycle.dependencies import Dependencies, Document, Put, Ref, S
 from functions.lifecycle.instance import secrets
 from functions.lifecycle.repository import INSTANCES
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
 
 LINES = 200
 MAX_LOG_BYTES = 256_000
@@ -29,10 +28,7 @@ def record(step: RecordPostMortem, shim: Shim, instance: Instance, start_by: dat
     now = deps.now()
     try:
         known = secrets.secret_values(deps.vault, instance)
-        logs = shim.command(
-            routes.LOGS, name=step.container, query=f"tail={LINES}", start_by=start_by, within=WITHIN.total_seconds()
-        )
-        assert isinstance(logs, messages.Logs)
+        logs = shim.logs(step.container, tail=LINES, start_by=start_by, timeout=WITHIN.total_seconds())
         lines = _bounded([f"{line.time} {line.stream} {redact(line.text, known)}" for line in logs.lines])
     except (shim_errors.ShimError, ToolboxesError) as error:
         missing.append(f"logs: {error}")

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from functions.domain import event, lease
 from functions.domain.errors import Unavailable
 from functions.domain.instance.decide import decide
+from functions.domain.instance.image import PullProgress
 from functions.domain.instance.model import DesiredState, Instance, Reason, mark_for_inspection
 from functions.domain.instance.request import request_suspension
 from functions.domain.instance.steps import PullImage, ReallocatePorts, RecordPostMortem, RollBack, Step
@@ -26,7 +27,6 @@ from functions.lifecycle.instance.settle import settle
 from functions.lifecycle.reconcile.lease import LeaseHolder, LeaseLost, Superseded, save, stamp
 from functions.lifecycle.repository import Loaded, decode, instance_event, instance_ref, toolbox_ref
 from functions.lifecycle.toolbox import teardown
-from shim.contract import messages
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class _Pass:
             capacity.prune(deps, self.toolbox)
         shown, shim = deps.now(), deps.shims.of(self.toolbox)
 
-        def on_progress(progress: messages.Progress) -> None:
+        def on_progress(progress: PullProgress) -> None:
             nonlocal instance, shown
             if deps.now() - shown >= PROGRESS_EVERY:
                 shown = deps.now()

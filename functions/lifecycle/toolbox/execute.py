@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from functions.domain.errors import DigitalOceanBusy, ToolboxesError
-from functions.domain.instance.model import LIVE_STATES
+from functions.domain.instance.container import LIVE_STATES
 from functions.domain.toolbox import droplet
 from functions.domain.toolbox import observe as toolbox_observe
 from functions.domain.toolbox.droplet import NewDroplet
@@ -35,7 +35,6 @@ from functions.domain.toolbox.steps import (
 from functions.lifecycle.dependencies import Dependencies, Shim
 from functions.lifecycle.toolbox import teardown
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
 
 # An answer that is not there by then leaves the lease time for what follows.
 WITHIN_SECONDS = 10.0
@@ -97,23 +96,21 @@ def _by_shim(
 ) -> Toolbox:
     match step:
         case ListContainers():
-            status, _ = _of(deps, toolbox, step.retired).status(start_by=start_by, unless="")
+            status, _ = _of(deps, toolbox, step.retired).list_containers(start_by=start_by)
             assert status
             running = [one.name for one in status.containers if one.state in LIVE_STATES]
             return toolbox_observe.fold_listing(toolbox, step.retired, running)
         case StopContainer():
-            shim = _of(deps, toolbox, step.retired)
-            shim.command(routes.STOP, name=step.target, body=messages.Stop(), start_by=start_by)
+            _of(deps, toolbox, step.retired).stop(step.target, start_by=start_by)
             return toolbox_observe.fold_stop(toolbox, step)
         case PullShim():
             shim = deps.shims.of(toolbox)
-            shim.pull(messages.Pull(step.target), start_by=start_by, on_progress=lambda _: alive())
+            shim.pull(step.target, start_by=start_by, on_progress=lambda _: alive())
             return toolbox_observe.fold_pull(toolbox)
         case UpgradeShim():
-            deps.shims.of(toolbox).command(routes.UPGRADE, body=messages.Upgrade(step.target), start_by=start_by)
+            deps.shims.of(toolbox).upgrade(step.target, start_by=start_by)
             return toolbox_observe.fold_upgrade_sent(toolbox, deps.now())
-    answer = deps.shims.of(toolbox).command(routes.STATUS, start_by=start_by, query="metrics=1", within=WITHIN_SECONDS)
-    assert isinstance(answer, messages.Status)
+    answer = deps.shims.of(toolbox).status(start_by=start_by, timeout=WITHIN_SECONDS)
     seen = toolbox_observe.fold_upgrade_status if isinstance(step, AwaitUpgrade) else toolbox_observe.fold_status
     return seen(toolbox, answer, deps.now())
 

@@ -12,15 +12,16 @@ from datetime import datetime, timedelta
 
 from functions.domain import event, lease
 from functions.domain.errors import Conflict, ShimIncompatible, ToolboxUnavailable
+from functions.domain.instance.container import ListedContainer
 from functions.domain.instance.diff import compare
 from functions.domain.instance.model import DesiredState, Instance
 from functions.domain.toolbox.model import CONTACTED, Toolbox, ToolboxStatus
+from functions.domain.toolbox.shim import ShimStatus
 from functions.lifecycle.dependencies import Dependencies, Query, Replace, Task
 from functions.lifecycle.reconcile import instance as reconcile_instance
 from functions.lifecycle.reconcile.lease import save
 from functions.lifecycle.repository import INSTANCES, Loaded, decode, encode, instance_ref, toolbox_event, toolbox_ref
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def _compared(
     found: Loaded[Toolbox],
     heard: Toolbox,
     instances: list[Instance],
-    listed: list[messages.Listed],
+    listed: list[ListedContainer],
 ) -> None:
     differences = compare(instances, listed, suspended=heard.suspended)
     heard = replace(heard, orphans=_strangers(deps, found.value, differences.orphans))
@@ -100,15 +101,15 @@ def _touched(deps: Dependencies, toolbox: Toolbox) -> bool:
 
 
 def _status(
-    deps: Dependencies, toolbox: Toolbox, unless: str, *, limits: bool = False
-) -> tuple[messages.Status | None, str]:
+    deps: Dependencies, toolbox: Toolbox, etag: str, *, with_limits: bool = False
+) -> tuple[ShimStatus | None, str]:
     start_by = deps.now() + lease.START_BY_MARGIN
-    return deps.shims.of(toolbox).status(start_by=start_by, unless=unless, limits=limits)
+    return deps.shims.of(toolbox).list_containers(start_by=start_by, etag=etag, with_limits=with_limits)
 
 
-def _with_limits(deps: Dependencies, toolbox: Toolbox, status: messages.Status) -> messages.Status:
+def _with_limits(deps: Dependencies, toolbox: Toolbox, status: ShimStatus) -> ShimStatus:
     """`status`, whose ETag is the one that the next look compares with, and the limits that its containers have."""
-    inspected, _ = _status(deps, toolbox, "", limits=True)
+    inspected, _ = _status(deps, toolbox, "", with_limits=True)
     assert inspected is not None
     limits = {one.id: one.limits for one in inspected.containers}
     return replace(status, containers=[replace(one, limits=limits.get(one.id)) for one in status.containers])
@@ -151,7 +152,7 @@ def _record(deps: Dependencies, found: Loaded[Toolbox], seen: Toolbox) -> bool:
     return True
 
 
-def _strangers(deps: Dependencies, toolbox: Toolbox, listed: list[messages.Listed]) -> dict[str, datetime]:
+def _strangers(deps: Dependencies, toolbox: Toolbox, listed: list[ListedContainer]) -> dict[str, datetime]:
     """Containers of ours that no document expects, by when they were first seen.
 
     One whose instance was deleted is deleted with it again; any other is kept for a time and then stopped.
@@ -165,12 +166,12 @@ def _strangers(deps: Dependencies, toolbox: Toolbox, listed: list[messages.Liste
         since[one.name] = toolbox.orphans.get(one.name, deps.now())
         if deps.now() - since[one.name] >= ORPHAN_GRACE and one.state in ("running", "restarting"):
             start_by = deps.now() + lease.START_BY_MARGIN
-            deps.shims.of(toolbox).command(routes.STOP, name=one.name, body=messages.Stop(), start_by=start_by)
+            deps.shims.of(toolbox).stop(one.name, start_by=start_by)
             log.warning("stopped a container of no instance", extra={"toolbox": toolbox.id, "container": one.name})
     return since
 
 
-def _delete_again(deps: Dependencies, tombstone: Loaded[Instance], listed: messages.Listed) -> None:
+def _delete_again(deps: Dependencies, tombstone: Loaded[Instance], listed: ListedContainer) -> None:
     """A create that reached the engine after the removal was proven: the wish still is that it be gone."""
     before = tombstone.value
     assert before.desired.state is DesiredState.DELETED

@@ -14,7 +14,6 @@ from functions.lifecycle.instance.read import owned
 from functions.lifecycle.reconcile.lease import ATTEMPTS, pause_before_retry
 from functions.lifecycle.repository import TOOLBOXES, Loaded, decode, encode, toolbox_event, toolbox_ref
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
 
 LOOK_SECONDS = 10.0
 
@@ -79,6 +78,5 @@ def _looked_at(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
 
 def _asked(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
     start_by = deps.now() + lease.START_BY_MARGIN
-    answer = deps.shims.of(toolbox).command(routes.STATUS, start_by=start_by, query="metrics=1", within=LOOK_SECONDS)
-    assert isinstance(answer, messages.Status)
-    return toolbox_observe.fold_status(toolbox, answer, deps.now())
+    status = deps.shims.of(toolbox).status(start_by=start_by, timeout=LOOK_SECONDS)
+    return toolbox_observe.fold_status(toolbox, status, deps.now())

@@ -8,12 +8,12 @@ from functions.domain import event, lease
 from functions.domain.account.caller import Caller
 from functions.domain.errors import NotAllowedNow, OutcomeUnknown, ShimNotReplaced, ToolboxUnavailable
 from functions.domain.toolbox.model import Toolbox
+from functions.domain.toolbox.shim import ShimStatus
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.repository import toolbox_event
 from functions.lifecycle.toolbox.change import Answer, ToolboxRequest, upgrade_shim
 from functions.lifecycle.toolbox.read import get
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
 
 REDEPLOYED_WITHIN = timedelta(seconds=25)
 POLL_SECONDS = 0.5
@@ -47,7 +47,7 @@ def serving_since(deps: Dependencies, caller: Caller, toolbox_id: str) -> str:
     return str(query_status(deps, get(deps, caller, toolbox_id)).started_at)
 
 
-def restart_shim(deps: Dependencies, caller: Caller, toolbox_id: str, before: str) -> messages.Status:
+def restart_shim(deps: Dependencies, caller: Caller, toolbox_id: str, before: str) -> ShimStatus:
     """What the process after that of `before` says. Raises OutcomeUnknown where none is heard in time."""
     toolbox = get(deps, caller, toolbox_id)
     present = query_status(deps, toolbox)
@@ -58,7 +58,7 @@ def restart_shim(deps: Dependencies, caller: Caller, toolbox_id: str, before: st
     until = deps.now() + RESTARTED_WITHIN
     try:
         start_by = deps.now() + lease.START_BY_MARGIN
-        deps.shims.of(toolbox).command(routes.RESTART_SHIM, start_by=start_by, within=STATUS_SECONDS)
+        deps.shims.of(toolbox).restart_shim(start_by=start_by, timeout=STATUS_SECONDS)
     except shim_errors.UnknownRoute:
         raise NotAllowedNow("this shim is of a version that cannot restart itself; upgrade it") from None
     except shim_errors.OutcomeUnknown:
@@ -76,9 +76,7 @@ def restart_shim(deps: Dependencies, caller: Caller, toolbox_id: str, before: st
     )
 
 
-def query_status(deps: Dependencies, toolbox: Toolbox) -> messages.Status:
+def query_status(deps: Dependencies, toolbox: Toolbox) -> ShimStatus:
     """What the shim says of itself, its containers and its system, now."""
     start_by = deps.now() + lease.START_BY_MARGIN
-    answer = deps.shims.of(toolbox).command(routes.STATUS, start_by=start_by, query="metrics=1", within=STATUS_SECONDS)
-    assert isinstance(answer, messages.Status)
-    return answer
+    return deps.shims.of(toolbox).status(start_by=start_by, timeout=STATUS_SECONDS)
