@@ -142,7 +142,7 @@ class ToolboxShim:
         )
         answer = self._command(messages.Executed, routes.EXECUTE, start_by, name, body, within=timeout)
         return ExecResult(
-            container=_container(answer.container),
+            container=to_container(answer.container),
             exit_code=answer.exit_code,
             stdout=answer.stdout,
             stderr=answer.stderr,
@@ -205,7 +205,7 @@ class ToolboxShim:
         self, route: Route, start_by: datetime, name: str = "", body: messages.Message = EMPTY
     ) -> Container | None:
         answer = self._command(messages.Acted, route, start_by, name, body)
-        return _container(answer.container) if answer.container else None
+        return to_container(answer.container) if answer.container else None
 
     def _command(
         self,
@@ -276,7 +276,8 @@ def _log_query(tail: int, since: str | None) -> str:
 # From the wire to the domain.
 
 
-def _container(container: messages.Container) -> Container:
+def to_container(container: messages.Container) -> Container:
+    """Convert an inspected container to the domain's type."""
     return Container(
         id=container.id,
         name=container.name,

@@ -166,7 +166,7 @@ def test_processes_that_start_at_once_on_a_new_file_lose_no_increment(tmp_path: 
     script = """import sys
         from functions.adapters.store_sqlite import SqliteStore
         from functions.domain.errors import Conflict
-        from functions.lifecycle.ports import Create, Ref, Replace
+        from functions.lifecycle.dependencies import Create, Ref, Replace
         store, ref = SqliteStore(sys.argv[1]), Ref("things", "a")
         print("ready", flush=True)
         sys.stdin.readline()
@@ -200,7 +200,7 @@ def test_what_one_process_wrote_another_finds_and_may_replace(tmp_path: Path) ->
     path = str(tmp_path / "store.db")
     script = """import sys
         from functions.adapters.store_sqlite import SqliteStore
-        from functions.lifecycle.ports import Create, Ref
+        from functions.lifecycle.dependencies import Create, Ref
         SqliteStore(sys.argv[1]).commit([Create(Ref("things", "a"), {"n": 1})])"""
     store = SqliteStore(path)
     assert store.get([A]) == [None]

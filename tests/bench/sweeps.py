@@ -19,6 +19,7 @@ from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.shim import ShimClients
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
+from functions.adapters.toolbox_shim import ToolboxShims
 from functions.domain import lease
 from functions.lifecycle.dependencies import Dependencies, Store
 from functions.lifecycle.toolbox import inspect as toolbox_inspect
@@ -95,7 +96,7 @@ def _ports(of: World) -> Dependencies:
     return Dependencies(
         store=store,
         queue=SqliteQueue(str(of.directory / "bench-queue.sqlite")),
-        shims=ShimClients(secret.pem(deployed.command_key(of))),
+        shims=ToolboxShims(ShimClients(secret.pem(deployed.command_key(of)))),
         droplets=NoDroplets(),
         now=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid.uuid4()),

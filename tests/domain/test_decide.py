@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from functions.domain.instance.condition import derive_status
+from functions.domain.instance.container import Container, Port
 from functions.domain.instance.decide import decide
 from functions.domain.instance.model import (
     Desired,
@@ -19,7 +20,6 @@ from functions.domain.instance.model import (
 )
 from functions.domain.instance.request import request_state
 from functions.domain.instance.spec import Spec, engine_limits
-from shim.contract import messages
 
 ID = "22222222-2222-4222-8222-222222222222"
 NAME = f"tool-{ID}-g1"
@@ -28,8 +28,8 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 T1, T2 = "2025-12-31T23:59:50.000000001Z", "2025-12-31T23:59:51.000000001Z"
 
 
-def container(state: str, started_at: str = T1) -> messages.Container:
-    return messages.Container(
+def container(state: str, started_at: str = T1) -> Container:
+    return Container(
         id="c" * 64, name=NAME, instance_id=ID, spec_generation=1, state=state, health=None, exit_code=0,
         oom_killed=False, error="", started_at=started_at, finished_at="", restart_count=0, image="nginx",
         image_digest="", ports=[], environment_names=[], limits=engine_limits(Spec("nginx")), endpoint_id="",
@@ -133,7 +133,7 @@ def test_the_plan_of_an_update_follows_from_both_containers(state: DesiredState,
     assert str(decide(replace(updated, previous_version=PreviousVersion(Spec("nginx"), 1)))) == plan
 
 
-PORT, ASKED = messages.Port(3000, 25_000), messages.Port(3001, 20_001)
+PORT, ASKED = Port(3000, 25_000), Port(3001, 20_001)
 TAKEN, DRAW = "host port 25000/tcp is taken", f"draw other host ports for {NAME}"
 
 

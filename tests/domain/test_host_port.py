@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from functions.domain.instance.container import Port
 from functions.domain.instance.host_port import ports_to_reallocate, refused_ports, with_reallocated_ports
 from functions.domain.instance.model import Desired, DesiredState, Instance, Observed
 from functions.domain.instance.request import request_spec
 from functions.domain.instance.spec import Spec
-from shim.contract import messages
 
-ASKED, FIRST, SECOND = messages.Port(1, 20_001), messages.Port(2, 25_000), messages.Port(3, 25_001, "udp")
+ASKED, FIRST, SECOND = Port(1, 20_001), Port(2, 25_000), Port(3, 25_001, "udp")
 SPEC = Spec("nginx", ports=[ASKED, FIRST, SECOND], allocated=[FIRST, SECOND])
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -36,12 +36,12 @@ def instance(**observed: object) -> Instance:
         ("endpoint n (12:250001ab): address already in use", False, [FIRST, SECOND]),
     ],
 )
-def test_a_refusal_is_about_the_ports_that_it_names(said: str, again: bool, ports: list[messages.Port]) -> None:
+def test_a_refusal_is_about_the_ports_that_it_names(said: str, again: bool, ports: list[Port]) -> None:
     assert refused_ports(SPEC, said, again=again) == ports
 
 
 def test_a_redraw_is_a_spec_generation_and_no_generation() -> None:
-    other = messages.Port(2, 26_000)
+    other = Port(2, 26_000)
     after = with_reallocated_ports(instance(refused_ports=[FIRST], absent=True), [ASKED, other, SECOND])
     assert (after.spec.ports, after.spec.allocated) == ([ASKED, other, SECOND], [other, SECOND])
     assert (

@@ -2,7 +2,8 @@
 
 import pytest
 
-from functions.domain.instance.spec import image_tag, memory_bytes, nano_cpus
+from functions.domain.instance.image import image_tag
+from functions.domain.instance.spec import memory_bytes, nano_cpus
 
 
 @pytest.mark.parametrize(("text", "count"), [("512m", 512 << 20), ("1G", 1 << 30), ("33554432", 32 << 20)])

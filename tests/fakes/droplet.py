@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from functions.domain.errors import ToolboxUnreachable
-from functions.domain.instance.model import LIVE_STATES
+from functions.domain.instance.container import LIVE_STATES
 from functions.domain.toolbox.model import Toolbox
 from shim.contract import errors as shim_errors
 from shim.contract import messages, names, routes
@@ -94,7 +94,7 @@ class FakeDroplet:
     restarts: bool = True
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
-    # lifecycle.ports.Shims and Shim in one: every toolbox is this droplet.
+    # toolbox_shim.ShimTransports and ShimTransport in one: every toolbox is this droplet.
     def of(self, toolbox: Toolbox) -> FakeDroplet:
         return self
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from functions.adapters.toolbox_shim import ToolboxShims
 from functions.domain.errors import Unauthorized
 from functions.domain.instance.model import Instance
 from functions.domain.toolbox.droplet import NewDroplet
@@ -76,7 +77,7 @@ class FleetWorld(World):
     def __init__(self) -> None:
         super().__init__()
         self.fleet, self.certificates = Fleet(self.now, self.digitalocean), FleetCertificates()
-        self.deps = replace(self.deps, shims=self.fleet)
+        self.deps = replace(self.deps, shims=ToolboxShims(self.fleet))
 
     def provision(self, new: NewToolbox = NEW) -> Toolbox:
         """On record, and no more."""

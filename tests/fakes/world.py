@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 
 from functions.adapters.documents.codec import DocumentCodec
 from functions.adapters.store_sqlite import SqliteStore
+from functions.adapters.toolbox_shim import ToolboxShims
 from functions.adapters.vault import KeyVault
 from functions.domain.account.caller import Caller
 from functions.domain.errors import Unavailable
+from functions.domain.instance.container import Port
 from functions.domain.instance.model import CatalogEntry, Instance
 from functions.domain.instance.spec import Spec
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
@@ -29,7 +31,6 @@ from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
 from functions.lifecycle.repository import INSTANCES, decode, encode, instance_ref, toolbox_ref
 from functions.lifecycle.rollout import rollouts
 from functions.lifecycle.toolbox import orphan_droplets
-from shim.contract import messages
 from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import IMAGE, FakeDroplet
 from tests.fakes.store import FaultyStore
@@ -68,7 +69,7 @@ class World:
         self.deps = Dependencies(
             store=self.store,
             queue=self.queue,
-            shims=self.droplet,
+            shims=ToolboxShims(self.droplet),
             droplets=self.digitalocean,
             now=self.now,
             new_id=lambda: str(uuid.UUID(int=next(ids), version=4)),
@@ -174,5 +175,5 @@ class World:
 
 def new(name: str = "server", *, image: str = IMAGE, ports: tuple[int, ...] = (), start: bool = True) -> NewInstance:
     """A deploy of `image`, with container port 3000 mapped to each of `ports` (0: to be chosen)."""
-    mapped = [messages.Port(3000 + index, port) for index, port in enumerate(ports)]
+    mapped = [Port(3000 + index, port) for index, port in enumerate(ports)]
     return NewInstance(name, Spec(image, ports=mapped), CatalogEntry(), start)

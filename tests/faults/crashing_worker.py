@@ -22,9 +22,10 @@ from typing import Any, NoReturn, TypeVar
 
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.store_sqlite import SqliteStore
+from functions.adapters.toolbox_shim import ShimTransports, ToolboxShims
 from functions.domain.toolbox.droplet import Droplet, NewDroplet
 from functions.domain.toolbox.model import Toolbox
-from functions.lifecycle.dependencies import Dependencies, Droplets, Queue, Shims, Store, Task
+from functions.lifecycle.dependencies import Dependencies, Droplets, Queue, Store, Task
 from tests.fakes.shim import ForwardingShim, verb_of
 from tests.fakes.store import ForwardingStore
 from tests.fakes.world import DOCUMENTS, VAULT
@@ -104,7 +105,7 @@ class CrashingQueue:
 
 @dataclass(frozen=True)
 class CrashingShim(ForwardingShim):
-    """Both `Shims` and `Shim`, as the fake droplet is."""
+    """Both `ShimTransports` and `ShimTransport`, as the fake droplet is."""
 
     inner: Any
     effects: Effects
@@ -165,7 +166,7 @@ def seeded_dependencies(
     seed: int,
     store: Store,
     queue: Queue,
-    shims: Shims,
+    shims: ShimTransports,
     droplets: Droplets,
     now: Callable[[], datetime],
     pause: Callable[[float], None],
@@ -173,13 +174,15 @@ def seeded_dependencies(
     """Build dependencies whose ids and random numbers are a function of `seed`."""
     ids, random_numbers = itertools.count(seed * 1_000_000), random.Random(seed)
     new_id = lambda: str(uuid.UUID(int=next(ids), version=4))  # noqa: E731
-    return Dependencies(store, queue, shims, droplets, now, new_id, pause, random_numbers.random, VAULT, DOCUMENTS)
+    return Dependencies(
+        store, queue, ToolboxShims(shims), droplets, now, new_id, pause, random_numbers.random, VAULT, DOCUMENTS
+    )
 
 
-def with_effects(deps: Dependencies, effects: Effects, shims: Shims, droplets: Droplets) -> Dependencies:
+def with_effects(deps: Dependencies, effects: Effects, shims: ShimTransports, droplets: Droplets) -> Dependencies:
     """Return `deps` with every effect recorded in `effects`, and the crash point of `effects` armed."""
     store, queue = CrashingStore(deps.store, effects), CrashingQueue(deps.queue, effects)
-    return replace(deps, store=store, queue=queue, shims=shims, droplets=droplets)
+    return replace(deps, store=store, queue=queue, shims=ToolboxShims(shims), droplets=droplets)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.domain.account.model import AccountStatus
+from functions.domain.instance.container import Port
 from functions.domain.instance.model import Instance
 from functions.domain.instance.spec import Mcp
 from functions.lifecycle.account import status as account_status
@@ -25,7 +26,6 @@ from functions.lifecycle.instance.rotation import CredentialRotation
 from functions.lifecycle.reconcile import instance as reconcile_instance
 from functions.lifecycle.reconcile import sweep
 from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
-from shim.contract import messages
 from tests.fakes.droplet import IMAGE
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, new
 
@@ -97,9 +97,7 @@ def _changing(verb: Callable[[Dependencies, InstanceRequest], Answer]) -> Ask:
 
 def _updating(image: str, mcp: Mcp | None = None) -> Ask:
     """Another image, one host port dropped and another one taken."""
-    changes = Changes(
-        lambda old: replace(old, image=image, mcp=mcp), [messages.Port(3000, 0), messages.Port(4000, 20_002)]
-    )
+    changes = Changes(lambda old: replace(old, image=image, mcp=mcp), [Port(3000, 0), Port(4000, 20_002)])
     return lambda deps, key: update(deps, InstanceRequest(CALLER, TOOLBOX, NAME, key), changes)
 
 

@@ -5,40 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from functions.domain.instance import steps
 from functions.domain.instance.condition import exit_id
+from functions.domain.instance.container import Container
 from functions.domain.instance.model import Desired, DesiredState, Failure, Instance, Observed, Reason
 from functions.domain.instance.request import request_spec
-from functions.domain.instance.spec import Mcp, Spec, create_body
+from functions.domain.instance.spec import Mcp, Spec, container_config
 from functions.lifecycle.dependencies import Dependencies, Shim, Write
 from functions.lifecycle.instance.execute import execute
-from shim.contract import messages, names, routes
+from shim.contract import names
 from tests.fakes.world import World
 
 ID = "22222222-2222-4222-8222-222222222222"
 NAME = names.container_name(ID, 1)
 WHY = "a test"
 
-Container = messages.Container
 Make = Callable[[Container | None, Spec], steps.Step]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """`before`: what is done before the step, which is made of the container that this leaves.
+    """`before`: the verbs of the shim that are called before the step, which is made of the container that this leaves.
 
     `updated`: that is the version before of one that was given up.
     """
 
-    before: tuple[routes.Route, ...]
+    before: tuple[str, ...]
     step: Make
     updated: bool = False
 
 
-CREATED, RUNNING = (routes.CREATE,), (routes.CREATE, routes.START)
-EXITED = (*RUNNING, routes.STOP)
+CREATED, RUNNING = ("create",), ("create", "start")
+EXITED = (*RUNNING, "stop")
 
 
 def _of(kind: type[steps.Step]) -> Make:
@@ -101,10 +100,11 @@ class Stage:
 
 def staged(scene: Scene, shim: Shim, spec: Spec, now: datetime) -> Stage:
     seen: Container | None = None
-    for route in scene.before:
-        body: Any = create_body(ID, 1, spec, {}) if route is routes.CREATE else route.body()
-        name = "" if route is routes.CREATE else NAME
-        seen = shim.command(route, name=name, body=body, start_by=_by(now)).container
+    for verb in scene.before:
+        if verb == "create":
+            seen = shim.create(container_config(ID, 1, spec, {}), start_by=_by(now))
+        else:
+            seen = getattr(shim, verb)(NAME, start_by=_by(now))
     instance = Instance(
         id=ID, toolbox_id="t", account="a", name="n", spec=spec, desired=Desired(DesiredState.RUNNING),
         created_at=now, updated_at=now, observed=Observed(seen),

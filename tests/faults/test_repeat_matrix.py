@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 
+from functions.adapters.toolbox_shim import ToolboxShim
 from functions.domain.instance import steps
+from functions.domain.instance.container import Port
 from functions.domain.instance.spec import Spec
-from shim.contract import messages
 from tests.fakes.droplet import IMAGE, FakeDroplet
 from tests.fakes.mcp_server import Server
 from tests.faults.step_cases import SCENES, Stage, staged
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PULLED = "registry.test/pulled:1"
-PORT = messages.Port(3000, 20_001)
+PORT = Port(3000, 20_001)
 
 
 @pytest.fixture
@@ -28,7 +29,10 @@ def droplet() -> FakeDroplet:
 
 def stage(scene: str, droplet: FakeDroplet) -> Stage:
     return staged(
-        SCENES[scene], droplet, Spec(PULLED if scene == "pull" else IMAGE, ports=[PORT], allocated=[PORT]), NOW
+        SCENES[scene],
+        ToolboxShim(droplet),
+        Spec(PULLED if scene == "pull" else IMAGE, ports=[PORT], allocated=[PORT]),
+        NOW,
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from functions.domain.instance.container import Port
 from functions.lifecycle.dependencies import Dependencies, Query, Snapshot
 from functions.lifecycle.instance import change
 from functions.lifecycle.instance import read as instances
@@ -11,7 +12,6 @@ from functions.lifecycle.reconcile import instance as reconcile_instance
 from functions.lifecycle.reconcile import sweep
 from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
 from functions.lifecycle.toolbox import read as toolboxes
-from shim.contract import messages
 from tests.adapters.indexes import IndexedStore
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 from tests.lifecycle.updates import OTHER_IMAGE
@@ -46,7 +46,7 @@ def test_every_query_of_operations_lists_and_sweeps_has_an_index(world: World) -
     request = InstanceRequest(CALLER, TOOLBOX, "server")
     for operation in (change.stop, change.start, change.restart):
         operation(deps, request)
-    update(deps, request, Changes(lambda old: replace(old, image=OTHER_IMAGE), [messages.Port(3000, 0)]))
+    update(deps, request, Changes(lambda old: replace(old, image=OTHER_IMAGE), [Port(3000, 0)]))
     sweep_and_reconcile(world, deps)
     world.droplet.containers.clear()
     sweep_and_reconcile(world, deps)

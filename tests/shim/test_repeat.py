@@ -13,7 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from functions.adapters.shim import ShimClient, ShimClients
+from functions.adapters.shim import ShimClients
+from functions.adapters.toolbox_shim import ToolboxShim, ToolboxShims
 from functions.domain.instance.spec import Spec
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from shim import certificate
@@ -30,7 +31,7 @@ ADDRESS = "127.0.8.1"
 
 
 @pytest.fixture
-def shim(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, engine_socket: str) -> Iterator[ShimClient]:
+def shim(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, engine_socket: str) -> Iterator[ToolboxShim]:
     pem, public = certificate.ensure(tmp_path, toolbox_id), key.public_key()
     app = assemble(Configuration(toolbox_id, {tokens.kid(public): public}), pem, engine_socket).app
     served = ShimServer(app, pem, (ADDRESS, routes.PORT))
@@ -43,7 +44,7 @@ def shim(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, engine_socket:
         id=toolbox_id, account="a", name="box", status=ToolboxStatus.ACTIVE, region="r", size="s", image="i",
         created_at=now, updated_at=now, address=ADDRESS, fingerprint=certificate.fingerprint(pem),
     )  # fmt: skip
-    yield ShimClients(private).of(toolbox)
+    yield ToolboxShims(ShimClients(private)).of(toolbox)
     served.stop()
     thread.join()
 
@@ -66,7 +67,7 @@ def containers(engine: docker.APIClient, toolbox_id: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_step_that_is_run_twice_leaves_what_one_run_leaves(
-    scene: str, shim: ShimClient, engine: docker.APIClient, toolbox_id: str, busybox: str, registry: Registry
+    scene: str, shim: ToolboxShim, engine: docker.APIClient, toolbox_id: str, busybox: str, registry: Registry
 ) -> None:
     image = registry.push(engine, busybox, "repeat") if scene == "pull" else busybox
     ready = staged(SCENES[scene], shim, Spec(image, command=["sleep", "600"]), datetime.now(UTC))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from shim.contract import messages
+from functions.domain.instance.container import Container, ContainerLimits, Port
+from functions.domain.instance.image import PullProgress
 
 
 class PortMap(TypedDict):
@@ -54,7 +55,7 @@ class ProgressMap(TypedDict):
     layers_total: int
 
 
-def encode_ports(ports: list[messages.Port]) -> list[PortMap]:
+def encode_ports(ports: list[Port]) -> list[PortMap]:
     return [
         {
             "container_port": port.container_port,
@@ -66,13 +67,11 @@ def encode_ports(ports: list[messages.Port]) -> list[PortMap]:
     ]
 
 
-def decode_ports(stored: list[PortMap]) -> list[messages.Port]:
-    return [
-        messages.Port(port["container_port"], port["host_port"], port["protocol"], port["host_ip"]) for port in stored
-    ]
+def decode_ports(stored: list[PortMap]) -> list[Port]:
+    return [Port(port["container_port"], port["host_port"], port["protocol"], port["host_ip"]) for port in stored]
 
 
-def encode_container(container: messages.Container) -> ContainerMap:
+def encode_container(container: Container) -> ContainerMap:
     limits = container.limits
     return {
         "id": container.id,
@@ -96,9 +95,9 @@ def encode_container(container: messages.Container) -> ContainerMap:
     }
 
 
-def decode_container(stored: ContainerMap) -> messages.Container:
+def decode_container(stored: ContainerMap) -> Container:
     limits = stored["limits"]
-    return messages.Container(
+    return Container(
         id=stored["id"],
         name=stored["name"],
         instance_id=stored["instance_id"],
@@ -115,12 +114,12 @@ def decode_container(stored: ContainerMap) -> messages.Container:
         image_digest=stored["image_digest"],
         ports=decode_ports(stored["ports"]),
         environment_names=list(stored["environment_names"]),
-        limits=messages.Limits(limits["memory_bytes"], limits["nano_cpus"], limits["pids"]),
+        limits=ContainerLimits(limits["memory_bytes"], limits["nano_cpus"], limits["pids"]),
         endpoint_id=stored["endpoint_id"],
     )
 
 
-def encode_progress(progress: messages.Progress) -> ProgressMap:
+def encode_progress(progress: PullProgress) -> ProgressMap:
     return {
         "bytes_done": progress.bytes_done,
         "bytes_total": progress.bytes_total,
@@ -129,5 +128,5 @@ def encode_progress(progress: messages.Progress) -> ProgressMap:
     }
 
 
-def decode_progress(stored: ProgressMap) -> messages.Progress:
-    return messages.Progress(stored["bytes_done"], stored["bytes_total"], stored["layers_done"], stored["layers_total"])
+def decode_progress(stored: ProgressMap) -> PullProgress:
+    return PullProgress(stored["bytes_done"], stored["bytes_total"], stored["layers_done"], stored["layers_total"])

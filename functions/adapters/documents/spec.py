@@ -6,9 +6,9 @@ from typing import TypedDict
 
 from functions.adapters.documents.container import PortMap, decode_ports, encode_ports
 from functions.adapters.documents.values import SealedMap, decode_sealed, encode_sealed, rename
+from functions.domain.instance.container import HealthCheck, Volume
 from functions.domain.instance.spec import Mcp, ResourceLimits, Spec
 from functions.lifecycle.dependencies import Document
-from shim.contract import messages
 
 
 class ResourceLimitsMap(TypedDict):
@@ -80,7 +80,7 @@ def decode_spec(stored: SpecMap) -> Spec:
         environment=dict(stored["environment"]),
         ports=decode_ports(stored["ports"]),
         allocated=decode_ports(stored["allocated"]),
-        volumes=[messages.Volume(volume["name"], volume["path"]) for volume in stored["volumes"]],
+        volumes=[Volume(volume["name"], volume["path"]) for volume in stored["volumes"]],
         limits=ResourceLimits(limits["memory"], limits["cpu"], limits["pids"]),
         restart_policy=stored["restart_policy"],
         health_check=_decode_health_check(health_check) if health_check else None,
@@ -94,7 +94,7 @@ def upgrade_spec_from_1(stored: Document) -> Document:
     return rename(stored, {"drawn": "allocated"})
 
 
-def _encode_health_check(check: messages.HealthCheck) -> HealthCheckMap:
+def _encode_health_check(check: HealthCheck) -> HealthCheckMap:
     return {
         "command": list(check.command),
         "interval": check.interval,
@@ -104,7 +104,7 @@ def _encode_health_check(check: messages.HealthCheck) -> HealthCheckMap:
     }
 
 
-def _decode_health_check(stored: HealthCheckMap) -> messages.HealthCheck:
-    return messages.HealthCheck(
+def _decode_health_check(stored: HealthCheckMap) -> HealthCheck:
+    return HealthCheck(
         list(stored["command"]), stored["interval"], stored["timeout"], stored["retries"], stored["start_period"]
     )

@@ -25,8 +25,8 @@ from functions.domain.toolbox.model import (
     ToolboxState,
     ToolboxStatus,
 )
+from functions.domain.toolbox.shim import DiskMetrics, DropletMetrics, MemoryMetrics
 from functions.lifecycle.dependencies import Document
-from shim.contract import messages
 
 
 class CreateAttemptMap(TypedDict):
@@ -252,7 +252,7 @@ def upgrade_from_1(document: Document) -> Document:
     return document | {"attempt": attempt and rename(attempt, {"over": "resolved"})}
 
 
-def _encode_metrics(metrics: messages.Metrics) -> MetricsMap:
+def _encode_metrics(metrics: DropletMetrics) -> MetricsMap:
     memory, disk = metrics.memory, metrics.disk
     return {
         "engine_version": metrics.engine_version,
@@ -272,18 +272,18 @@ def _encode_metrics(metrics: messages.Metrics) -> MetricsMap:
     }
 
 
-def _decode_metrics(stored: MetricsMap) -> messages.Metrics:
+def _decode_metrics(stored: MetricsMap) -> DropletMetrics:
     memory, disk = stored["memory"], stored["disk"]
-    return messages.Metrics(
+    return DropletMetrics(
         engine_version=stored["engine_version"],
         cpu_load_percent=stored["cpu_load_percent"],
-        memory=messages.Memory(
+        memory=MemoryMetrics(
             total_bytes=memory["total_bytes"],
             active_bytes=memory["active_bytes"],
             free_bytes=memory["free_bytes"],
             used_bytes=memory["used_bytes"],
         ),
-        disk=messages.Disk(
+        disk=DiskMetrics(
             mount=disk["mount"],
             total_bytes=disk["total_bytes"],
             used_bytes=disk["used_bytes"],

@@ -10,6 +10,7 @@ from typing import Any
 
 from functions.domain.account.caller import Caller
 from functions.domain.errors import Conflict, KeyReused, NameTaken, NotAllowedNow, NotFound, PortTaken, ToolboxesError
+from functions.domain.instance.container import Port
 from functions.domain.instance.model import CatalogEntry, Instance
 from functions.domain.instance.spec import Mcp, Spec
 from functions.lifecycle.dependencies import Dependencies
@@ -17,7 +18,6 @@ from functions.lifecycle.idempotency import Replay
 from functions.lifecycle.instance import change
 from functions.lifecycle.instance.change import Answer, Changes, InstanceRequest, update
 from functions.lifecycle.instance.deploy import NewInstance, deploy
-from shim.contract import messages
 from tests.faults.simulation.droplet import MISSING, PULLED, SECOND, SERVER
 from tests.faults.simulation.scheduler import Killed, Scheduler, Worker
 from tests.faults.simulation.store_oracle import StoreOracle
@@ -146,5 +146,5 @@ class Clients:
         policy = rng.choice(("unless-stopped", "unless-stopped", "unless-stopped", "no"))
         return lambda spec: replace(spec, image=image, mcp=mcp, restart_policy=policy)
 
-    def _random_ports(self) -> list[messages.Port]:
-        return [messages.Port(3000 + index, port) for index, port in enumerate(self._scheduler.rng.choice(PORTS))]
+    def _random_ports(self) -> list[Port]:
+        return [Port(3000 + index, port) for index, port in enumerate(self._scheduler.rng.choice(PORTS))]

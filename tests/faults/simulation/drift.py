@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from functions.domain.instance.model import LIVE_STATES
+from functions.domain.instance.container import LIVE_STATES
 from tests.faults.simulation.droplet import PULLED, SECOND, Droplet
 from tests.faults.simulation.scheduler import Scheduler
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from functions.domain.instance.model import LIVE_STATES
+from functions.domain.instance.container import LIVE_STATES
 from shim.contract import errors as shim_errors
 from shim.contract import messages, routes
 from tests.fakes.droplet import FakeDroplet

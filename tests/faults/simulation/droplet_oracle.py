@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from functions.domain.instance.model import LIVE_STATES, DesiredState, Instance
+from functions.adapters.toolbox_shim import to_container
+from functions.domain.instance.container import LIVE_STATES
+from functions.domain.instance.model import DesiredState, Instance
 from functions.domain.instance.spec import engine_limits
 from shim.contract import routes
 from tests.faults.simulation.store_oracle import StoreOracle
@@ -48,7 +50,7 @@ class DropletOracle:
             return
         if there.started_at == "":
             return  # A container that never ran is no version to roll back to.
-        if instance.previous_version and there.limits != engine_limits(instance.previous_version.spec):
+        if instance.previous_version and to_container(there).limits != engine_limits(instance.previous_version.spec):
             return  # It was edited by hand and was being recreated when the next version was requested.
         proven = droplet.made if instance.id in self._oracle.ever_stopped else droplet.ran
         require(instance.container_name in proven, f"{command} began before the version that replaces it was proven")

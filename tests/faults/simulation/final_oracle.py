@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from functions.adapters.toolbox_shim import to_container
 from functions.domain.instance.condition import completed
-from functions.domain.instance.model import LIVE_STATES, DesiredState, Instance
+from functions.domain.instance.container import LIVE_STATES
+from functions.domain.instance.model import DesiredState, Instance
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.repository import reservations
 from tests.faults.simulation.droplet import Droplet
@@ -41,7 +43,7 @@ def _differences(instance: Instance, droplets: dict[str, Droplet]) -> Iterator[s
     if desired is DesiredState.RUNNING and not instance.failure and not completed(instance):
         if [one.state for one in live] != ["running"]:
             yield f"does not run: {names}"
-        elif live[0].image != instance.spec.image or live[0].ports != instance.spec.ports:
+        elif live[0].image != instance.spec.image or to_container(live[0]).ports != instance.spec.ports:
             yield "runs with another spec"
     elif live:
         yield f"runs, though it should not: {names}, {instance.failure}"

@@ -15,6 +15,7 @@ from functools import partial
 
 from functions.adapters.digitalocean import NoDroplets
 from functions.adapters.store_sqlite import SqliteStore
+from functions.adapters.toolbox_shim import ToolboxShims
 from functions.domain.errors import ToolboxesError
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.dependencies import Create, Dependencies, Query, Task
@@ -60,7 +61,7 @@ class Simulation:
         self.deps = Dependencies(
             store=SimulatedStore(self.scheduler, self.store, self.oracle),
             queue=SimulatedQueue(self.scheduler, self._push),
-            shims=SimulatedShims(self.scheduler, self.droplets, droplet_oracle),
+            shims=ToolboxShims(SimulatedShims(self.scheduler, self.droplets, droplet_oracle)),
             droplets=NoDroplets(),
             now=self.scheduler.clock,
             new_id=lambda: str(uuid.UUID(int=self.rng.getrandbits(128), version=4)),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from functions.domain.instance.container import Port
 from functions.domain.instance.host_port import MAX_REALLOCATIONS
 from functions.domain.instance.model import MOVES, DesiredState, Instance
 from functions.domain.instance.spec import Spec
@@ -14,7 +15,6 @@ from functions.domain.lease import GRACE
 from functions.lifecycle.dependencies import Create, Delete, Document, Ref, Snapshot, Write
 from functions.lifecycle.idempotency import REQUESTS
 from functions.lifecycle.repository import INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, decode, name_ref, port_ref
-from shim.contract import messages
 from shim.contract.names import container_name
 from tests.faults.simulation.droplet import Droplet
 from tests.faults.simulation.scheduler import Scheduler, Worker
@@ -169,7 +169,7 @@ class StoreOracle:
             require(False, f"{worker.name} recorded {name} as missing, which no engine reported")
 
 
-def _requested(spec: Spec) -> list[messages.Port]:
+def _requested(spec: Spec) -> list[Port]:
     return [port for port in spec.ports if port not in spec.allocated]
 
 

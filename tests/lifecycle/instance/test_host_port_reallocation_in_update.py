@@ -1,19 +1,18 @@
 """A host port that the droplet refuses during an update: for the new version, the previous version, or both."""
 
+from functions.domain.instance.container import Port
 from functions.domain.instance.host_port import MAX_REALLOCATIONS
 from functions.domain.instance.model import Instance, InstanceStatus
 from functions.domain.instance.spec import Mcp
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
+from shim.contract import routes
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.world import World, new
 from tests.lifecycle.instance.host_ports import ALLOCATABLE, host_ports, occupy_ports_at_first_start, reserved_ports
 from tests.lifecycle.updates import OTHER_IMAGE, patch
 
 
-def update_to_other(
-    world: World, instance: Instance, ports: list[messages.Port] | None = None, **spec: object
-) -> Instance:
+def update_to_other(world: World, instance: Instance, ports: list[Port] | None = None, **spec: object) -> Instance:
     world.droplet.images.add(OTHER_IMAGE)
     return patch(world, instance, ports, image=OTHER_IMAGE, **spec)
 
@@ -23,7 +22,7 @@ def test_new_version_with_a_taken_port_gets_another_before_a_rollback(
 ) -> None:
     instance = world.deploy(new(ports=(0,)))
     occupy_ports_at_first_start(world)
-    updated = update_to_other(world, instance, [messages.Port(4000, 0)])
+    updated = update_to_other(world, instance, [Port(4000, 0)])
     assert (updated.status, updated.spec.image, updated.settled) == (InstanceStatus.RUNNING, OTHER_IMAGE, True)
     assert (updated.desired.generation, updated.observed.generation) == (2, 2)
     assert world.droplet.running() == [f"tool-{instance.id}-g3"] == list(world.droplet.containers)
@@ -35,7 +34,7 @@ def test_new_version_with_a_taken_port_gets_another_before_a_rollback(
 def test_new_version_without_any_free_port_is_rolled_back(world: World) -> None:
     instance = world.deploy(new(ports=(0,)))
     world.droplet.held_ports = ALLOCATABLE - set(host_ports(instance))
-    updated = update_to_other(world, instance, [messages.Port(4000, 0)])
+    updated = update_to_other(world, instance, [Port(4000, 0)])
     assert (updated.status, updated.spec.image, updated.settled) == (InstanceStatus.RUNNING, IMAGE, True)
     assert updated.observed.obstacle
     assert updated.observed.obstacle.code == "port-taken"
@@ -82,5 +81,5 @@ def test_rollback_fails_when_the_requested_port_is_taken_and_can_be_updated(worl
     assert failed.failure
     assert failed.failure.code == "port-taken"
     assert "before that an update was given up: exec: no such file" in failed.failure.message
-    updated = update_to_other(world, instance, [messages.Port(3000, 20_002)])
+    updated = update_to_other(world, instance, [Port(3000, 20_002)])
     assert (updated.status, host_ports(updated), reserved_ports(world)) == (InstanceStatus.RUNNING, [20_002], ["20002"])

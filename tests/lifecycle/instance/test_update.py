@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from functions.domain.errors import NotAllowedNow, PortTaken
+from functions.domain.instance.container import Port
 from functions.domain.instance.model import Instance, InstanceStatus
 from functions.domain.instance.spec import Mcp
 from functions.lifecycle.dependencies import Query, Write
 from functions.lifecycle.repository import INSTANCES, PORT_RESERVATIONS, decode
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
+from shim.contract import routes
 from shim.contract.routes import Route
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.mcp_server import Server
@@ -57,7 +58,7 @@ def test_failed_start_removes_the_new_version_and_rolls_back(world: World) -> No
     instance = world.deploy(new(ports=(20_001,)))
     world.droplet.images.add(OTHER_IMAGE)
     world.droplet.faults.append(Fault(shim_errors.StartFailed("exec: no such file"), routes.START))
-    port = messages.Port(4000, 20_002)
+    port = Port(4000, 20_002)
     rolled_back = patch(world, instance, [port], image=OTHER_IMAGE)
     assert world.droplet.running() == [instance.container_name] == list(world.droplet.containers)
     assert (rolled_back.status, rolled_back.spec.image, rolled_back.settled) == (InstanceStatus.RUNNING, IMAGE, True)
@@ -113,7 +114,7 @@ def test_update_of_a_stopped_instance_leaves_it_stopped(world: World) -> None:
 def test_update_keeps_the_allocated_host_port_and_releases_a_dropped_one(world: World) -> None:
     instance = world.deploy(new(ports=(0, 20_009)))
     host_port = instance.spec.ports[0].host_port
-    updated = patch(world, instance, [messages.Port(3000, 0)])
+    updated = patch(world, instance, [Port(3000, 0)])
     assert [port.host_port for port in updated.spec.ports] == [host_port]
     assert len(world.documents(PORT_RESERVATIONS)) == 1
     assert world.deploy(new("other", ports=(20_009,))).settled
@@ -123,7 +124,7 @@ def test_update_to_a_host_port_of_another_instance_changes_nothing(world: World)
     world.deploy(new("first", ports=(20_001,)))
     second = world.deploy(new("second"))
     with pytest.raises(PortTaken, match="first"):
-        patch(world, second, [messages.Port(3000, 20_001)])
+        patch(world, second, [Port(3000, 20_001)])
     assert world.stored(second).desired.generation == 1
 
 
