@@ -1,4 +1,4 @@
-"""The tests' own world, seen as the frontend sees it: URLs and tokens, and its machinery only to break it."""
+"""The tests' own local world, used by URLs and tokens as the frontend does; its parts are touched only to break them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ from infra.local.world import World
 
 @pytest.fixture(scope="session")
 def local_world() -> World:
-    assert os.environ.get("TOOLBOXES_WORLD") == "tests", "these tests run in a world of their own: tests/run starts it"
+    assert os.environ.get("TOOLBOXES_WORLD") == "tests", (
+        "TOOLBOXES_WORLD is not 'tests'. Run these tests with tests/run, which starts their world."
+    )
     return world.current()
 
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """A server that nobody here wrote, in the local registry."""
+    """The reference of a third party's MCP server in the local registry."""
     return images.MCP.reference
 
 
 class Api:
-    """One account's calls, by HTTP alone."""
+    """The HTTP calls of one account."""
 
     def __init__(self, gateway: str, token: str | None) -> None:
         self.gateway = gateway
@@ -47,7 +49,7 @@ class Api:
 
 
 def oldest_toolbox(api: Api) -> dict[str, Any]:
-    """The oldest of the account's: what a test makes beside it comes later."""
+    """The record of the toolbox that infra/local/up provisioned; those that tests provision are newer."""
     record: dict[str, Any] = api("GET", "/toolboxes-user").json()[-1]
     return record
 
@@ -65,7 +67,7 @@ class Tools:
         return self.api(method, f"{self.path}/{quote(name)}{verb}", **options)
 
     def wait_for(self, name: str, *statuses: str, seconds: float = 90) -> dict[str, Any]:
-        """The record once it has one of the statuses."""
+        """The record, once the instance has one of the statuses and no reconcile is outstanding."""
         record: dict[str, Any] = {}
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -83,7 +85,7 @@ def api(local_world: World) -> Api:
 
 @pytest.fixture(scope="session")
 def toolbox(api: Api) -> dict[str, Any]:
-    """The record of the one that infra/local/up made."""
+    """The record of the toolbox that infra/local/up provisioned."""
     return oldest_toolbox(api)
 
 
@@ -99,13 +101,13 @@ def droplet(local_world: World, toolbox: dict[str, Any]) -> Droplet:
 
 @pytest.fixture(scope="session")
 def cloud(local_world: World) -> Account:
-    """Where droplets are rebooted, and where one is lost."""
+    """The local DigitalOcean account, to reboot and destroy droplets."""
     return Account(local_world)
 
 
 @pytest.fixture
 def name(tools: Tools) -> Iterator[str]:
-    """A name with everything that a path makes hard; its instance is deleted afterwards."""
-    made = f"Überprüfung & Co #{uuid.uuid4().hex[:8]}-1750278276605"
-    yield made
-    tools("DELETE", made)
+    """An instance name that needs percent-encoding in a path; the instance is deleted afterwards."""
+    name = f"Überprüfung & Co #{uuid.uuid4().hex[:8]}-1750278276605"
+    yield name
+    tools("DELETE", name)

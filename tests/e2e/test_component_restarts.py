@@ -1,6 +1,6 @@
-"""No memory of containers but Docker's: any part may be killed, and each container is known as before.
+"""Containers survive the restart of any component, because only Docker keeps them.
 
-The agent that this system replaces kept a map of its containers in memory and forgot them at every restart.
+The agent that this system replaces kept its containers in a map in memory and lost them at every restart.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tests.e2e.conftest import Api, Tools
 pytestmark = pytest.mark.world
 
 
-def until(held: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], description: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
-    while not held():
-        assert time.monotonic() < deadline, f"not {what} after {seconds} s"
+    while not condition():
+        assert time.monotonic() < deadline, f"not {description} after {seconds} s"
         time.sleep(0.2)
 
 
@@ -31,7 +31,7 @@ def kill_the_shim(local_world: World, cloud: Account, droplet: Droplet) -> None:
     inspect = ("docker", "inspect", "--format", "{{.State.Pid}}", "toolboxes-shim")
     process = droplet.run(*inspect).strip()
     droplet.run("kill", "-9", process)
-    until(lambda: droplet.run(*inspect).strip() not in ("0", process), "restarted by the engine")
+    wait_until(lambda: droplet.run(*inspect).strip() not in ("0", process), "restarted by the engine")
 
 
 def reboot_the_droplet(local_world: World, cloud: Account, droplet: Droplet) -> None:
@@ -45,7 +45,7 @@ def restart_every_function(local_world: World, cloud: Account, droplet: Droplet)
 
 
 def rotate_the_command_key_while_the_droplet_is_off(local_world: World, cloud: Account, droplet: Droplet) -> None:
-    """However long that was: when it is back, nobody signs any more with the key that its user-data named."""
+    """When the droplet is on again, the key in its user-data no longer signs any command."""
     cloud.act(droplet.id, "power_off")
     (local_world.directory / "command.pem").unlink()
     services.up(local_world, emulators.installed())
@@ -53,7 +53,7 @@ def rotate_the_command_key_while_the_droplet_is_off(local_world: World, cloud: A
 
 
 @pytest.mark.parametrize(
-    "blow",
+    "fault",
     [
         kill_the_shim,
         reboot_the_droplet,
@@ -61,15 +61,15 @@ def rotate_the_command_key_while_the_droplet_is_off(local_world: World, cloud: A
         rotate_the_command_key_while_the_droplet_is_off,
     ],
 )
-def test_a_container_is_known_listed_startable_and_stoppable_after(
+def test_container_is_listed_stopped_and_started_after_a_restart(
     local_world: World, api: Api, cloud: Account, tools: Tools, image: str, name: str, droplet: Droplet,
-    blow: Callable[[World, Account, Droplet], None],
+    fault: Callable[[World, Account, Droplet], None],
 ) -> None:  # fmt: skip
     assert tools.deploy(image, name).status_code in (201, 202)
     before = tools.wait_for(name, "running")
-    blow(local_world, cloud, droplet)
-    until(lambda: shim_answers(droplet), "answering")
-    until(lambda: api("GET", "/toolboxes-user").status_code == 200, "serving")
+    fault(local_world, cloud, droplet)
+    wait_until(lambda: shim_answers(droplet), "answering")
+    wait_until(lambda: api("GET", "/toolboxes-user").status_code == 200, "serving")
     listed = api("GET", tools.path).json()
     assert before["id"] in [record["id"] for record in listed]
     stopped = tools("POST", name, "/stop").json()

@@ -1,4 +1,4 @@
-"""Images that only their owner may pull: from a registry that asks for a password, by the account's own."""
+"""Private images: pulled from a registry with a password, with the credentials that the account stored."""
 
 from __future__ import annotations
 
@@ -22,45 +22,47 @@ HASHED = "$2b$05$oSMMpOQDDmLAByA2YYTBGusjMCyHI60mTnzt0mTtH7Nej3L.cOw9a"
 
 
 @pytest.fixture
-def closed(tmp_path: Path) -> Iterator[str]:
-    """The address of a registry by TLS, with the local registry's images; it knows the user `u` alone."""
+def private_registry(tmp_path: Path) -> Iterator[str]:
+    """The address of a TLS registry with the local registry's images, whose only user is `u`."""
     port = free_port()
     certificate, key = authority.server(world.NETWORK_GATEWAY)
     (tmp_path / "htpasswd").write_text(f"u:{HASHED}\n")
-    told = {
+    settings = {
         "HTTP_ADDR": f"{world.NETWORK_GATEWAY}:{port}", "HTTP_TLS_CERTIFICATE": str(certificate),
-        "HTTP_TLS_KEY": str(key), "AUTH_HTPASSWD_REALM": "closed", "AUTH_HTPASSWD_PATH": str(tmp_path / "htpasswd"),
+        "HTTP_TLS_KEY": str(key), "AUTH_HTPASSWD_REALM": "private", "AUTH_HTPASSWD_PATH": str(tmp_path / "htpasswd"),
     }  # fmt: skip
-    program = registry.program()
-    environment = os.environ | dict(program.environment) | {f"REGISTRY_{name}": value for name, value in told.items()}
+    program = registry.program(registry.CONFIG)
+    environment = (
+        os.environ | dict(program.environment) | {f"REGISTRY_{name}": value for name, value in settings.items()}
+    )
     process = subprocess.Popen(program.command, env=environment)
     try:
-        wait_until(lambda: listens(str(world.NETWORK_GATEWAY), port), 20, "the closed registry")
+        wait_until(lambda: listens(str(world.NETWORK_GATEWAY), port), 20, "the private registry to listen")
         yield f"{world.NETWORK_GATEWAY}:{port}"
     finally:
         process.kill()
         process.wait()
 
 
-def test_a_password_kept_for_a_registry_opens_it_for_this_accounts_images_and_is_left_nowhere(
-    api: Api, tools: Tools, name: str, droplet: Droplet, closed: str
+def test_stored_credentials_pull_private_images_and_stay_off_the_droplet(
+    api: Api, tools: Tools, name: str, droplet: Droplet, private_registry: str
 ) -> None:
-    image = images.MCP.reference.replace(registry.ADDRESS, closed)
-    place = f"/toolboxes-user/registries/{closed}"
+    image = images.MCP.reference.replace(registry.ADDRESS, private_registry)
+    path = f"/toolboxes-user/registries/{private_registry}"
     try:
         for password in (None, "wrong"):
             if password:
-                assert api("PUT", place, json={"username": "u", "password": password}).ok
+                assert api("PUT", path, json={"username": "u", "password": password}).ok
             tools.deploy(image, name)
             assert tools.wait_for(name, "error_install")["status_reason"]["code"] == "image-denied"
             tools("DELETE", name)
-        assert api("PUT", place, json={"username": "u", "password": PASSWORD}).ok
+        assert api("PUT", path, json={"username": "u", "password": PASSWORD}).ok
         tools.deploy(image, name)
         record = tools.wait_for(name, "running")
         assert record["image"] == image
-        assert PASSWORD not in api("GET", place).text
-        kept = droplet.run("sh", "-c", f"grep -rls {PASSWORD} /etc /root /run /home /var/log || true")
-        assert kept == ""
+        assert PASSWORD not in api("GET", path).text
+        found = droplet.run("sh", "-c", f"grep -rls {PASSWORD} /etc /root /run /home /var/log || true")
+        assert found == ""
         assert PASSWORD not in droplet.run("docker", "logs", "toolboxes-shim")
     finally:
-        api("DELETE", place)
+        api("DELETE", path)

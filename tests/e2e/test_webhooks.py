@@ -1,4 +1,4 @@
-"""What the backend says of an account, made so on its real droplet."""
+"""Account webhooks from the backend take effect on a real droplet."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from tests.e2e.conftest import Api, Tools
 pytestmark = pytest.mark.world
 
 
-def tell(local_world: World, kind: str) -> int:
-    """The backend's word, signed with this world's secret; how it was answered."""
+def send_webhook(local_world: World, event_type: str) -> int:
+    """Send a webhook that is signed with this world's secret; return the status code of the answer."""
     now = datetime.now(UTC)
-    body = json.dumps({"type": kind, "timestamp": now.isoformat(), "data": {"account": ACCOUNT}})
-    id, secret = f"msg_{uuid.uuid4().hex}", (local_world.directory / "webhook-secret").read_text()
+    body = json.dumps({"type": event_type, "timestamp": now.isoformat(), "data": {"account": ACCOUNT}})
+    message_id, secret = f"msg_{uuid.uuid4().hex}", (local_world.directory / "webhook-secret").read_text()
     headers = {
-        "webhook-id": id,
+        "webhook-id": message_id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret).sign(id, now, body),
+        "webhook-signature": Webhook(secret).sign(message_id, now, body),
     }
     return Api(local_world.gateway, None)("POST", "/webhooks/backend", data=body, headers=headers).status_code
 
 
-def test_a_suspended_accounts_containers_stop_and_run_again_when_it_is_resumed(
+def test_suspension_stops_containers_and_resumption_starts_them(
     local_world: World, tools: Tools, image: str, name: str, droplet: Droplet
 ) -> None:
     tools.deploy(image, name, portMappings=[{"containerPort": 3001}])
     container = tools.wait_for(name, "running")["container_name"]
     try:
-        assert tell(local_world, "account.suspended") == 204
-        held = tools.wait_for(name, "stopped")
-        assert (held["desired_state"], held["status_reason"]["code"]) == ("running", "account-suspended")
+        assert send_webhook(local_world, "account.suspended") == 204
+        suspended = tools.wait_for(name, "stopped")
+        assert (suspended["desired_state"], suspended["status_reason"]["code"]) == ("running", "account-suspended")
         assert container not in droplet.run("docker", "ps", "--format", "{{.Names}}")
         assert tools("POST", name, "/start").status_code == 403
     finally:
-        assert tell(local_world, "account.resumed") == 204
+        assert send_webhook(local_world, "account.resumed") == 204
     assert tools.wait_for(name, "running")["status_reason"] is None
     assert container in droplet.run("docker", "ps", "--format", "{{.Names}}")
 
 
-def test_what_the_backend_did_not_sign_is_a_401(local_world: World) -> None:
+def test_webhook_without_a_valid_signature_returns_401(local_world: World) -> None:
     headers = {"webhook-id": "msg_1", "webhook-timestamp": "1", "webhook-signature": "v1,AAAA"}
     assert Api(local_world.gateway, None)("POST", "/webhooks/backend", data="{}", headers=headers).status_code == 401

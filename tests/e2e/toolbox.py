@@ -1,4 +1,4 @@
-"""A toolbox of a test's own: its record, the machine behind it, and an MCP server on it."""
+"""A client of one toolbox that a test provisioned: its record, its droplet, and the MCP server on it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from infra.local.toolbox import MCP_PATH, MCP_PORT, droplet_of, shim_answers, sp
 from infra.local.world import World
 from tests.e2e.conftest import Api, Tools
 
-ASKED = {"regionSlug": "fra1", "sizeSlug": "s-2vcpu-4gb"}
-BODY = {"portMappings": [{"containerPort": MCP_PORT}], "mcp": {"port": MCP_PORT, "path": MCP_PATH}}
-SMALL = {"resourceLimits": {"memory": "128m"}}
+DROPLET = {"regionSlug": "fra1", "sizeSlug": "s-2vcpu-4gb"}
+MCP_SERVER = {"portMappings": [{"containerPort": MCP_PORT}], "mcp": {"port": MCP_PORT, "path": MCP_PATH}}
+SMALL_MEMORY = {"resourceLimits": {"memory": "128m"}}
 SERVER = "everything"
-OUT_OF_REACH = [
+FORBIDDEN_URLS = [
     "http://169.254.169.254/metadata/v1/user-data", "https://172.17.0.1:30000/health", "https://{own}:30000/health",
 ]  # fmt: skip
 
 
-class Box:
-    """One toolbox, with an MCP server on it."""
+class ToolboxClient:
+    """One toolbox and the MCP server that the tests deploy on it."""
 
     def __init__(self, local_world: World, api: Api, toolbox_id: str) -> None:
         self.id, self._world, self._api = toolbox_id, local_world, api
@@ -37,7 +37,7 @@ class Box:
     def droplet(self) -> Droplet:
         return droplet_of(self._world, self.record())
 
-    def until(self, *statuses: str, seconds: float = 240) -> dict[str, Any]:
+    def wait_for(self, *statuses: str, seconds: float = 240) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             record = self.record()
@@ -53,34 +53,34 @@ class Box:
         return "echo" in tools
 
 
-def droplets_of(cloud: Account, box: Box) -> list[str]:
-    return [str(one["id"]) for one in cloud.droplets() if f"toolbox-{box.id}" in one["tags"]]
+def droplets_of(cloud: Account, toolbox: ToolboxClient) -> list[str]:
+    return [str(droplet["id"]) for droplet in cloud.droplets() if f"toolbox-{toolbox.id}" in droplet["tags"]]
 
 
-def until_reached(box: Box, sweep: Callable[[], None]) -> None:
-    """Its shim says by itself that it is there; a sweep says it, too, should that be lost."""
+def wait_until_reachable(toolbox: ToolboxClient, sweep: Callable[[], None]) -> None:
+    """Wait until the shim answers, then sweep once in case the shim's own hint was lost."""
     deadline = time.monotonic() + 120
-    while not shim_answers(box.droplet):
-        assert time.monotonic() < deadline, "its shim does not answer"
+    while not shim_answers(toolbox.droplet):
+        assert time.monotonic() < deadline, "the toolbox's shim does not answer"
         time.sleep(0.2)
     sweep()
-    box.until("active")
+    toolbox.wait_for("active")
 
 
-def asked_within(box: Box, url: str) -> str:
-    """What becomes of a request that is sent from its container."""
-    assert box.serves()
+def fetch_from_container(toolbox: ToolboxClient, url: str) -> str:
+    """How a request to `url` ends that is sent from the toolbox's container: `reached STATUS` or `refused ERROR`."""
+    assert toolbox.serves()
     script = (
         "process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';"
-        f"fetch({url.format(own=box.record()['public_ip_address'])!r}, {{signal: AbortSignal.timeout(5000)}})"
+        f"fetch({url.format(own=toolbox.record()['public_ip_address'])!r}, {{signal: AbortSignal.timeout(5000)}})"
         ".then(a => console.log('reached', a.status), e => console.log('refused', (e.cause || e).code || e.name))"
     )
-    answer = box.tools("POST", SERVER, "/exec", json={"command": ["node", "--experimental-fetch", "-e", script]})
+    answer = toolbox.tools("POST", SERVER, "/exec", json={"command": ["node", "--experimental-fetch", "-e", script]})
     return str(answer.json()["stdout"]).strip()
 
 
 def firewalls(cloud: Account) -> set[str]:
-    return {one["name"] for one in cloud("GET", "/v2/firewalls?per_page=200").json()["firewalls"]}
+    return {firewall["name"] for firewall in cloud("GET", "/v2/firewalls?per_page=200").json()["firewalls"]}
 
 
 def state_of(droplet: Droplet, service: str) -> str:
@@ -88,7 +88,7 @@ def state_of(droplet: Droplet, service: str) -> str:
 
 
 def secrets(local_world: World) -> Iterator[tuple[str, str]]:
-    """Every line of every key and token that this world keeps, and whatever a function's environment calls one."""
+    """Name and value of each secret: every line of the world's key and token files, and the functions' secret settings."""
     for file in [
         *local_world.directory.glob("*.pem"),
         *local_world.directory.glob("*-token"),
