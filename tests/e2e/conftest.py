@@ -1,4 +1,4 @@
-"""The tests' own local world, used by URLs and tokens as the frontend does; its parts are touched only to break them."""
+"""The tests' own local world, used by URLs and tokens like the frontend; its parts are touched only to break them."""
 
 from __future__ import annotations
 

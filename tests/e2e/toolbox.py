@@ -88,7 +88,7 @@ def state_of(droplet: Droplet, service: str) -> str:
 
 
 def secrets(local_world: World) -> Iterator[tuple[str, str]]:
-    """Name and value of each secret: every line of the world's key and token files, and the functions' secret settings."""
+    """Name and value of each secret: every line of key and token files, and the secret settings of the functions."""
     for file in [
         *local_world.directory.glob("*.pem"),
         *local_world.directory.glob("*-token"),
