@@ -92,19 +92,19 @@ class Processes:
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         sections = {program.name: program.section(self.logs) for program in programs}
         states = self.states()
-        kept = {
+        retained = {
             name: section
             for name, section in self._sections().items()
             if name in undisturbed and states.get(name) == RUNNING and section != sections.get(name)
         }
-        self.config.write_text("\n".join([self._head(), *(sections | kept).values()]))
+        self.config.write_text("\n".join([self._head(), *(sections | retained).values()]))
         if states:
             self._control("update")
         else:
             self._end_orphans()
             command.run([BIN / "supervisord", "-c", self.config], environment=self._environment)
             wait_until(self.running, 10, f"supervisord of {self.name}")
-        return sorted(kept)
+        return sorted(retained)
 
     def start(self, program: str) -> None:
         """Start a program that has no autostart. Does nothing if it runs."""

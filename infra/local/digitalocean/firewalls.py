@@ -58,7 +58,7 @@ class Firewalls:
 
         Raises LookupError if the droplet is not running.
         """
-        applicable = [one for one in self.all() if droplet.id in one["droplet_ids"] or {*tags} & {*one["tags"]}]
+        applicable = [wall for wall in self.all() if droplet.id in wall["droplet_ids"] or {*tags} & {*wall["tags"]}]
         self._rules.mkdir(parents=True, exist_ok=True)
         file = self._rules / droplet.name
         file.write_text("\n".join(rules(applicable)) + "\n")
