@@ -33,8 +33,7 @@ from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.tokens import TokenVerifier
 from functions.adapters.toolbox_shim import ToolboxShims
 from functions.adapters.vault import KeyVault, NoVault
-from functions.adapters.webhook_sender import WebhookSender
-from functions.adapters.webhook_signatures import WebhookVerifier
+from functions.adapters.webhooks import WebhookSender, WebhookVerifier
 from functions.lifecycle.account.rates import AccountRates
 from functions.lifecycle.dependencies import Dependencies, Store
 from functions.lifecycle.outbox import OutboxStore
@@ -54,17 +53,17 @@ SETTINGS = settings.read(os.environ)
 @cache
 def _digitalocean() -> DigitalOcean:
     assert SETTINGS.digitalocean is not None
-    return DigitalOcean(SETTINGS.digitalocean, SETTINGS.birth)
+    return DigitalOcean(SETTINGS.digitalocean, SETTINGS.provisioning)
 
 
 @cache
 def _dependencies() -> Dependencies:
     """Made on first use, after the server has forked: a gRPC client does not survive a fork."""
-    place, queue, announces = SETTINGS.store, SETTINGS.queue, SETTINGS.webhook_target is not None
-    store: Store = SqliteStore(place.place) if place.kind == "sqlite" else FirestoreStore(SETTINGS.project)
+    backend, queue, announces = SETTINGS.store, SETTINGS.queue, SETTINGS.webhook_target is not None
+    store: Store = SqliteStore(backend.name) if backend.kind == "sqlite" else FirestoreStore(SETTINGS.project)
     return Dependencies(
         store=OutboxStore(store) if announces else store,
-        queue=SqliteQueue(queue.place) if queue.kind == "sqlite" else PubsubQueue(SETTINGS.project, queue.place),
+        queue=SqliteQueue(queue.name) if queue.kind == "sqlite" else PubsubQueue(SETTINGS.project, queue.name),
         shims=ToolboxShims(ShimClients(SETTINGS.command_key) if SETTINGS.command_key else NoShims()),
         droplets=_digitalocean() if SETTINGS.digitalocean else NoDroplets(),
         now=lambda: datetime.now(UTC),

@@ -1,4 +1,8 @@
-"""Shims' certificates: what one is, what its key has signed, and which one an address shows."""
+"""Certificates that shims make for themselves, and the tokens that a shim signs with its certificate's key.
+
+A shim makes its key on the droplet and sends nothing but the certificate, so no private key ever crosses the network
+and no certificate authority is needed: the functions pin the certificate's fingerprint.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +20,26 @@ from functions.domain.errors import BadRequest, ToolboxUnreachable, Unauthorized
 from shim.contract import names, routes
 
 CONNECT_SECONDS = 5.0
-# A clock that is this far off is still heard; a token that lives longer is not one of a shim's.
-LEEWAY_SECONDS, LONGEST_LIFE_SECONDS = 10, 90
-_CLAIMS = ("sub", "aud", "iat", "exp", "jti")
+# A droplet's clock may be off by this much.
+LEEWAY_SECONDS = 10
+# A shim signs tokens for a minute. The limit keeps a token that leaked from being of use for long.
+MAX_LIFETIME_SECONDS = 90
+_REQUIRED_CLAIMS = ["sub", "aud", "iat", "exp", "jti"]
 
 
 class ShimCertificates:
-    """Implements lifecycle.ports.Certificates. `port` is where shims serve."""
+    """Implements lifecycle.dependencies.Certificates. `port` is the port that shims serve at."""
 
     def __init__(self, port: int = routes.PORT) -> None:
         self._port = port
 
     def fingerprint(self, pem: str) -> str:
-        return hashlib.sha256(_certificate(pem).public_bytes(Encoding.DER)).hexdigest()
+        return hashlib.sha256(_parse(pem).public_bytes(Encoding.DER)).hexdigest()
 
     def verify(self, pem: str, token: str, audience: str, toolbox_id: str) -> None:
-        key = _certificate(pem).public_key()
+        key = _parse(pem).public_key()
         if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-            raise BadRequest("the certificate's key is none of P-256")
+            raise BadRequest("The certificate's key must be an elliptic curve key on P-256.")
         try:
             claims = jwt.decode(
                 token,
@@ -41,39 +47,42 @@ class ShimCertificates:
                 algorithms=["ES256"],
                 audience=audience,
                 leeway=LEEWAY_SECONDS,
-                options={"require": [*_CLAIMS]},
+                options={"require": _REQUIRED_CLAIMS},
             )
         except jwt.PyJWTError as error:
-            raise Unauthorized(f"the token is not accepted: {error}") from None
-        if claims["sub"] != toolbox_id or claims["exp"] - time.time() > LONGEST_LIFE_SECONDS:
-            raise Unauthorized("the token is not accepted: it is for another toolbox, or lives too long")
+            raise Unauthorized(f"The shim's token is not valid: {error}. Sign a new one.") from None
+        if claims["sub"] != toolbox_id:
+            raise Unauthorized("The shim's token is for another toolbox.")
+        if claims["exp"] - time.time() > MAX_LIFETIME_SECONDS:
+            raise Unauthorized(f"The shim's token is valid for more than {MAX_LIFETIME_SECONDS} s. Sign a shorter one.")
 
-    def claimed(self, token: str) -> str:
+    def unverified_toolbox_id(self, token: str) -> str:
         try:
-            said = jwt.decode(token, options={"verify_signature": False}).get("sub")
+            subject = jwt.decode(token, options={"verify_signature": False}).get("sub")
         except jwt.PyJWTError as error:
-            raise Unauthorized(f"the token is not accepted: {error}") from None
-        if not isinstance(said, str) or not names.UUID.fullmatch(said):
-            raise Unauthorized("the token names no toolbox")
-        return said
+            raise Unauthorized(f"The shim's token is not a JWT: {error}.") from None
+        if not isinstance(subject, str) or not names.UUID.fullmatch(subject):
+            raise Unauthorized("The shim's token must name its toolbox's id in `sub`.")
+        return subject
 
-    def shown_at(self, address: str) -> str:
+    def fingerprint_at(self, address: str) -> str:
         context = ssl.create_default_context()
-        # It is only about to be learned whose it is; that its key is there, the handshake proves.
+        # Nobody vouches for the certificate: the caller compares it with the one that the shim sent. The TLS handshake
+        # still proves that the server holds the certificate's key.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             with (
                 socket.create_connection((address, self._port), timeout=CONNECT_SECONDS) as plain,
                 context.wrap_socket(plain) as encrypted,
             ):
-                shown = encrypted.getpeercert(binary_form=True)
+                certificate = encrypted.getpeercert(binary_form=True)
         except OSError as error:
-            raise ToolboxUnreachable(f"{address} does not answer: {error}") from error
-        return hashlib.sha256(shown or b"").hexdigest()
+            raise ToolboxUnreachable(f"No shim answers at {address}, port {self._port}: {error}.") from error
+        return hashlib.sha256(certificate or b"").hexdigest()
 
 
-def _certificate(pem: str) -> x509.Certificate:
+def _parse(pem: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem.encode())
     except ValueError:
-        raise BadRequest("the certificate is none in PEM") from None
+        raise BadRequest("The certificate must be an X.509 certificate in PEM.") from None

@@ -1,7 +1,11 @@
-"""Secrets sealed by envelope: a data key of their own opens the values, and a key-encryption key wraps that.
+"""Encryption of secret values before they are stored, so that neither Firestore nor a backup of it can reveal them.
 
-AES-256-GCM for both. What they are bound to is authenticated with them, so that what is sealed for one instance
-opens for no other. https://cloud.google.com/kms/docs/envelope-encryption
+Envelope encryption (https://cloud.google.com/kms/docs/envelope-encryption): each set of values has a data key of its
+own, and a key-encryption key from the settings encrypts the data key. A key-encryption key can so be replaced, and no
+single key protects many values. Both use AES-256-GCM.
+
+The associated data names the owner, such as the instance. It is authenticated with the values: ciphertext that somebody
+copies from one document into another does not decrypt there.
 """
 
 from __future__ import annotations
@@ -18,49 +22,61 @@ from functions.domain.errors import Misconfigured, SecretsUnreadable
 from functions.domain.secrets import Sealed
 
 KEY_BYTES = 32
+# NIST SP 800-38D recommends 96 bits. A random nonce is safe, since each data key encrypts one message.
 NONCE_BYTES = 12
 
 
 class KeyVault:
-    """`keys` are key-encryption keys by name: the first seals, all of them open."""
+    """Implements lifecycle.dependencies.Vault.
+
+    `keys` are key-encryption keys of 32 bytes by their names. The first one encrypts; all of them decrypt, so that
+    values sealed with an earlier key stay readable after a new key was put before it.
+    """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         self._keys = {name: AESGCM(key) for name, key in keys.items()}
-        self._sealing = next(iter(keys))
+        self._sealing_key = next(iter(keys))
 
-    def seal(self, values: Mapping[str, str], bound_to: str) -> Sealed:
+    def seal(self, values: Mapping[str, str], associated_data: str) -> Sealed:
         data_key = AESGCM.generate_key(KEY_BYTES * 8)
-        content = json.dumps(dict(values)).encode()
-        wrapped = _encrypt(self._keys[self._sealing], data_key, f"{self._sealing}\n{bound_to}")
-        return Sealed(sorted(values), self._sealing, wrapped, _encrypt(AESGCM(data_key), content, bound_to))
+        plaintext = json.dumps(dict(values)).encode()
+        # The key's name is authenticated too: a document cannot be made to name another key.
+        encrypted_key = _encrypt(self._keys[self._sealing_key], data_key, f"{self._sealing_key}\n{associated_data}")
+        encrypted_values = _encrypt(AESGCM(data_key), plaintext, associated_data)
+        return Sealed(sorted(values), self._sealing_key, encrypted_key, encrypted_values)
 
-    def open(self, sealed: Sealed, bound_to: str) -> dict[str, str]:
+    def open(self, sealed: Sealed, associated_data: str) -> dict[str, str]:
         key = self._keys.get(sealed.key)
         if key is None:
-            raise SecretsUnreadable(f"the key {sealed.key!r} that seals these secrets is not configured")
+            raise SecretsUnreadable(
+                f"The key {sealed.key!r} that encrypts these secrets is not in SECRET_KEYS. Add it after the first key."
+            )
         try:
-            data_key = _decrypt(key, sealed.data_key, f"{sealed.key}\n{bound_to}")
-            content = _decrypt(AESGCM(data_key), sealed.values, bound_to)
+            data_key = _decrypt(key, sealed.data_key, f"{sealed.key}\n{associated_data}")
+            plaintext = _decrypt(AESGCM(data_key), sealed.values, associated_data)
         except (InvalidTag, ValueError) as error:
-            raise SecretsUnreadable("these secrets are not what was sealed here") from error
-        return dict(json.loads(content))
+            raise SecretsUnreadable(
+                f"These secrets do not decrypt with the key {sealed.key!r}: SECRET_KEYS has another value under this "
+                "name, or the stored secrets were changed. Restore the key, or set the secrets again."
+            ) from error
+        return dict(json.loads(plaintext))
 
 
 class NoVault:
-    """For a function that is not given the keys, and has no business with secrets."""
+    """The vault of a function that handles no secrets and is therefore not given the keys."""
 
-    def seal(self, values: Mapping[str, str], bound_to: str) -> Sealed:
-        raise Misconfigured("this function cannot seal secrets")
+    def seal(self, values: Mapping[str, str], associated_data: str) -> Sealed:
+        raise Misconfigured("This function cannot encrypt secrets: it has no SECRET_KEYS.")
 
-    def open(self, sealed: Sealed, bound_to: str) -> dict[str, str]:
-        raise Misconfigured("this function cannot open secrets")
+    def open(self, sealed: Sealed, associated_data: str) -> dict[str, str]:
+        raise Misconfigured("This function cannot decrypt secrets: it has no SECRET_KEYS.")
 
 
-def _encrypt(key: AESGCM, content: bytes, bound_to: str) -> str:
+def _encrypt(key: AESGCM, plaintext: bytes, associated_data: str) -> str:
     nonce = os.urandom(NONCE_BYTES)
-    return base64.b64encode(nonce + key.encrypt(nonce, content, bound_to.encode())).decode()
+    return base64.b64encode(nonce + key.encrypt(nonce, plaintext, associated_data.encode())).decode()
 
 
-def _decrypt(key: AESGCM, text: str, bound_to: str) -> bytes:
-    content = base64.b64decode(text, validate=True)
-    return key.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], bound_to.encode())
+def _decrypt(key: AESGCM, text: str, associated_data: str) -> bytes:
+    ciphertext = base64.b64decode(text, validate=True)
+    return key.decrypt(ciphertext[:NONCE_BYTES], ciphertext[NONCE_BYTES:], associated_data.encode())

@@ -218,11 +218,11 @@ class Shim(Protocol):
 
 
 class Vault(Protocol):
-    """Secret values are kept sealed, each with what it is `bound_to`: elsewhere it does not open."""
+    """Secret values are kept sealed, each with what it is `associated_data`: elsewhere it does not open."""
 
-    def seal(self, values: Mapping[str, str], bound_to: str) -> Sealed: ...
+    def seal(self, values: Mapping[str, str], associated_data: str) -> Sealed: ...
 
-    def open(self, sealed: Sealed, bound_to: str) -> dict[str, str]:
+    def open(self, sealed: Sealed, associated_data: str) -> dict[str, str]:
         """Raises errors.SecretsUnreadable."""
 
 
@@ -252,10 +252,10 @@ class Certificates(Protocol):
     def verify(self, pem: str, token: str, audience: str, toolbox_id: str) -> None:
         """The certificate's key has signed the token, for `audience`, as the toolbox's. Raises Unauthorized."""
 
-    def claimed(self, token: str) -> str:
+    def unverified_toolbox_id(self, token: str) -> str:
         """The id of the toolbox whose a token says it is, before anything of it is verified. Raises Unauthorized."""
 
-    def shown_at(self, address: str) -> str:
+    def fingerprint_at(self, address: str) -> str:
         """The fingerprint of what answers at the shim's port there. Raises ToolboxUnreachable."""
 
 
@@ -267,9 +267,9 @@ class Droplets(Protocol):
 
     def get(self, droplet_id: str) -> Droplet | None: ...
 
-    def named(self, name: str) -> list[Droplet]: ...
+    def list_by_name(self, name: str) -> list[Droplet]: ...
 
-    def tagged(self, tag: str) -> list[Droplet]: ...
+    def list_by_tag(self, tag: str) -> list[Droplet]: ...
 
     def destroy(self, droplet_id: str) -> bool:
         """By its id, and nothing else. False where there was none."""

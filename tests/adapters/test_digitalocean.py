@@ -13,13 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from functions.adapters.digitalocean import DigitalOcean
-from functions.adapters.droplet_settings import Birth, DigitalOceanApi
+from functions.adapters.droplet_settings import DigitalOceanApi, ProvisioningDefaults
 from functions.domain.errors import DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown, Misconfigured
 from functions.domain.toolbox.droplet import NewDroplet
 
 TOOLBOX = "11111111-1111-4111-8111-111111111111"
 NEW = NewDroplet(TOOLBOX, f"toolbox-{TOOLBOX}-1", "fra1", "s-1vcpu-1gb", "debian-12-x64", "a-token-of-this-attempt")
-BIRTH = Birth(
+DEFAULTS = ProvisioningDefaults(
     f"registry.test/shim@sha256:{'0' * 64}", {"kid": "key"}, "https://f.test/enrol", "https://f.test/notify",
     ("289794",), ("192.0.2.0/24",),
 )  # fmt: skip
@@ -76,7 +76,7 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture
 def client(api: Api) -> DigitalOcean:
-    return DigitalOcean(DigitalOceanApi("dop_v1_token", api.url), BIRTH)
+    return DigitalOcean(DigitalOceanApi("dop_v1_token", api.url), DEFAULTS)
 
 
 def test_a_droplet_is_asked_for_with_its_name_tags_keys_and_user_data(api: Api, client: DigitalOcean) -> None:
@@ -131,7 +131,7 @@ def test_a_firewall_that_is_there_is_not_made_again_and_one_of_that_name_is_remo
 def test_lists_are_read_to_their_end(api: Api, client: DigitalOcean) -> None:
     api.will(200, {"droplets": [DROPLET], "links": {"pages": {"next": "https://elsewhere.test/v2/droplets?page=2"}}})
     api.will(200, {"droplets": [{**DROPLET, "id": 7}], "links": {}})
-    assert [one.id for one in client.tagged("toolboxes")] == ["500000001", "7"]
+    assert [one.id for one in client.list_by_tag("toolboxes")] == ["500000001", "7"]
     assert [(asked[1], asked[2]["tag_name"], asked[2]["page"]) for asked in api.asked] == [
         ("/v2/droplets", ["toolboxes"], ["1"]), ("/v2/droplets", ["toolboxes"], ["2"]),
     ]  # fmt: skip
@@ -143,7 +143,7 @@ def test_a_droplet_is_found_by_name_and_by_id_and_destroyed_by_id(api: Api, clie
     api.will(404, {"id": "not_found", "message": "gone"})
     api.will(204)
     api.will(404, {"id": "not_found", "message": "gone"})
-    assert [one.address for one in client.named(NEW.name)] == ["192.0.2.1"]
+    assert [one.address for one in client.list_by_name(NEW.name)] == ["192.0.2.1"]
     found = client.get("500000001")
     assert found
     assert found.tags == ["toolboxes"]
@@ -185,7 +185,7 @@ def test_an_answer_of_another_form_is_an_unknown_outcome(api: Api, client: Digit
 
 
 def test_where_nothing_answers_the_outcome_is_unknown() -> None:
-    silent = DigitalOcean(DigitalOceanApi("dop_v1_token", "http://127.0.0.1:9"), BIRTH)
+    silent = DigitalOcean(DigitalOceanApi("dop_v1_token", "http://127.0.0.1:9"), DEFAULTS)
     with pytest.raises(DigitalOceanUnknown):
         silent.get("1")
 

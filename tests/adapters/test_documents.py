@@ -130,7 +130,7 @@ def test_documents_are_recorded_for_every_schema_and_kind() -> None:
 
 @pytest.mark.parametrize(("file", "name"), recorded(1))
 def test_document_of_schema_1_is_saved_as_schema_2_and_read_back(file: str, name: str) -> None:
-    value = CODEC.decode(FILES[file], load(1, file, name))
+    value: Any = CODEC.decode(FILES[file], load(1, file, name))
     saved = CODEC.encode(value)
     assert saved == load(2, file, name)
     assert saved["schema"] == 2

@@ -78,12 +78,12 @@ class FakeDigitalOcean:
         self._arrive("get")
         return self._shown(self.droplets[droplet_id]) if droplet_id in self.droplets else None
 
-    def named(self, name: str) -> list[Droplet]:
-        self._arrive("named")
+    def list_by_name(self, name: str) -> list[Droplet]:
+        self._arrive("list_by_name")
         return [one for one in self._listed() if one.name == name]
 
-    def tagged(self, tag: str) -> list[Droplet]:
-        self._arrive("tagged")
+    def list_by_tag(self, tag: str) -> list[Droplet]:
+        self._arrive("list_by_tag")
         return [one for one in self._listed() if tag in one.tags]
 
     def destroy(self, droplet_id: str) -> bool:

@@ -56,10 +56,10 @@ class FleetCertificates:
         if token != f"{toolbox_id} signed by {pem} for {audience}":
             raise Unauthorized("the token is not accepted")
 
-    def claimed(self, token: str) -> str:
+    def unverified_toolbox_id(self, token: str) -> str:
         return token.partition(" ")[0]
 
-    def shown_at(self, address: str) -> str:
+    def fingerprint_at(self, address: str) -> str:
         return self.shown.get(address, fingerprint(address))
 
 

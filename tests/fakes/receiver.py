@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from functions.adapters.webhook_sender import WebhookSender
+from functions.adapters.webhooks import WebhookSender
 
 SECRETS = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_TGFMYXN3TWZLUTlyOEdLWXFyVHdqVVBEOElMUFpJbzI=")
 CERTIFICATE = "receiver.pem"

@@ -138,12 +138,12 @@ class CrashingDroplets:
         found: Droplet | None = self._perform("get", droplet_id)
         return found
 
-    def named(self, name: str) -> list[Droplet]:
-        found: list[Droplet] = self._perform("named", name)
+    def list_by_name(self, name: str) -> list[Droplet]:
+        found: list[Droplet] = self._perform("list_by_name", name)
         return found
 
-    def tagged(self, tag: str) -> list[Droplet]:
-        found: list[Droplet] = self._perform("tagged", tag)
+    def list_by_tag(self, tag: str) -> list[Droplet]:
+        found: list[Droplet] = self._perform("list_by_tag", tag)
         return found
 
     def destroy(self, droplet_id: str) -> bool:

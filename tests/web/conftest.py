@@ -8,7 +8,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from functions.adapters.tokens import TokenVerifier
-from functions.adapters.webhook_signatures import WebhookVerifier
+from functions.adapters.webhooks import WebhookVerifier
 from functions.domain.account.caller import AdminClaim
 from functions.lifecycle.account.rates import AccountRates
 from functions.web import (

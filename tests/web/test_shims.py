@@ -32,7 +32,7 @@ class Shown(ShimCertificates):
         super().__init__()
         self.by_address: dict[str, str] = {}
 
-    def shown_at(self, address: str) -> str:
+    def fingerprint_at(self, address: str) -> str:
         if address not in self.by_address:
             raise ToolboxUnreachable(f"{address} does not answer")
         return self.by_address[address]
@@ -200,9 +200,9 @@ def tls_server(tmp_path: Path) -> Iterator[tuple[int, str]]:
 
 def test_the_certificate_that_an_address_shows_is_the_one_that_its_server_has(tls_server: tuple[int, str]) -> None:
     port, fingerprint = tls_server
-    assert ShimCertificates(port).shown_at("127.0.0.1") == fingerprint
+    assert ShimCertificates(port).fingerprint_at("127.0.0.1") == fingerprint
 
 
 def test_where_nothing_answers_nothing_is_shown() -> None:
     with pytest.raises(ToolboxUnreachable):
-        ShimCertificates(9).shown_at("127.0.0.1")
+        ShimCertificates(9).fingerprint_at("127.0.0.1")

@@ -24,7 +24,7 @@ PASSWORD = "password"  # noqa: S105  the name of the sealed value
 def put(deps: Dependencies, caller: Caller, host: str, username: str, password: str) -> Registry:
     """Keep these credentials for `host`, in place of any before. Raises NotAllowedNow where there are too many."""
     ref = _ref(caller.account, host)
-    sealed = deps.vault.seal({PASSWORD: password}, _bound_to(caller.account, host))
+    sealed = deps.vault.seal({PASSWORD: password}, _associated_data(caller.account, host))
     for attempt in range(ATTEMPTS):
         now, found = deps.now(), _load(deps, caller.account, host)
         if found is None and len(page(deps, caller)) >= MAX_REGISTRIES:
@@ -77,7 +77,9 @@ def credentials(deps: Dependencies, account: str, image: str) -> RegistryCredent
     if found is None:
         return None
     kept = found.value
-    return RegistryCredentials(kept.username, deps.vault.open(kept.password, _bound_to(account, kept.host))[PASSWORD])
+    return RegistryCredentials(
+        kept.username, deps.vault.open(kept.password, _associated_data(account, kept.host))[PASSWORD]
+    )
 
 
 def _load(deps: Dependencies, account: str, host: str) -> Loaded[Registry] | None:
@@ -88,5 +90,5 @@ def _ref(account: str, host: str) -> Ref:
     return Ref(REGISTRIES, hashlib.sha256(f"{account}\n{host}".encode()).hexdigest())
 
 
-def _bound_to(account: str, host: str) -> str:
+def _associated_data(account: str, host: str) -> str:
     return f"registry\n{account}\n{host}"

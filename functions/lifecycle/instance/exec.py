@@ -99,7 +99,7 @@ def _repeated(deps: Dependencies, request: RequestKey, known: EarlierAttempt) ->
             "the first request under this Idempotency-Key may have run the command; it is not run again"
         )
     _, sealed = known.answer
-    return _RESULT.validate_json(deps.vault.open(Sealed(**sealed), _bound_to(request))[ANSWER])
+    return _RESULT.validate_json(deps.vault.open(Sealed(**sealed), _associated_data(request))[ANSWER])
 
 
 def _keep(deps: Dependencies, request: RequestKey, instance: Instance, executed: ExecResult) -> None:
@@ -107,7 +107,7 @@ def _keep(deps: Dependencies, request: RequestKey, instance: Instance, executed:
     while len(content := _RESULT.dump_json(kept)) > MAX_KEPT_BYTES:
         out, err = kept.stdout[: len(kept.stdout) // 2], kept.stderr[: len(kept.stderr) // 2]
         kept = replace(kept, stdout=out, stderr=err, truncated=True)
-    sealed = deps.vault.seal({ANSWER: content.decode()}, _bound_to(request))
+    sealed = deps.vault.seal({ANSWER: content.decode()}, _associated_data(request))
     try:
         deps.store.commit([request.answer(instance.id, deps.now(), 200, asdict(sealed))])
     except Unavailable:
@@ -115,5 +115,5 @@ def _keep(deps: Dependencies, request: RequestKey, instance: Instance, executed:
         log.warning("an answer was not kept", extra={"instance": instance.id}, exc_info=True)
 
 
-def _bound_to(request: RequestKey) -> str:
+def _associated_data(request: RequestKey) -> str:
     return f"request\n{request.account}\n{request.ref.id}"

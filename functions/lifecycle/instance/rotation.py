@@ -93,12 +93,12 @@ def _joined(deps: Dependencies, instance: Instance, known: Rotation | None, rota
     """What waits already, and of the new values those that are not older than what was heard of their variable."""
     times = dict(known.times) if known else {}
     newer = {name: value for name, value in rotated.values.items() if name not in times or times[name] <= rotated.at}
-    waiting = deps.vault.open(known.waiting, _bound_to(instance)) if known and known.waiting else {}
+    waiting = deps.vault.open(known.waiting, _associated_data(instance)) if known and known.waiting else {}
     values = {**waiting, **newer}
     return Rotation(
         instance_id=instance.id,
         times={**times, **dict.fromkeys(newer, rotated.at)},
-        waiting=deps.vault.seal(values, _bound_to(instance)) if values else None,
+        waiting=deps.vault.seal(values, _associated_data(instance)) if values else None,
         due_at=deps.now() if values else None,
         revision=deps.new_id(),
         expire_at=deps.now() + RECEIVED_TTL,
@@ -107,12 +107,12 @@ def _joined(deps: Dependencies, instance: Instance, known: Rotation | None, rota
 
 def _put(deps: Dependencies, instance: Instance, rotation: Rotation) -> None:
     assert rotation.waiting is not None
-    values = deps.vault.open(rotation.waiting, _bound_to(instance))
+    values = deps.vault.open(rotation.waiting, _associated_data(instance))
     backend = Caller(instance.account, event.BACKEND)
     # A worker that died before it could say that it was done has done it: the container is not made anew again.
     again = Replay(backend.account, f"rotation {rotation.revision}", "rotation", lambda settled: (200, {}))
     replace_secrets(deps, InstanceRequest(backend, instance.toolbox_id, instance.id, again), values)
 
 
-def _bound_to(instance: Instance) -> str:
+def _associated_data(instance: Instance) -> str:
     return f"rotation\n{instance.account}\n{instance.id}"

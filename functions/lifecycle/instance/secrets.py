@@ -23,7 +23,7 @@ def set_secrets(vault: Vault, instance: Instance, spec: Spec, given: Mapping[str
     if missing := [name for name, value in given.items() if value is None and name not in kept]:
         raise NotAllowedNow(f"secretVariables.{missing[0]} has no value, and none is kept")
     values = {name: kept[name] if value is None else value for name, value in given.items()}
-    return replace(spec, secrets=vault.seal(values, _bound_to(instance)) if values else None)
+    return replace(spec, secrets=vault.seal(values, _associated_data(instance)) if values else None)
 
 
 def require_size(vault: Vault, instance: Instance, spec: Spec) -> None:
@@ -38,7 +38,7 @@ def require_size(vault: Vault, instance: Instance, spec: Spec) -> None:
 
 def decrypt(vault: Vault, instance: Instance, spec: Spec) -> dict[str, str]:
     """The variables of one version of `instance`. Raises SecretsUnreadable."""
-    return vault.open(spec.secrets, _bound_to(instance)) if spec.secrets else {}
+    return vault.open(spec.secrets, _associated_data(instance)) if spec.secrets else {}
 
 
 def secret_values(vault: Vault, instance: Instance) -> list[str]:
@@ -47,5 +47,5 @@ def secret_values(vault: Vault, instance: Instance) -> list[str]:
     return [value for spec in versions for value in decrypt(vault, instance, spec).values()]
 
 
-def _bound_to(instance: Instance) -> str:
+def _associated_data(instance: Instance) -> str:
     return f"instance\n{instance.account}\n{instance.id}"

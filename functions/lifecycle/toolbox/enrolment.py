@@ -37,7 +37,7 @@ def enrol(deps: Dependencies, asked: EnrolmentRequest, certificates: Certificate
         check_token(toolbox, asked, deps.now())
         seen = check_droplet(toolbox, asked, deps.droplets.get(asked.droplet_id))
         assert seen.address
-        check_certificate(asked, certificates.shown_at(seen.address), seen.address)
+        check_certificate(asked, certificates.fingerprint_at(seen.address), seen.address)
         known = toolbox_observe.fold_enrolment(toolbox, seen, asked.certificate, asked.fingerprint)
         after = stamp(deps, replace(known, due_at=deps.now()))
         if save(deps, after, found, event_writes(deps, toolbox, after)):
@@ -50,7 +50,7 @@ def enrol(deps: Dependencies, asked: EnrolmentRequest, certificates: Certificate
 
 def notify(deps: Dependencies, token: str, certificates: Certificates, rates: Rates) -> None:
     """Have the toolbox looked at, where its own shim asks for it. Raises Unauthorized, TooManyRequests."""
-    toolbox_id = certificates.claimed(token)
+    toolbox_id = certificates.unverified_toolbox_id(token)
     found = decode(Toolbox, deps.store.get([toolbox_ref(toolbox_id)])[0])
     if found is None or found.value.certificate is None:
         raise Unauthorized("no shim is enrolled for this toolbox")

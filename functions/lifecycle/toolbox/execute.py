@@ -79,7 +79,7 @@ def _by_api(step: ToolboxStep, deps: Dependencies, toolbox: Toolbox, token: str)
             new = NewDroplet(own.id, step.target, own.region, own.size, own.image, token)
             return toolbox_observe.fold_created(own, api.create(new))
         case FindDroplet():
-            found = [*api.named(step.target), *api.tagged(droplet.toolbox_tag(own.id))]
+            found = [*api.list_by_name(step.target), *api.list_by_tag(droplet.toolbox_tag(own.id))]
             return toolbox_observe.fold_search(own, found, deps.now())
         case AwaitEnrolment():
             return toolbox_observe.fold_enrolment_wait(own, api.get(step.droplet_id), deps.now())

@@ -31,7 +31,7 @@ _OWNED = re.compile(rf"toolbox-(?P<toolbox>{UUID.pattern})(-[0-9]+)?")
 def find_orphans(deps: Dependencies) -> None:
     """One list of the API for all toolboxes together, held against what they know."""
     try:
-        found = deps.droplets.tagged(droplet.TAG)
+        found = deps.droplets.list_by_tag(droplet.TAG)
     except (DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown) as error:
         log.warning("droplets could not be listed: %s", error)
         return

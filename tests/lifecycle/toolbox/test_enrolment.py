@@ -176,7 +176,7 @@ def test_enrolment_fails_with_unreachable_while_the_droplet_is_silent(world: Fle
     before = world.toolbox(toolbox)
 
     class SilentCertificates(type(world.certificates)):  # type: ignore[misc]
-        def shown_at(self, address: str) -> str:
+        def fingerprint_at(self, address: str) -> str:
             raise ToolboxUnreachable(f"{address} does not answer")
 
     with pytest.raises(ToolboxUnreachable):

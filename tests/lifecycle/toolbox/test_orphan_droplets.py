@@ -81,12 +81,12 @@ def test_search_costs_one_api_call_in_ten_minutes_for_all_toolboxes(world: Fleet
     world.digitalocean.calls.clear()
     for _ in range(60):
         world.sweep()
-    assert world.digitalocean.calls == ["tagged"] * 6
+    assert world.digitalocean.calls == ["list_by_tag"] * 6
 
 
 def test_failed_search_is_repeated_the_next_time(world: FleetWorld) -> None:
     untagged = world.digitalocean.add("by-hand", ["toolboxes"])
-    world.digitalocean.faults.append(ApiFault(DigitalOceanUnknown("no answer"), "tagged"))
+    world.digitalocean.faults.append(ApiFault(DigitalOceanUnknown("no answer"), "list_by_tag"))
     sweep_25_times(world)
     assert reported_ids(world) == [untagged.id]
 

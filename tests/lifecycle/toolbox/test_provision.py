@@ -66,7 +66,7 @@ def test_enrolment_token_is_not_stored(world: FleetWorld) -> None:
     [
         [ApiFault(UNKNOWN, "create")],
         [ApiFault(UNKNOWN, "create", after=True)],
-        [ApiFault(UNKNOWN, "create", after=True), ApiFault(UNKNOWN, "named"), ApiFault(UNKNOWN, "tagged")],
+        [ApiFault(UNKNOWN, "create", after=True), ApiFault(UNKNOWN, "list_by_name"), ApiFault(UNKNOWN, "list_by_tag")],
         [ApiFault(DigitalOceanBusy("too many requests", 120), "create")],
         [ApiFault(DigitalOceanBusy("too many requests", 5), "create"), ApiFault(UNKNOWN, "create", after=True)],
         [ApiFault(UNKNOWN, "open_firewall", after=True), ApiFault(UNKNOWN, "get")],

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from functions.adapters.webhook_sender import WebhookSender, is_public
+from functions.adapters.webhooks import WebhookSender, is_public
 from functions.domain.errors import NotDelivered
 from tests.fakes.receiver import SECRETS, Receiver, dies, drips, status
 
@@ -65,7 +65,7 @@ def test_a_receiver_that_drips_is_cut_off(receiver: Receiver) -> None:
 def test_a_certificate_of_nobody_known_or_for_another_name_is_not_spoken_to(receiver: Receiver) -> None:
     url = f"https://localhost:{receiver.port}/"
     with pytest.raises(NotDelivered, match="CERTIFICATE_VERIFY_FAILED"):
-        WebhookSender(url, SECRETS, allowed=lambda address: True).send("msg_1", BODY)
+        WebhookSender(url, SECRETS, is_allowed=lambda address: True).send("msg_1", BODY)
     context = ssl.create_default_context(cafile=str(receiver.certificate))
     other = WebhookSender(url.replace("localhost", "127.0.0.2"), SECRETS, context, lambda address: True)
     with pytest.raises(NotDelivered):
@@ -75,7 +75,7 @@ def test_a_certificate_of_nobody_known_or_for_another_name_is_not_spoken_to(rece
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "2130706433", "0.0.0.0", "0x7f.1"])
 def test_this_machine_is_not_spoken_to_by_whatever_name(receiver: Receiver, host: str) -> None:
-    with pytest.raises(NotDelivered, match=r"is not a public one|cannot be reached"):
+    with pytest.raises(NotDelivered, match=r"is not a public address|cannot be reached"):
         receiver.sender(host, is_public).send("msg_1", BODY)
     assert receiver.taken == []
 
@@ -90,7 +90,7 @@ def test_the_address_is_looked_at_at_each_connection(receiver: Receiver) -> None
 
     sender = receiver.sender("127.0.0.1", allowed)
     sender.send("msg_1", BODY)
-    with pytest.raises(NotDelivered, match=r"127\.0\.0\.1 is not a public one"):
+    with pytest.raises(NotDelivered, match=r"127\.0\.0\.1, which is not a public address"):
         sender.send("msg_2", BODY)
     assert receiver.ids == ["msg_1"]
 
