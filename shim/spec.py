@@ -18,10 +18,6 @@ from shim.contract.messages import Create, Execute, HealthCheck, Port
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID",
 )  # fmt: skip
-MEMORY_BYTES = range(16 << 20, (256 << 30) + 1)
-NANO_CPUS = range(10_000_000, 64_000_000_001)
-PIDS = range(16, 4097)
-EXECUTION_SECONDS = range(1, 301)
 MAX_COMMAND, MAX_ENVIRONMENT, MAX_PORTS, MAX_VOLUMES = 256, 1_000, 64, 32
 MAX_IMAGE_CHARACTERS = 512
 # Linux's MAX_ARG_STRLEN: exec fails with a longer argument or NAME=value.
@@ -35,9 +31,9 @@ def check(spec: Create) -> None:
     name = names.container_name(spec.instance_id, spec.spec_generation)
     _must(names.CONTAINER_NAME.fullmatch(name), "instance_id and spec_generation", "do not make a container's name")
     check_image(spec.image)
-    _must(spec.limits.memory_bytes in MEMORY_BYTES, "limits.memory_bytes", "is not between 16 MiB and 256 GiB")
-    _must(spec.limits.nano_cpus in NANO_CPUS, "limits.nano_cpus", "is not between 0.01 and 64 cores")
-    _must(spec.limits.pids in PIDS, "limits.pids", "is not between 16 and 4096")
+    _must(spec.limits.memory_bytes in names.MEMORY_BYTES, "limits.memory_bytes", "is not between 16 MiB and 256 GiB")
+    _must(spec.limits.nano_cpus in names.NANO_CPUS, "limits.nano_cpus", "is not between 0.01 and 64 cores")
+    _must(spec.limits.pids in names.PIDS, "limits.pids", "is not between 16 and 4096")
     _must(spec.restart_policy in names.RESTART_POLICIES, "restart_policy", f"is none of {names.RESTART_POLICIES}")
     _command("command", spec.command)
     _environment(spec.environment)
@@ -69,7 +65,11 @@ def check_execution(asked: Execute) -> None:
     _environment(asked.environment)
     directory = asked.working_directory
     _must(not directory or names.CONTAINER_PATH.fullmatch(directory), "working_directory", "is no absolute path")
-    _must(asked.timeout in EXECUTION_SECONDS, "timeout", f"is not between 1 and {EXECUTION_SECONDS.stop - 1} seconds")
+    _must(
+        asked.timeout in names.EXECUTION_SECONDS,
+        "timeout",
+        f"is not between 1 and {names.EXECUTION_SECONDS.stop - 1} seconds",
+    )
 
 
 def engine_config(spec: Create, labels: dict[str, str]) -> dict[str, Any]:

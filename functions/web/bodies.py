@@ -31,6 +31,7 @@ from functions.web.fields import (
     VolumeName,
 )
 from functions.web.route import Empty
+from shim.contract import names
 
 
 class PortMapping(Empty):
@@ -47,17 +48,20 @@ class VolumeMount(Empty):
 class Limits(Empty):
     memory: Memory = ResourceLimits().memory
     cpu: Cpu = ResourceLimits().cpu
-    pids: Annotated[int, Field(ge=16, le=4096), WHOLE] = ResourceLimits().pids
+    pids: Annotated[int, Field(ge=names.PIDS[0], le=names.PIDS[-1]), WHOLE] = ResourceLimits().pids
+
+
+_CHECK = container.HealthCheck(command=[])
 
 
 class HealthCheck(Empty):
     """Times in seconds."""
 
     command: Annotated[list[Argument], Field(min_length=1, max_length=64)]
-    interval: Annotated[int, Field(ge=1, le=3600), WHOLE] = 30
-    timeout: Annotated[int, Field(ge=1, le=600), WHOLE] = 10
-    retries: Annotated[int, Field(ge=1, le=20), WHOLE] = 3
-    start_period: Annotated[int, Field(ge=0, le=3600), WHOLE] = 10
+    interval: Annotated[int, Field(ge=1, le=3600), WHOLE] = _CHECK.interval
+    timeout: Annotated[int, Field(ge=1, le=600), WHOLE] = _CHECK.timeout
+    retries: Annotated[int, Field(ge=1, le=20), WHOLE] = _CHECK.retries
+    start_period: Annotated[int, Field(ge=0, le=3600), WHOLE] = _CHECK.start_period
 
 
 class McpEndpoint(Empty):

@@ -24,7 +24,7 @@ from functions.web.record_types import LogsRecord, Time, exact
 from functions.web.requests import body, instance_key, query, toolbox_id
 from functions.web.route import ASKS_SHIM, Empty, Media, Query, Route
 from shim.contract import errors as shim_errors
-from shim.contract.names import MAX_LOG_LINES
+from shim.contract.names import EXECUTION_SECONDS, MAX_LOG_LINES
 
 # Six times as much may go to the shim, which takes a megabyte: JSON may write one byte with six.
 MAX_INPUT_BYTES = 131_072
@@ -52,7 +52,7 @@ class Exec(Empty):
     environmentVariables: GivenSecrets | None = None
     stdin: Annotated[Text, Field(max_length=MAX_INPUT_BYTES)] = ""
     workingDirectory: ContainerPath | None = None
-    timeout: Annotated[int, Field(ge=1, le=300), WHOLE] = 30
+    timeout: Annotated[int, Field(ge=EXECUTION_SECONDS[0], le=EXECUTION_SECONDS[-1]), WHOLE] = 30
 
     @model_validator(mode="after")
     def _bounded(self) -> Exec:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import re
 
-MAX_LOG_LINES = 5_000
+# Below the range from which Linux chooses ports for outgoing connections, above those of well-known services.
 HOST_PORTS = range(20_000, 30_000)
+MEMORY_BYTES = range(16 << 20, (256 << 30) + 1)
+# One core is 1_000_000_000.
+NANO_CPUS = range(10_000_000, 64_000_000_001)
+PIDS = range(16, 4097)
+EXECUTION_SECONDS = range(1, 301)
+MAX_LOG_LINES = 5_000
 
 LABEL_TOOLBOX = "toolboxes.toolbox-id"
 LABEL_INSTANCE = "toolboxes.instance-id"

@@ -62,13 +62,13 @@ class ContainerConfig:
     spec_generation: int
     image: str
     limits: ContainerLimits
-    command: list[str] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict, repr=False)
-    ports: list[Port] = field(default_factory=list)
-    volumes: list[Volume] = field(default_factory=list)
-    restart_policy: str = "unless-stopped"
-    health_check: HealthCheck | None = None
-    init: bool = True
+    command: list[str]
+    environment: dict[str, str] = field(repr=False)
+    ports: list[Port]
+    volumes: list[Volume]
+    restart_policy: str
+    health_check: HealthCheck | None
+    init: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +160,10 @@ class ExecCommand:
     """
 
     command: list[str]
-    environment: dict[str, str] = field(default_factory=dict, repr=False)
-    working_directory: str = ""
-    stdin: str = field(default="", repr=False)
-    timeout: int = 30
+    environment: dict[str, str] = field(repr=False)
+    working_directory: str
+    stdin: str = field(repr=False)
+    timeout: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 
 from functions.domain.instance.container import ContainerConfig, ContainerLimits, HealthCheck, Port, Volume
 from functions.domain.secrets import Sealed
+from shim.contract import names
 
 _MEMORY = re.compile(r"(?P<count>[1-9][0-9]{0,14})(?P<unit>[bkmg]?)", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-MEMORY_BYTES = range(16 << 20, (256 << 30) + 1)
-NANO_CPUS = range(10_000_000, 64_000_000_001)
-PIDS = range(16, 4097)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def memory_bytes(text: str) -> int:
     """Bytes of Docker's notation. Raises ValueError with a sentence."""
     match = _MEMORY.fullmatch(text)
     count = int(match["count"]) * _UNITS[match["unit"].lower()] if match else 0
-    if count not in MEMORY_BYTES:
+    if count not in names.MEMORY_BYTES:
         raise ValueError(f"memory {text!r} is not between 16m and 256g")
     return count
 
@@ -67,7 +65,7 @@ def memory_bytes(text: str) -> int:
 def nano_cpus(text: str) -> int:
     """Billionths of a core. Raises ValueError with a sentence."""
     count = round(float(text) * 1e9) if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", text) else 0
-    if count not in NANO_CPUS:
+    if count not in names.NANO_CPUS:
         raise ValueError(f"cpu {text!r} is not between 0.01 and 64")
     return count
 
