@@ -29,7 +29,7 @@ class Cloud:
         self.start()
 
     def start(self) -> None:
-        app, _ = service.build(self.world, self.account.token)
+        app, self.droplets = service.build(self.world, self.account.token)
         self._server = make_server("127.0.0.1", self.world.digitalocean_port, app, threaded=True)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,6 +14,7 @@ from openapi_core import OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAPIResponse
 
 from infra.local import command
+from infra.local.digitalocean import droplets
 from infra.local.steps import listens, wait_until
 from infra.local.world import CHECKOUT, NETWORK_GATEWAY
 from tests.infra.conftest import Cloud
@@ -217,3 +219,23 @@ def test_droplets_and_interrupted_work_survive_a_restart_of_the_service(cloud: C
     assert cloud.create("next")["id"] > leaving
     cloud.account.act(booted, "power_on")
     assert cloud.get(booted)["status"] == "active"
+
+
+def test_only_powered_droplets_boot_again_when_the_engine_restarts(
+    cloud: Cloud, booted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = cloud.create("off")["id"]
+    cloud.wait_for(off, "active")
+    cloud.account.act(off, "power_off")
+    rules = firewall("restarted", "8001", droplet_ids=[booted])
+    created = cloud.account("POST", "/v2/firewalls", json=rules).json()["firewall"]
+    # A stop of the engine ends every container, without a call of this service.
+    cloud.machine(booted).cut_power()
+    monkeypatch.setattr(droplets, "ENGINE_POLL_SECONDS", 0.1)
+    engine_ids = iter(["1", "2"])
+    arguments = (cloud.droplets, lambda: next(engine_ids, "2"), lambda: True)
+    threading.Thread(target=droplets.restart_after_engine, args=arguments, daemon=True).start()
+    cloud.wait_for(booted, "active")
+    wait_until(lambda: "dport 8001" in cloud.machine(booted).run("iptables-save", "-t", "mangle"), 20, "its firewall")
+    assert cloud.get(off)["status"] == "off"
+    cloud.account("DELETE", f"/v2/firewalls/{created['id']}")

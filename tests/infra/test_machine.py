@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -131,3 +132,27 @@ def test_engine_id_is_absent_while_no_engine_runs(folder: Path, monkeypatch: pyt
     assert engine.process_id() is None
     (folder / "docker.pid").write_text("42")
     assert engine.process_id() == "42"
+
+
+DOCKER_STUB = """#!/bin/sh
+echo "$*" >>"$CALLS"
+case "$*" in
+    *toolboxes.checkout*) echo /another/checkout ;;
+    *State.Running*) echo true ;;
+    *"test -S /run/toolboxes/machine.sock") exit "$IDLE" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("idle", "removed"), [("0", False), ("1", True)])
+def test_container_of_another_checkout_is_replaced_only_if_idle(tmp_path: Path, idle: str, removed: bool) -> None:
+    stub = tmp_path / "docker"
+    stub.write_text(DOCKER_STUB)
+    stub.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(tmp_path / "calls"), "IDLE": idle}
+    words = [str(world.CHECKOUT / "infra/local/container"), "run", "true"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert ("rm --force toolboxes-local" in (tmp_path / "calls").read_text()) is removed
+    if not removed:
+        assert done.returncode == 1
+        assert "The checkout /another/checkout is up on this machine." in done.stderr
