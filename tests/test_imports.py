@@ -2,7 +2,7 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -53,7 +53,7 @@ def imported(path: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def below(name: str, tops: str | list[str] | tuple[str, ...], separator: str = ".") -> bool:
+def below(name: str, tops: str | Sequence[str], separator: str = ".") -> bool:
     places = [tops] if isinstance(tops, str) else tops
     return any(name == top or name.startswith(top + separator) for top in places)
 

@@ -15,7 +15,7 @@ from typing import Any, Generic
 
 from functions.domain.errors import Conflict, Contended, KeyReused
 from functions.lifecycle.dependencies import Create, Dependencies, Document, Put, Ref, Replace, Snapshot, Write
-from functions.lifecycle.reconcile.lease import D
+from functions.lifecycle.repository import D
 
 REQUESTS = "requests"
 KEPT_FOR = timedelta(hours=24)

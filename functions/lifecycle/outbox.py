@@ -134,7 +134,7 @@ def _claimed(deps: Dependencies, event: Snapshot) -> Version | None:
 
 def _sent(deps: Dependencies, sender: Sender, render: Render, event: Snapshot, version: Version) -> bool:
     kind, owner = message_type(event.ref, event.data), event.ref.collection.split("/")
-    found = decode(KINDS[owner[0]], deps.store.get([Ref(owner[0], owner[1])])[0])
+    found = decode(deps, KINDS[owner[0]], deps.store.get([Ref(owner[0], owner[1])])[0])
     try:
         if found and kind:
             sender.send(message_id(event.ref), render(kind, event, found.value))

@@ -1,64 +1,86 @@
-"""Where each thing is kept, and its shape there.
+"""Documents: where each is stored, and the one way to load, save, query and retry.
 
-account_tool_environments/{id}            Toolbox
-account_tool_instances/{id}               Instance; a deleted one stays as a tombstone until `expire_at`
-account_tool_instances/{id}/events/{id}   Event
-accounts/{hash(account)}                  Account, once the backend spoke of it or it made a toolbox
-instance_names/{hash(toolbox, NFC name)}  {instance_id}: the uniqueness check
-port_claims/{toolbox}:{port}:{protocol}   {instance_id}: likewise for host ports
+Collections, each with the domain type that its documents hold:
+
+    account_tool_environments/{id}              Toolbox
+    account_tool_instances/{id}                 Instance; a deleted one stays as a tombstone until `expire_at`
+    (either)/{id}/events/{id}                   Event
+    accounts/{hash(account)}                    Account, once the backend named it or it has a toolbox
+    instance_names/{hash(toolbox, NFC name)}    reservation of a name: {instance_id, name}
+    port_claims/{toolbox}:{port}:{protocol}     reservation of a host port: {instance_id, name}
+
+Every write is a compare-and-set on the version that was read, in one commit with the events and reservations that
+belong to it. Transactions are not used: a worker that dies in one would hold others up, and a transaction on a busy
+document fails under contention that a retried compare-and-set survives. Increments are not used either: a commit that
+is repeated after a lost answer may have happened already, and an increment would then count twice.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import unicodedata
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
-from pydantic import TypeAdapter
-
-from functions.domain.account.model import Account
-from functions.domain.account.registry import Registry
+from functions.domain.errors import Conflict, Contended, Unavailable
 from functions.domain.event import Event
+from functions.domain.instance.condition import derive_status
 from functions.domain.instance.container import Port
-from functions.domain.instance.model import Instance
-from functions.domain.instance.rotation import Rotation
-from functions.domain.instance.spec import engine_limits
-from functions.domain.rollout.model import Rollout
-from functions.domain.toolbox.model import Toolbox
-from functions.lifecycle.dependencies import Create, Delete, Document, Put, Ref, Snapshot, Version, Write
+from functions.domain.instance.model import Instance, check_move
+from functions.domain.toolbox.model import Toolbox, check_toolbox_move
+from functions.lifecycle.dependencies import (
+    Create,
+    Delete,
+    Dependencies,
+    Document,
+    Put,
+    Query,
+    Ref,
+    Replace,
+    Snapshot,
+    Task,
+    Version,
+    Write,
+)
 
-# An instance's memory limit in bytes, beside what the spec says of it in words: Firestore adds up numbers only.
+log = logging.getLogger(__name__)
+
+# An instance's memory limit in bytes, beside its text form in the spec: Firestore sums numbers only.
 MEMORY = "memory_bytes"
 TOOLBOXES = "account_tool_environments"
 INSTANCES = "account_tool_instances"
 NAME_RESERVATIONS = "instance_names"
 PORT_RESERVATIONS = "port_claims"
 
+ATTEMPTS = 8
+PAUSE_SECONDS = 0.05
+
 T = TypeVar("T")
+# The two kinds of documents that workers reconcile under a lease.
+D = TypeVar("D", Instance, Toolbox)
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[T]):
-    """A document as read, and the version that its next compare-and-set names."""
+    """A document as read, with the version that the next compare-and-set on it names."""
 
     value: T
     version: Version
 
 
-# Built once: it compiles the whole tree of fields.
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Instance, Toolbox, Event, Registry, Account, Rotation, Rollout)
-}
+def decode(deps: Dependencies, kind: type[T], snapshot: Snapshot | None) -> Loaded[T] | None:
+    """The document in a snapshot; None where there is none. Raises DocumentUnreadable."""
+    return Loaded(deps.documents.decode(kind, snapshot.data), snapshot.version) if snapshot else None
 
 
-def decode(kind: type[T], snapshot: Snapshot | None) -> Loaded[T] | None:
-    return Loaded(_ADAPTERS[kind].validate_python(snapshot.data), snapshot.version) if snapshot else None
+def encode(deps: Dependencies, value: object) -> Document:
+    """As the store holds it, in the present schema."""
+    return deps.documents.encode(value)
 
 
-def encode(value: Instance | Toolbox | Event | Registry | Account | Rotation | Rollout) -> Document:
-    document = cast(Document, _ADAPTERS[type(value)].dump_python(value))
-    return document | {MEMORY: engine_limits(value.spec).memory_bytes} if isinstance(value, Instance) else document
+# References.
 
 
 def toolbox_ref(toolbox_id: str) -> Ref:
@@ -82,28 +104,161 @@ def port_ref(toolbox_id: str, port: Port) -> Ref:
     return Ref(PORT_RESERVATIONS, f"{toolbox_id}:{port.host_port}:{port.protocol}")
 
 
+# Reading.
+
+
+def load(deps: Dependencies, kind: type[T], ref: Ref) -> Loaded[T] | None:
+    return decode(deps, kind, deps.store.get([ref])[0])
+
+
+def load_many(deps: Dependencies, kind: type[T], refs: Sequence[Ref]) -> list[Loaded[T] | None]:
+    """In the order of `refs`; one round trip."""
+    return [decode(deps, kind, snapshot) for snapshot in deps.store.get(refs)]
+
+
+def load_toolbox(deps: Dependencies, toolbox_id: str) -> Loaded[Toolbox] | None:
+    return load(deps, Toolbox, toolbox_ref(toolbox_id))
+
+
+def load_instance(deps: Dependencies, instance_id: str) -> Loaded[Instance] | None:
+    return load(deps, Instance, instance_ref(instance_id))
+
+
+def query(deps: Dependencies, kind: type[T], asked: Query) -> list[Loaded[T]]:
+    return [loaded for snapshot in deps.store.query(asked) if (loaded := decode(deps, kind, snapshot))]
+
+
+def pages(deps: Dependencies, kind: type[D], asked: Query) -> Iterator[Loaded[D]]:
+    """Every document that `asked` finds, in pages of `asked.limit`; `asked` orders by `created_at`."""
+    assert asked.order_by == "created_at"
+    while True:
+        page = query(deps, kind, asked)
+        yield from page
+        if len(page) < asked.limit:
+            return
+        asked = replace(asked, after=(page[-1].value.created_at, page[-1].value.id))
+
+
+def living_instances(toolbox_id: str, limit: int) -> Query:
+    """The toolbox's instances that are not tombstones, newest first."""
+    where = (("toolbox_id", "==", toolbox_id), ("deleted_at", "==", None))
+    return Query(INSTANCES, where, "created_at", descending=True, limit=limit)
+
+
+def history(deps: Dependencies, collection: str, limit: int, after: tuple[object, str] | None) -> list[Document]:
+    """Events or post-mortems of one thing, newest first, each with its `id`."""
+    asked = Query(collection, order_by="time", descending=True, limit=limit, after=after)
+    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in deps.store.query(asked)]
+
+
+# Writing.
+
+
+def stamp(deps: Dependencies, document: D, revision: str = "") -> D:
+    """As it will be written: with a revision (`revision`, else a new one), the time, and the status that follows."""
+    revised = replace(document, revision=revision or deps.new_id(), updated_at=deps.now())
+    return replace(revised, status=derive_status(revised)) if isinstance(revised, Instance) else revised
+
+
+def check_status_move(before: D, after: D) -> None:
+    """Every write of an instance or toolbox passes this. Raises IllegalMove, which is a bug of this code."""
+    if isinstance(before, Instance):
+        check_move(before.status, after.status)
+    else:
+        check_toolbox_move(before.status, after.status)
+
+
+def save(deps: Dependencies, document: D, base: Loaded[D] | None, writes: Sequence[Write] = ()) -> Loaded[D] | None:
+    """Commit a stamped `document` over `base` (None: it is new), with `writes` in the same commit.
+
+    Returns None where another writer was first or one of `writes` was refused; nothing is written then. A commit whose
+    answer was lost is recognised by the document's revision. Raises Unavailable.
+    """
+    if base:
+        check_status_move(base.value, document)
+    ref = ref_of(document)
+    try:
+        return Loaded(document, deps.store.commit([overwrite(ref, encode(deps, document), base), *writes]))
+    except (Conflict, Unavailable) as error:
+        current = load(deps, type(document), ref)
+        if current and current.value.revision == document.revision:
+            return current
+        if isinstance(error, Unavailable):
+            raise
+        return None
+
+
+def save_or_conflict(
+    deps: Dependencies, document: D, base: Loaded[D] | None, writes: Sequence[Write] = ()
+) -> Loaded[D]:
+    """As `save`, for use within `update_with_retry`. Raises Conflict where another writer was first."""
+    saved = save(deps, document, base, writes)
+    if saved is None:
+        raise Conflict(f"{document.id} was changed by another writer meanwhile")
+    return saved
+
+
+def overwrite(ref: Ref, data: Document, base: Loaded[Any] | None) -> Write:
+    """Create the document, or replace the version that was read as `base`."""
+    return Replace(ref, data, base.version) if base else Create(ref, data)
+
+
+def update_with_retry(deps: Dependencies, attempt: Callable[[], T], contended: str) -> T:
+    """Repeat `attempt`, which reads, decides and commits, while its commit is refused (it raises Conflict).
+
+    Everything is read again after a pause with jitter. Raises Contended with the sentence `contended` after ATTEMPTS
+    refusals.
+    """
+    for number in range(ATTEMPTS):
+        try:
+            return attempt()
+        except Conflict:
+            pause_before_retry(deps, number)
+    raise Contended(contended)
+
+
+def pause_before_retry(deps: Dependencies, attempt: int) -> None:
+    deps.pause(PAUSE_SECONDS * 2**attempt * (0.5 + deps.draw()))
+
+
+def publish_or_leave_to_sweep(deps: Dependencies, task: Task) -> None:
+    """Have a worker take the task up now. The document says that it is due, so a lost message only costs time."""
+    try:
+        deps.queue.publish([task])
+    except Unavailable:
+        log.warning(
+            "the queue did not confirm a task; the sweep will find it", extra={task.kind: task.id}, exc_info=True
+        )
+
+
+# Reservations: documents whose existence keeps others from a name or a host port.
+
+
 def reservations(instance: Instance) -> list[Ref]:
-    """Every document that keeps others from this instance's name and host ports, those of both its versions."""
+    """The reservations of an instance's name and host ports, of both of its versions during an update."""
     specs = [instance.spec, *([instance.previous_version.spec] if instance.previous_version else [])]
     ports = [port_ref(instance.toolbox_id, port) for spec in specs for port in spec.ports]
     return [name_ref(instance.toolbox_id, instance.name), *dict.fromkeys(ports)]
 
 
 def reserve(instance: Instance, before: Instance | None = None) -> list[Write]:
-    """The claims that it is to have and `before` does not hold already."""
-    held, about = reservations(before) if before else [], {"instance_id": instance.id, "name": instance.name}
-    return [Create(ref, about) for ref in reservations(instance) if ref not in held]
+    """Create the reservations of `instance` that `before` does not have; refused where another instance has one."""
+    existing, data = reservations(before) if before else [], {"instance_id": instance.id, "name": instance.name}
+    return [Create(ref, data) for ref in reservations(instance) if ref not in existing]
 
 
 def release_reservations(before: Instance, after: Instance | None = None) -> list[Write]:
-    """The claims that `before` holds and `after` no longer needs (None: it is gone)."""
-    kept = reservations(after) if after else []
-    return [Delete(ref) for ref in reservations(before) if ref not in kept]
+    """Delete the reservations of `before` that `after` does not need (None: the instance is gone)."""
+    needed = reservations(after) if after else []
+    return [Delete(ref) for ref in reservations(before) if ref not in needed]
 
 
-def toolbox_event(toolbox: Toolbox, event: Event) -> Put:
-    return Put(Ref(f"{TOOLBOXES}/{toolbox.id}/events", event.id), encode(event))
+# Events: written in the commit of what they report, under an id that follows from it, so that a repeat is the same one.
 
 
-def instance_event(instance: Instance, event: Event) -> Put:
-    return Put(Ref(f"{INSTANCES}/{instance.id}/events", event.id), encode(event))
+def toolbox_event(deps: Dependencies, toolbox: Toolbox, event: Event) -> Put:
+    return Put(Ref(f"{TOOLBOXES}/{toolbox.id}/events", event.id), encode(deps, event))
+
+
+def instance_event(deps: Dependencies, instance: Instance, event: Event) -> Put:
+    return Put(Ref(f"{INSTANCES}/{instance.id}/events", event.id), encode(deps, event))

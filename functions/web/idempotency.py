@@ -12,7 +12,7 @@ from flask import current_app, request
 
 from functions.domain.errors import BadRequest
 from functions.lifecycle.idempotency import Render, Replay, RequestKey
-from functions.lifecycle.reconcile.lease import D
+from functions.lifecycle.repository import D
 from functions.web.requests import raw_body
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")

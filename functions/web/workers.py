@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from flask import Flask, Response, jsonify
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -11,15 +12,10 @@ from typing_extensions import TypedDict
 
 from functions.domain.errors import BadRequest
 from functions.lifecycle import outbox
-from functions.lifecycle.account import status as account_status
 from functions.lifecycle.dependencies import Dependencies, Task
-from functions.lifecycle.instance import rotation
 from functions.lifecycle.outbox import Sender
-from functions.lifecycle.reconcile import instance as reconcile_instance
 from functions.lifecycle.reconcile import sweep
-from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
-from functions.lifecycle.rollout import rollouts
-from functions.lifecycle.toolbox import orphan_droplets
+from functions.lifecycle.reconcile.tasks import Kind, run_task
 from functions.web.announcements import announcement
 from functions.web.app import create
 from functions.web.callers import Verify, service
@@ -41,7 +37,7 @@ class Push(BaseModel):
 class TaskData(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    kind: Literal["instance", "toolbox", "account", "rotation", "rollout", "strays", "outbox"]
+    kind: Kind
     id: str
 
 
@@ -61,23 +57,8 @@ def build_converge(deps: Dependencies, verify: Verify, email: str, sender: Sende
     @CONVERGE.on(app)
     def push() -> tuple[str, int]:
         service(verify, email)
-        task = _task(body(Push))
-        match task.kind:
-            case "toolbox":
-                reconcile_toolbox.run(deps, task.id)
-            case "account":
-                account_status.apply(deps, task.id)
-            case "rotation":
-                rotation.apply(deps, task.id)
-            case "rollout":
-                rollouts.run(deps, task.id)
-            case "strays":
-                orphan_droplets.find_orphans(deps)
-            case "outbox":
-                if sender:
-                    outbox.deliver(deps, sender, announcement)
-            case _:
-                reconcile_instance.run(deps, task)
+        deliver = partial(outbox.deliver, deps, sender, announcement) if sender else None
+        run_task(deps, _task(body(Push)), deliver)
         return "", 204
 
     return app

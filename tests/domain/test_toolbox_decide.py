@@ -128,7 +128,7 @@ def test_the_end_of_a_toolbox() -> None:
         "end the instances of ID: desired deprovisioned",
         "destroy toolbox-ID-1: desired deprovisioned",
         "await the end of toolbox-ID-1: the API still knows it",
-        "free the claims of ID: no droplet holds them any more",
+        "release the reservations of ID: no droplet holds them any more",
         "remove firewall toolbox-ID: desired deprovisioned",
     ]
 

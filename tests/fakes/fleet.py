@@ -14,12 +14,13 @@ from functions.domain.toolbox.enrolment import EnrolmentRequest
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Dependencies, Query, Snapshot
 from functions.lifecycle.instance.deploy import NewInstance, deploy
-from functions.lifecycle.repository import TOOLBOXES, decode, encode, toolbox_ref
+from functions.lifecycle.repository import TOOLBOXES, toolbox_ref
 from functions.lifecycle.toolbox import enrolment
 from functions.lifecycle.toolbox.change import NewToolbox, ToolboxRequest, provision
 from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import FakeDroplet
 from tests.fakes.store import StaleStore
+from tests.fakes.stored import decode, encode
 from tests.fakes.world import CALLER, World, new
 
 NEW = NewToolbox("box", "fra1", "s-1vcpu-1gb")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from functions.adapters.documents.codec import DocumentCodec
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.toolbox_shim import ToolboxShims
 from functions.adapters.vault import KeyVault
@@ -19,25 +18,21 @@ from functions.domain.instance.container import Port
 from functions.domain.instance.model import CatalogEntry, Instance
 from functions.domain.instance.spec import Spec
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
-from functions.lifecycle.account import status as account_status
 from functions.lifecycle.dependencies import Create, Dependencies, Query, Replace, Task
 from functions.lifecycle.idempotency import Replay
 from functions.lifecycle.instance import change as instance_change
-from functions.lifecycle.instance import rotation
 from functions.lifecycle.instance.deploy import NewInstance, deploy
-from functions.lifecycle.reconcile import instance as reconcile_instance
 from functions.lifecycle.reconcile import sweep as reconcile_sweep
-from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
-from functions.lifecycle.repository import INSTANCES, decode, encode, instance_ref, toolbox_ref
-from functions.lifecycle.rollout import rollouts
-from functions.lifecycle.toolbox import orphan_droplets
+from functions.lifecycle.reconcile.tasks import run_task
+from functions.lifecycle.repository import INSTANCES, instance_ref, toolbox_ref
 from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import IMAGE, FakeDroplet
 from tests.fakes.store import FaultyStore
+from tests.fakes.stored import DOCUMENTS as DOCUMENTS
+from tests.fakes.stored import decode, encode
 
 TOOLBOX = "11111111-1111-4111-8111-111111111111"
 ACCOUNT = "account-a"
-DOCUMENTS = DocumentCodec()
 VAULT = KeyVault({"key-1": bytes(range(32))})
 CALLER = Caller(ACCOUNT, ACCOUNT)
 STRANGER = Caller("account-b", "account-b")
@@ -89,19 +84,7 @@ class World:
         """What Pub/Sub would push: each waiting task to the worker."""
         tasks, self.queue.tasks = self.queue.tasks, []
         for task in tasks:
-            match task.kind:
-                case "toolbox":
-                    reconcile_toolbox.run(self.deps, task.id)
-                case "account":
-                    account_status.apply(self.deps, task.id)
-                case "rollout":
-                    rollouts.run(self.deps, task.id)
-                case "strays":
-                    orphan_droplets.find_orphans(self.deps)
-                case "rotation":
-                    rotation.apply(self.deps, task.id)
-                case _:
-                    reconcile_instance.run(self.deps, task)
+            run_task(self.deps, task)
 
     def sweep(self, seconds: float = 60) -> None:
         """A minute passes, the scheduler calls, and what it published is delivered."""

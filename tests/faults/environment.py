@@ -24,7 +24,7 @@ from functions.domain.errors import ToolboxesError
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.dependencies import Create
 from functions.lifecycle.reconcile import sweep as reconcile_sweep
-from functions.lifecycle.repository import encode, toolbox_ref
+from functions.lifecycle.repository import toolbox_ref
 from functions.lifecycle.toolbox import read as toolboxes
 from shim.contract import errors as shim_errors
 from shim.contract import messages, routes
@@ -32,6 +32,7 @@ from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import FakeDroplet
 from tests.fakes.mcp_server import Server
 from tests.fakes.shim import VERBS
+from tests.fakes.stored import encode
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX
 from tests.faults import crashing_worker, operations
 from tests.faults.crashing_worker import CrashPoint

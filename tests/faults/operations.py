@@ -23,9 +23,8 @@ from functions.lifecycle.instance import read as instances
 from functions.lifecycle.instance.change import Answer, Changes, InstanceRequest, update
 from functions.lifecycle.instance.deploy import deploy
 from functions.lifecycle.instance.rotation import CredentialRotation
-from functions.lifecycle.reconcile import instance as reconcile_instance
 from functions.lifecycle.reconcile import sweep
-from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
+from functions.lifecycle.reconcile.tasks import run_task
 from tests.fakes.droplet import IMAGE
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, new
 
@@ -72,15 +71,7 @@ def deliver(deps: Dependencies, queue: SqliteQueue) -> None:
 
     def push(envelope: dict[str, Any]) -> bool:
         task = Task(**json.loads(base64.b64decode(envelope["message"]["data"])))
-        match task.kind:
-            case "toolbox":
-                reconcile_toolbox.run(deps, task.id)
-            case "account":
-                account_status.apply(deps, task.id)
-            case "rotation":
-                rotation.apply(deps, task.id)
-            case _:
-                reconcile_instance.run(deps, task)
+        run_task(deps, task)
         return True
 
     queue.deliver(push, deps.now)

@@ -8,7 +8,8 @@ from typing import Any
 
 from functions.domain.instance.model import Instance
 from functions.lifecycle.dependencies import Query
-from functions.lifecycle.repository import INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, decode, reservations
+from functions.lifecycle.repository import INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, reservations
+from tests.fakes.stored import decode
 from tests.faults.environment import Environment
 
 # The last status and the deletion are compared by themselves: how a run got there may differ.

@@ -85,7 +85,7 @@ def test_a_sweep_that_finds_nothing_changed_writes_no_instance_and_its_toolbox_o
         world.pass_time(60)
         sweep.sweep(deps)
         tasks, world.queue.tasks = world.queue.tasks, []
-        assert [(task.kind, task.id) for task in tasks if task.kind != "strays"] == [("toolbox", TOOLBOX)]
+        assert [(task.kind, task.id) for task in tasks if task.kind != "orphan_droplets"] == [("toolbox", TOOLBOX)]
         toolbox_inspect.inspect(deps, TOOLBOX)
     assert {ref.collection for ref in store.written} == {TOOLBOXES}
     assert len(store.written) == minutes / 4

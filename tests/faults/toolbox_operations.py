@@ -13,11 +13,12 @@ from functions.lifecycle.instance import change
 from functions.lifecycle.instance.change import InstanceRequest
 from functions.lifecycle.instance.deploy import deploy
 from functions.lifecycle.reconcile import sweep
-from functions.lifecycle.repository import TOOLBOXES, decode
+from functions.lifecycle.repository import TOOLBOXES
 from functions.lifecycle.toolbox import change as toolbox_change
 from functions.lifecycle.toolbox.change import ToolboxRequest, provision
 from functions.lifecycle.toolbox.enrolment import enrol
 from tests.fakes.fleet import NEW, FleetCertificates, enrolling
+from tests.fakes.stored import decode
 from tests.fakes.world import CALLER, new
 from tests.faults.operations import Operation
 

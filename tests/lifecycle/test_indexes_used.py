@@ -8,9 +8,8 @@ from functions.lifecycle.instance import change
 from functions.lifecycle.instance import read as instances
 from functions.lifecycle.instance.change import Changes, InstanceRequest, update
 from functions.lifecycle.instance.deploy import deploy
-from functions.lifecycle.reconcile import instance as reconcile_instance
 from functions.lifecycle.reconcile import sweep
-from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
+from functions.lifecycle.reconcile.tasks import run_task
 from functions.lifecycle.toolbox import read as toolboxes
 from tests.adapters.indexes import IndexedStore
 from tests.fakes.world import CALLER, TOOLBOX, World, new
@@ -33,10 +32,7 @@ def sweep_and_reconcile(world: World, deps: Dependencies) -> None:
     sweep.sweep(deps)
     tasks, world.queue.tasks = world.queue.tasks, []
     for task in tasks:
-        if task.kind == "toolbox":
-            reconcile_toolbox.run(deps, task.id)
-        else:
-            reconcile_instance.run(deps, task)
+        run_task(deps, task)
 
 
 def test_every_query_of_operations_lists_and_sweeps_has_an_index(world: World) -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from functions.adapters.store_sqlite import SqliteStore
 from functions.lifecycle.dependencies import Create
-from functions.lifecycle.repository import encode, toolbox_ref
+from functions.lifecycle.repository import toolbox_ref
 from tests.fakes.issuer import Issuer
+from tests.fakes.stored import encode
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
 from tests.test_main import ROOT, environment
 

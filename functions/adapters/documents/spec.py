@@ -91,7 +91,8 @@ def decode_spec(stored: SpecMap) -> Spec:
 
 
 def upgrade_spec_from_1(stored: Document) -> Document:
-    return rename(stored, {"drawn": "allocated"})
+    # Documents from before ports were allocated lack the field: every port in them was requested by its number.
+    return rename({"drawn": [], **stored}, {"drawn": "allocated"})
 
 
 def _encode_health_check(check: HealthCheck) -> HealthCheckMap:

@@ -16,7 +16,6 @@ from functions.domain.instance.steps import (
     AwaitHealth,
     CreateContainer,
     Inspect,
-    Plan,
     ProbeMcp,
     PullImage,
     ReallocatePorts,
@@ -28,6 +27,7 @@ from functions.domain.instance.steps import (
     Step,
     StopContainer,
 )
+from functions.domain.plan import Plan
 
 
 def decide(instance: Instance) -> Plan[Step]:

@@ -6,7 +6,7 @@ Two are no call but a commit: RedrawPorts and FallBack.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar
 
 from functions.domain.instance.container import Port
 from functions.domain.instance.spec import Mcp, Spec
@@ -22,6 +22,7 @@ class Step:
     verb: ClassVar[str]
     slow: ClassVar[bool] = False
     waits: ClassVar[bool] = False
+    resumable: ClassVar[bool] = False
     may_start_late: ClassVar[bool] = False
     cause: str
     container: str
@@ -110,29 +111,3 @@ class ReallocatePorts(Step):
 
     verb = "draw other host ports for"
     ports: tuple[Port, ...]
-
-
-class PlannedStep(Protocol):
-    """A step of any plan, as it is told: what is done, to what, and why."""
-
-    @property
-    def verb(self) -> str: ...
-
-    @property
-    def target(self) -> str: ...
-
-    @property
-    def cause(self) -> str: ...
-
-
-P = TypeVar("P", bound=PlannedStep)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan(Generic[P]):
-    """No steps: nothing is left to do. Later steps are what will follow if the earlier ones see what they should."""
-
-    steps: tuple[P, ...] = ()
-
-    def __str__(self) -> str:
-        return "\n".join(f"{step.verb} {step.target}: {step.cause}" for step in self.steps) or "nothing to do"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from functions.domain.instance.steps import Plan
+from functions.domain.plan import Plan
 from functions.domain.toolbox import droplet
 from functions.domain.toolbox.model import RetiredDroplet, ShimUpgrade, Toolbox, ToolboxState
 from functions.domain.toolbox.steps import (

@@ -10,10 +10,12 @@ from functions.domain.toolbox.model import RetiredDroplet
 
 @dataclass(frozen=True, slots=True)
 class ToolboxStep:
-    """`waits`: it is asked again, for a time, until it sees what it waits for."""
+    """`waits` and `resumable` as in domain/plan.py. No step is slow: no request waits for a toolbox."""
 
     verb: ClassVar[str]
+    slow: ClassVar[bool] = False
     waits: ClassVar[bool] = False
+    resumable: ClassVar[bool] = False
     cause: str
     target: str
 
@@ -53,7 +55,7 @@ class QueryShim(ToolboxStep):
 
 @dataclass(frozen=True, slots=True)
 class RedeployInstances(ToolboxStep):
-    verb = "redeploy the instances of"
+    verb, resumable = "redeploy the instances of", True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class StopContainer(ToolboxStep):
 class TearDownInstances(ToolboxStep):
     """Ask each instance to end, and keep what can be learned of it; its droplet is about to go."""
 
-    verb = "end the instances of"
+    verb, resumable = "end the instances of", True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class AwaitRemoval(ToolboxStep):
 class FreeReservations(ToolboxStep):
     """Names and ports of the instances, once the droplet that held them is known to be gone."""
 
-    verb = "free the claims of"
+    verb, resumable = "release the reservations of", True
 
 
 @dataclass(frozen=True, slots=True)

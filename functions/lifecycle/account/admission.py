@@ -13,8 +13,8 @@ from functions.domain.account.model import Account, AccountStatus
 from functions.domain.errors import AccountNotActive, QuotaExceeded
 from functions.domain.instance.spec import Spec, engine_limits
 from functions.domain.toolbox.model import Toolbox
-from functions.lifecycle.dependencies import Create, Dependencies, Query, Ref, Replace, Write
-from functions.lifecycle.repository import INSTANCES, MEMORY, TOOLBOXES, Loaded, decode, encode
+from functions.lifecycle.dependencies import Dependencies, Query, Ref, Write
+from functions.lifecycle.repository import INSTANCES, MEMORY, TOOLBOXES, Loaded, encode, load, overwrite
 
 ACCOUNTS = "accounts"
 
@@ -28,7 +28,7 @@ def admit_toolbox(deps: Dependencies, account: str) -> Write:
 
     Raises AccountNotActive, QuotaExceeded.
     """
-    known = decode(Account, deps.store.get([account_ref(account)])[0])
+    known = load(deps, Account, account_ref(account))
     if known and known.value.status is not AccountStatus.ACTIVE:
         raise AccountNotActive(f"the account is {known.value.status}")
     most = deps.limits.toolboxes
@@ -51,8 +51,8 @@ def toolboxes_query(account: str, limit: int) -> Query:
 
 def account_write(deps: Dependencies, known: Loaded[Account] | None, account: Account) -> Write:
     """`account` over what was `known` of it; refused where others wrote of it meanwhile."""
-    ref, document = account_ref(account.account), encode(replace(account, revision=deps.new_id()))
-    return Replace(ref, document, known.version) if known else Create(ref, document)
+    ref, document = account_ref(account.account), encode(deps, replace(account, revision=deps.new_id()))
+    return overwrite(ref, document, known)
 
 
 def require_quota(deps: Dependencies, account: str, spec: Spec, instead_of: Spec | None = None) -> None:

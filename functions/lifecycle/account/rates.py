@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functions.domain.account.limits import Rate
 from functions.domain.errors import Conflict, TooManyRequests
 from functions.lifecycle.dependencies import Create, Dependencies, Document, Ref, Replace
-from functions.lifecycle.reconcile.lease import pause_before_retry
+from functions.lifecycle.repository import pause_before_retry
 
 RATES = "rates"
 KEPT_FOR = timedelta(days=1)

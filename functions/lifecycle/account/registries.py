@@ -11,10 +11,9 @@ from functions.domain.account.caller import Caller
 from functions.domain.account.registry import Registry, registry_host
 from functions.domain.errors import Conflict, Contended, NotAllowedNow, NotFound
 from functions.domain.instance.image import RegistryCredentials
-from functions.lifecycle.dependencies import Create, Delete, Dependencies, Query, Ref, Replace, Write
+from functions.lifecycle.dependencies import Delete, Dependencies, Query, Ref, Write
 from functions.lifecycle.idempotency import RequestKey, find_earlier
-from functions.lifecycle.reconcile.lease import ATTEMPTS, pause_before_retry
-from functions.lifecycle.repository import Loaded, decode, encode
+from functions.lifecycle.repository import Loaded, encode, load, overwrite, query, update_with_retry
 
 REGISTRIES = "registries"
 MAX_REGISTRIES = 50
@@ -25,20 +24,17 @@ def put(deps: Dependencies, caller: Caller, host: str, username: str, password: 
     """Keep these credentials for `host`, in place of any before. Raises NotAllowedNow where there are too many."""
     ref = _ref(caller.account, host)
     sealed = deps.vault.seal({PASSWORD: password}, _associated_data(caller.account, host))
-    for attempt in range(ATTEMPTS):
+
+    def attempt() -> Registry:
         now, found = deps.now(), _load(deps, caller.account, host)
         if found is None and len(page(deps, caller)) >= MAX_REGISTRIES:
             raise NotAllowedNow(f"an account has at most {MAX_REGISTRIES} registries")
         since = found.value.created_at if found else now
         registry = Registry(caller.account, host, username, sealed, since, now)
-        write: Write = Replace(ref, encode(registry), found.version) if found else Create(ref, encode(registry))
-        try:
-            deps.store.commit([write])
-        except Conflict:
-            pause_before_retry(deps, attempt)
-            continue
+        deps.store.commit([overwrite(ref, encode(deps, registry), found)])
         return registry
-    raise Contended(f"registry {host} is being changed by others; ask again")
+
+    return update_with_retry(deps, attempt, f"registry {host} is being changed by others; ask again")
 
 
 def get(deps: Dependencies, caller: Caller, host: str) -> Registry:
@@ -50,8 +46,8 @@ def get(deps: Dependencies, caller: Caller, host: str) -> Registry:
 
 def page(deps: Dependencies, caller: Caller) -> list[Registry]:
     """All of the account's, newest first."""
-    query = Query(REGISTRIES, (("account", "==", caller.account),), limit=MAX_REGISTRIES)
-    found = [loaded.value for snapshot in deps.store.query(query) if (loaded := decode(Registry, snapshot))]
+    asked = Query(REGISTRIES, (("account", "==", caller.account),), limit=MAX_REGISTRIES)
+    found = [loaded.value for loaded in query(deps, Registry, asked)]
     return sorted(found, key=lambda registry: registry.created_at, reverse=True)
 
 
@@ -83,7 +79,7 @@ def credentials(deps: Dependencies, account: str, image: str) -> RegistryCredent
 
 
 def _load(deps: Dependencies, account: str, host: str) -> Loaded[Registry] | None:
-    return decode(Registry, deps.store.get([_ref(account, host)])[0])
+    return load(deps, Registry, _ref(account, host))
 
 
 def _ref(account: str, host: str) -> Ref:

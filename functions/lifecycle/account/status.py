@@ -11,13 +11,22 @@ from datetime import datetime, timedelta
 from functions.domain import event
 from functions.domain.account.caller import Caller
 from functions.domain.account.model import Account, AccountStatus
-from functions.domain.errors import Conflict, Contended, Unavailable
+from functions.domain.errors import Conflict
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.account import registries
 from functions.lifecycle.account.admission import ACCOUNTS, account_ref, account_write, toolboxes_query
-from functions.lifecycle.dependencies import Create, Dependencies, Ref, Replace, Task, Write
-from functions.lifecycle.reconcile.lease import ATTEMPTS, pause_before_retry
-from functions.lifecycle.repository import Loaded, decode, encode, toolbox_event, toolbox_ref
+from functions.lifecycle.dependencies import Create, Dependencies, Ref, Task, Write
+from functions.lifecycle.repository import (
+    Loaded,
+    decode,
+    load,
+    pages,
+    publish_or_leave_to_sweep,
+    save,
+    stamp,
+    toolbox_event,
+    update_with_retry,
+)
 from functions.lifecycle.toolbox.change import ToolboxRequest, deprovision
 
 log = logging.getLogger(__name__)
@@ -49,30 +58,27 @@ def deduplication_write(deps: Dependencies, message_id: str, account: str) -> Wr
 
 
 def receive(deps: Dependencies, word: AccountStatusChange) -> None:
-    """Put it on record, once, however often and in whatever order it comes; then it is nobody's to lose."""
+    """Record the change, once, however often and in whatever order messages come; then it cannot be lost any more."""
     ref = account_ref(word.account)
-    for attempt in range(ATTEMPTS):
+
+    def attempt() -> None:
         already, found = deps.store.get([deduplication_ref(word.id), ref])
         if already:
             return
-        known = decode(Account, found)
+        known = decode(deps, Account, found)
         writes = [deduplication_write(deps, word.id, word.account)]
         if known is None or not known.value.overtakes(word.status, word.at):
-            told = Account(word.account, word.status, word.at, deps.now(), deps.new_id())
-            writes.append(account_write(deps, known, told))
-        try:
-            deps.store.commit(writes)
-        except Conflict:
-            pause_before_retry(deps, attempt)
-            continue
-        _hand_on(deps, Task("account", ref.id))
-        return
-    raise Contended("others wrote of this account at every attempt; send it again")
+            account = Account(word.account, word.status, word.at, deps.now(), deps.new_id())
+            writes.append(account_write(deps, known, account))
+        deps.store.commit(writes)
+        publish_or_leave_to_sweep(deps, Task("account", ref.id))
+
+    update_with_retry(deps, attempt, "this account is being changed by others; send the message again")
 
 
 def apply(deps: Dependencies, account_id: str) -> None:
     """Tell every toolbox of the account how it stands. What fails is left due."""
-    found = decode(Account, deps.store.get([Ref(ACCOUNTS, account_id)])[0])
+    found = load(deps, Account, Ref(ACCOUNTS, account_id))
     if found is None or found.value.due_at is None:
         return
     account = found.value
@@ -96,14 +102,12 @@ def _tell(deps: Dependencies, found: Loaded[Toolbox], account: Account) -> bool:
         return True
     # Without an ETag its next look is at everything.
     stands = replace(toolbox, suspended=account.status is not AccountStatus.ACTIVE, account_status_since=since, etag="")
-    after = replace(stands, revision=deps.new_id(), updated_at=deps.now())
-    told = event.account_status_applied(after, account, event.BACKEND, deps.now())
-    try:
-        deps.store.commit([Replace(toolbox_ref(after.id), encode(after), found.version), toolbox_event(after, told)])
-    except Conflict:
-        log.info("a toolbox is to be told later", extra={"toolbox": toolbox.id})
+    after = stamp(deps, stands)
+    applied = event.account_status_applied(after, account, event.BACKEND, deps.now())
+    if not save(deps, after, found, [toolbox_event(deps, after, applied)]):
+        log.info("the toolbox is being changed by others; it is tried again later", extra={"toolbox": toolbox.id})
         return False
-    _hand_on(deps, Task("toolbox", toolbox.id))
+    publish_or_leave_to_sweep(deps, Task("toolbox", toolbox.id))
     return True
 
 
@@ -116,18 +120,4 @@ def _forget(deps: Dependencies, backend: Caller) -> None:
 
 
 def _toolboxes(deps: Dependencies, account: str) -> Iterator[Loaded[Toolbox]]:
-    query = toolboxes_query(account, PAGE)
-    while True:
-        page = [loaded for snapshot in deps.store.query(query) if (loaded := decode(Toolbox, snapshot))]
-        yield from page
-        if len(page) < PAGE:
-            return
-        query = replace(query, after=(page[-1].value.created_at, page[-1].value.id))
-
-
-def _hand_on(deps: Dependencies, task: Task) -> None:
-    try:
-        deps.queue.publish([task])
-    except Unavailable:
-        # The document says that it is due, or will be looked at anyhow: it costs time, nothing else.
-        log.warning("handing on was not confirmed", extra={task.kind: task.id}, exc_info=True)
+    return pages(deps, Toolbox, toolboxes_query(account, PAGE))

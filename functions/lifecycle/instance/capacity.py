@@ -10,8 +10,8 @@ from functions.domain.instance.model import Instance
 from functions.domain.instance.spec import Spec, engine_limits
 from functions.domain.toolbox.model import Toolbox
 from functions.domain.toolbox.shim import DropletMetrics
-from functions.lifecycle.dependencies import Dependencies, Query
-from functions.lifecycle.repository import INSTANCES, decode
+from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.repository import living_instances, query
 from shim.contract import errors as shim_errors
 
 log = logging.getLogger(__name__)
@@ -54,9 +54,8 @@ def prune(deps: Dependencies, toolbox: Toolbox, *, settling: Instance | None = N
 
     `settling`: one that is about to be saved so, whatever its document still says.
     """
-    where = (("toolbox_id", "==", toolbox.id), ("deleted_at", "==", None))
-    found = deps.store.query(Query(INSTANCES, where, "created_at", descending=True, limit=MAX_INSTANCES))
-    instances = [loaded.value for snapshot in found if (loaded := decode(Instance, snapshot))]
+    found = query(deps, Instance, living_instances(toolbox.id, MAX_INSTANCES))
+    instances = [loaded.value for loaded in found]
     if len(instances) == MAX_INSTANCES:
         return  # Not all are known, so none may be called unnamed.
     if settling:

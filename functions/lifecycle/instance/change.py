@@ -1,4 +1,9 @@
-"""What an account asks of an instance: the intent is written, then made so within the request's time."""
+"""What an account asks of an instance that exists: the desired state is recorded, then reached within the request.
+
+Recording comes first and is one commit, so that a request whose worker dies is finished by the next worker. Where
+another worker holds the lease, only the desired state is written: the holder's next save fails its compare-and-set, and
+it takes the new desired state up.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +19,32 @@ from functions.domain.instance.container import Port
 from functions.domain.instance.model import DesiredState, Instance
 from functions.domain.instance.request import request_spec, request_state
 from functions.domain.instance.spec import Spec
-from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.account.admission import require_active, require_quota
 from functions.lifecycle.dependencies import Dependencies, Write
 from functions.lifecycle.idempotency import EarlierAttempt, Replay, find_earlier
 from functions.lifecycle.instance import host_ports
 from functions.lifecycle.instance import secrets as instance_secrets
 from functions.lifecycle.instance.read import WAIT_SECONDS, find
-from functions.lifecycle.reconcile.instance import PassOptions, converge, with_lease
-from functions.lifecycle.reconcile.lease import ATTEMPTS, LeaseHolder, pause_before_retry, save, stamp
-from functions.lifecycle.repository import Loaded, decode, instance_event, instance_ref, reserve, toolbox_ref
+from functions.lifecycle.reconcile.driver import PassOptions
+from functions.lifecycle.reconcile.instance import reconcile
+from functions.lifecycle.reconcile.lease import with_lease
+from functions.lifecycle.repository import (
+    Loaded,
+    instance_event,
+    load_instance,
+    load_toolbox,
+    reserve,
+    save,
+    save_or_conflict,
+    stamp,
+    update_with_retry,
+)
 
-# What may be asked of an instance whose account is suspended: nothing of it comes to run by that.
+# Requests that start nothing, and so are allowed while the account is suspended.
 ALLOWED_WHILE_SUSPENDED = ("stop", "delete", "rotate")
 REQUEST_BUDGET = timedelta(seconds=25)
 
-# An instance as it stands now, or the (status, body) that the same request was answered with before.
+# An instance as it is now, or the (status, body) that the same request was answered with before.
 Answer = Instance | tuple[int, dict[str, Any]]
 
 
@@ -43,107 +58,13 @@ class InstanceRequest:
     replay: Replay[Instance] | None = None
 
 
-def start(deps: Dependencies, asked: InstanceRequest) -> Answer:
-    return change(deps, asked, "start", lambda i: request_state(i, DesiredState.RUNNING))
-
-
-def stop(deps: Dependencies, asked: InstanceRequest) -> Answer:
-    return change(deps, asked, "stop", lambda i: request_state(i, DesiredState.STOPPED))
-
-
-def restart(deps: Dependencies, asked: InstanceRequest) -> Answer:
-    return change(deps, asked, "restart", lambda i: request_state(i, DesiredState.RUNNING, fresh=True))
-
-
-def delete(deps: Dependencies, asked: InstanceRequest) -> Answer:
-    return change(deps, asked, "delete", lambda i: request_state(i, DesiredState.DELETED))
-
-
-def change(
-    deps: Dependencies,
-    asked: InstanceRequest,
-    verb: str,
-    ask: Callable[[Instance], Instance],
-    also: Callable[[Instance, Instance], list[Write]] = lambda before, after: [],
-) -> Answer:
-    """Write the intent, with the lease where it is free, and converge; else let the holder take it up.
-
-    `also`: what else the commit must hold, of the instance before and after.
-    """
-    until = deps.now() + REQUEST_BUDGET
-    for attempt in range(ATTEMPTS):
-        known, expired = find_earlier(deps, asked.replay)
-        if known:
-            return answer_repeat(deps, known, until)
-        try:
-            toolbox, found = find(deps, asked.caller, asked.toolbox_id, asked.key)
-            if verb not in ALLOWED_WHILE_SUSPENDED:
-                require_active(toolbox)
-            wanted = _wanted(found.value, verb, ask)
-        except (NotFound, NotAllowedNow):
-            # What stands in the way may be this request's own first attempt.
-            known, _ = find_earlier(deps, asked.replay)
-            if known:
-                return answer_repeat(deps, known, until)
-            raise
-        free = lease.is_free(found.value.lease, deps.now())
-        intent = with_lease(deps, wanted) if free else stamp(deps, replace(wanted, due_at=deps.now()))
-        told = event.requested(found.value, intent, verb, asked.caller.subject, deps.now())
-        writes = [instance_event(intent, told), *also(found.value, intent)]
-        writes += [asked.replay.asked(intent.id, deps.now(), expired)] if asked.replay else []
-        written = save(deps, intent, found, writes)
-        if written and free:
-            return converge(deps, LeaseHolder(deps, written), toolbox, PassOptions(until, replay=asked.replay))
-        if written:
-            return wait_for_holder(deps, written.value, until)
-        pause_before_retry(deps, attempt)
-    raise Contended(f"instance {asked.key!r} is being changed by others; ask again")
-
-
-def _wanted(instance: Instance, verb: str, ask: Callable[[Instance], Instance]) -> Instance:
-    if instance.desired.state is DesiredState.DELETED and verb != "delete":
-        raise NotAllowedNow(f"instance {instance.name!r} is being deleted")
-    return ask(instance)
-
-
-def answer_repeat(deps: Dependencies, known: EarlierAttempt, until: datetime) -> Answer:
-    """The stored answer; or, where the first attempt has none, what it wanted is made so and answered as it stands."""
-    if known.answer:
-        return known.answer
-    found = decode(Instance, deps.store.get([instance_ref(known.about)])[0])
-    if found is None:
-        raise NotFound(f"there is no instance {known.about}")
-    return _joined(deps, found, until)
-
-
-def _joined(deps: Dependencies, found: Loaded[Instance], until: datetime) -> Instance:
-    if found.value.settled or not lease.is_free(found.value.lease, deps.now()):
-        return wait_for_holder(deps, found.value, until)
-    toolbox = decode(Toolbox, deps.store.get([toolbox_ref(found.value.toolbox_id)])[0])
-    held = save(deps, with_lease(deps, found.value), found, [])
-    if held and toolbox:
-        return converge(deps, LeaseHolder(deps, held), toolbox.value, PassOptions(until))
-    return wait_for_holder(deps, found.value, until)
-
-
-def wait_for_holder(deps: Dependencies, asked: Instance, until: datetime) -> Instance:
-    """Another worker holds the lease and takes the intent up at its next save; see it do so."""
-    current = asked
-    while not current.settled and deps.now() < until:
-        deps.pause(WAIT_SECONDS)
-        loaded = decode(Instance, deps.store.get([instance_ref(asked.id)])[0])
-        current = loaded.value if loaded else current
-    return current
-
-
-# Another spec for an instance: the keys that are sent replace what stood there, the rest stays.
-
-
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """`respec` makes the new spec of the old one; `ports`, where sent, may hold 0 or 30000: to be chosen.
+    """A change of an instance's spec.
 
-    `secrets`, where sent, are all secret variables that there are to be; of None the value that is kept.
+    respec   makes the new spec of the present one
+    ports    the new port mappings, None to keep them; a host port of 0 or 30000 is to be allocated
+    secrets  all secret variables that there are to be, None to keep them; a value of None keeps the stored value
     """
 
     respec: Callable[[Spec], Spec]
@@ -151,10 +72,30 @@ class Changes:
     secrets: Mapping[str, str | None] | None = field(default=None, repr=False)
 
 
-def update(deps: Dependencies, asked: InstanceRequest, changes: Changes, verb: str = "update") -> Answer:
-    """Raises PortTaken where a host port that was asked for is another instance's, NotAllowedNow during an update."""
+def start(deps: Dependencies, request: InstanceRequest) -> Answer:
+    return change(deps, request, "start", lambda instance: request_state(instance, DesiredState.RUNNING))
 
-    def ask(instance: Instance) -> Instance:
+
+def stop(deps: Dependencies, request: InstanceRequest) -> Answer:
+    return change(deps, request, "stop", lambda instance: request_state(instance, DesiredState.STOPPED))
+
+
+def restart(deps: Dependencies, request: InstanceRequest) -> Answer:
+    return change(deps, request, "restart", lambda instance: request_state(instance, DesiredState.RUNNING, fresh=True))
+
+
+def delete(deps: Dependencies, request: InstanceRequest) -> Answer:
+    return change(deps, request, "delete", lambda instance: request_state(instance, DesiredState.DELETED))
+
+
+def update(deps: Dependencies, request: InstanceRequest, changes: Changes, verb: str = "update") -> Answer:
+    """Change the spec; the container of the present one is replaced once the new one is proven.
+
+    Raises PortTaken where a requested host port is reserved by another instance, NotAllowedNow during an update,
+    QuotaExceeded.
+    """
+
+    def with_changes(instance: Instance) -> Instance:
         if instance.previous_version:
             raise NotAllowedNow(f"instance {instance.name!r} is being updated; wait until that has ended")
         spec = changes.respec(instance.spec)
@@ -167,19 +108,95 @@ def update(deps: Dependencies, asked: InstanceRequest, changes: Changes, verb: s
         return request_spec(instance, spec)
 
     try:
-        return change(deps, asked, verb, ask, lambda before, after: reserve(after, before))
+        return change(deps, request, verb, with_changes, lambda before, after: reserve(after, before))
     except Contended:
-        _, found = find(deps, asked.caller, asked.toolbox_id, asked.key)
+        _, found = find(deps, request.caller, request.toolbox_id, request.key)
         host_ports.refuse_reserved(deps, found.value.toolbox_id, changes.ports or [], but=found.value.id)
         raise
 
 
-def replace_secrets(deps: Dependencies, asked: InstanceRequest, values: Mapping[str, str]) -> Answer:
-    """The secret variables named in `values` get these, the others stay; the container is made anew and proven."""
+def replace_secrets(deps: Dependencies, request: InstanceRequest, values: Mapping[str, str]) -> Answer:
+    """Give the secret variables named in `values` these values and keep the others; the container is replaced."""
 
-    def merged(instance: Instance) -> dict[str, str | None]:
-        kept = instance.spec.secrets.names if instance.spec.secrets else []
-        return {**dict.fromkeys(kept), **values}
+    _, found = find(deps, request.caller, request.toolbox_id, request.key)
+    stored = found.value.spec.secrets.names if found.value.spec.secrets else []
+    merged: dict[str, str | None] = {**dict.fromkeys(stored), **values}
+    return update(deps, request, Changes(lambda spec: spec, secrets=merged), "rotate")
 
-    _, found = find(deps, asked.caller, asked.toolbox_id, asked.key)
-    return update(deps, asked, Changes(lambda spec: spec, secrets=merged(found.value)), "rotate")
+
+def change(
+    deps: Dependencies,
+    request: InstanceRequest,
+    verb: str,
+    with_change: Callable[[Instance], Instance],
+    more_writes: Callable[[Instance, Instance], list[Write]] = lambda before, after: [],
+) -> Answer:
+    """Record the change that `with_change` makes, with the lease where it is free, and reconcile.
+
+    `more_writes`: what else the commit must hold, of the instance before and after.
+    """
+    until = deps.now() + REQUEST_BUDGET
+
+    def attempt() -> Answer:
+        earlier, expired = find_earlier(deps, request.replay)
+        if earlier:
+            return answer_repeat(deps, earlier, until)
+        try:
+            toolbox, found = find(deps, request.caller, request.toolbox_id, request.key)
+            if verb not in ALLOWED_WHILE_SUSPENDED:
+                require_active(toolbox)
+            changed = with_change(_changeable(found.value, verb))
+        except (NotFound, NotAllowedNow):
+            # What stands in the way may be this request's own first attempt.
+            earlier, _ = find_earlier(deps, request.replay)
+            if earlier:
+                return answer_repeat(deps, earlier, until)
+            raise
+        free = lease.is_free(found.value.lease, deps.now())
+        intent = with_lease(deps, changed) if free else stamp(deps, replace(changed, due_at=deps.now()))
+        requested = event.requested(found.value, intent, verb, request.caller.subject, deps.now())
+        writes = [instance_event(deps, intent, requested), *more_writes(found.value, intent)]
+        writes += [request.replay.asked(intent.id, deps.now(), expired)] if request.replay else []
+        saved = save_or_conflict(deps, intent, found, writes)
+        if free:
+            on_settled = request.replay.answered if request.replay else None
+            return reconcile(deps, saved, toolbox, PassOptions(until, on_settled=on_settled))
+        return wait_for_holder(deps, saved.value, until)
+
+    return update_with_retry(deps, attempt, f"instance {request.key!r} is being changed by others; ask again")
+
+
+def _changeable(instance: Instance, verb: str) -> Instance:
+    if instance.desired.state is DesiredState.DELETED and verb != "delete":
+        raise NotAllowedNow(f"instance {instance.name!r} is being deleted")
+    return instance
+
+
+def answer_repeat(deps: Dependencies, earlier: EarlierAttempt, until: datetime) -> Answer:
+    """The stored answer; where the first attempt has none, its change is carried on and answered as it is then."""
+    if earlier.answer:
+        return earlier.answer
+    found = load_instance(deps, earlier.about)
+    if found is None:
+        raise NotFound(f"there is no instance {earlier.about}")
+    return _carry_on(deps, found, until)
+
+
+def _carry_on(deps: Dependencies, found: Loaded[Instance], until: datetime) -> Instance:
+    if found.value.settled or not lease.is_free(found.value.lease, deps.now()):
+        return wait_for_holder(deps, found.value, until)
+    toolbox = load_toolbox(deps, found.value.toolbox_id)
+    leased = save(deps, with_lease(deps, found.value), found)
+    if leased and toolbox:
+        return reconcile(deps, leased, toolbox.value, PassOptions(until))
+    return wait_for_holder(deps, found.value, until)
+
+
+def wait_for_holder(deps: Dependencies, instance: Instance, until: datetime) -> Instance:
+    """Another worker holds the lease and takes the change up at its next save: wait until it has settled it."""
+    current = instance
+    while not current.settled and deps.now() < until:
+        deps.pause(WAIT_SECONDS)
+        found = load_instance(deps, instance.id)
+        current = found.value if found else current
+    return current

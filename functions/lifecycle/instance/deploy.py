@@ -1,4 +1,4 @@
-"""A new instance: its name and host ports claimed in the commit that records it, then brought up."""
+"""A new instance: its name and host ports are reserved in the commit that records it, then its container is made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from functions.domain import event
 from functions.domain.account.caller import Caller
-from functions.domain.errors import Contended, NameTaken, NotAllowedNow
+from functions.domain.errors import Conflict, NameTaken, NotAllowedNow
 from functions.domain.instance.model import CatalogEntry, Desired, DesiredState, Instance
 from functions.domain.instance.spec import Spec
 from functions.domain.toolbox.model import LEAVING, Toolbox
@@ -19,14 +19,27 @@ from functions.lifecycle.instance import secrets as instance_secrets
 from functions.lifecycle.instance.capacity import require_room
 from functions.lifecycle.instance.change import REQUEST_BUDGET, Answer, answer_repeat
 from functions.lifecycle.instance.read import owned
-from functions.lifecycle.reconcile.instance import PassOptions, converge, with_lease
-from functions.lifecycle.reconcile.lease import ATTEMPTS, LeaseHolder, save
-from functions.lifecycle.repository import decode, instance_event, name_ref, reserve, toolbox_ref
+from functions.lifecycle.reconcile.driver import PassOptions
+from functions.lifecycle.reconcile.instance import reconcile
+from functions.lifecycle.reconcile.lease import with_lease
+from functions.lifecycle.repository import (
+    instance_event,
+    load_toolbox,
+    name_ref,
+    reserve,
+    save_or_conflict,
+    update_with_retry,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """A deploy as asked: in `spec`, a host port of 0 or 30000 is to be chosen. `name` is NFC. `secrets` are plain."""
+    """A deploy as requested.
+
+    name     in Unicode's normal form C
+    spec     a host port of 0 or 30000 in it is to be allocated
+    secrets  in plain text
+    """
 
     name: str
     spec: Spec
@@ -38,29 +51,40 @@ class NewInstance:
 def deploy(
     deps: Dependencies, caller: Caller, toolbox_id: str, new: NewInstance, replay: Replay[Instance] | None = None
 ) -> Answer:
-    """Record the new instance and bring it up. Raises BadRequest, NameTaken, PortTaken, NoRoom, QuotaExceeded."""
-    toolbox = owned(caller, toolbox_id, decode(Toolbox, deps.store.get([toolbox_ref(toolbox_id)])[0]))
+    """Record the new instance and reconcile it within the request.
+
+    Raises BadRequest, NameTaken, PortTaken, NoRoom, QuotaExceeded, AccountNotActive, NotAllowedNow.
+    """
+    toolbox = owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
     if toolbox.status in LEAVING:
         raise NotAllowedNow(f"toolbox {toolbox.name!r} is {toolbox.status}")
     require_active(toolbox)
     until = deps.now() + REQUEST_BUDGET
-    for attempt in range(ATTEMPTS):
-        known, expired = find_earlier(deps, replay)
-        if known:
-            return answer_repeat(deps, known, until)
-        if attempt == 0:
+    admitted = False
+
+    def attempt() -> Answer:
+        nonlocal admitted
+        earlier, expired = find_earlier(deps, replay)
+        if earlier:
+            return answer_repeat(deps, earlier, until)
+        if not admitted:
             require_quota(deps, toolbox.account, new.spec)
             require_room(deps, toolbox, new.spec)
+            admitted = True
         instance = with_lease(deps, _drafted(deps, toolbox, new))
-        asked = event.requested(None, instance, "deploy", caller.subject, deps.now())
-        writes = [*reserve(instance), instance_event(instance, asked)]
+        requested = event.requested(None, instance, "deploy", caller.subject, deps.now())
+        writes = [*reserve(instance), instance_event(deps, instance, requested)]
         writes += [replay.asked(instance.id, deps.now(), expired)] if replay else []
-        held = save(deps, instance, None, writes)
-        if held:
-            return converge(deps, LeaseHolder(deps, held), toolbox, PassOptions(until, replay=replay))
-        if replay is None or not find_earlier(deps, replay)[0]:
-            _refuse_taken(deps, toolbox.id, new)
-    raise Contended("no free host port was found; ask again")
+        try:
+            leased = save_or_conflict(deps, instance, None, writes)
+        except Conflict:
+            if replay is None or not find_earlier(deps, replay)[0]:
+                _refuse_taken(deps, toolbox.id, new)
+            raise
+        on_settled = replay.answered if replay else None
+        return reconcile(deps, leased, toolbox, PassOptions(until, on_settled=on_settled))
+
+    return update_with_retry(deps, attempt, "no free host port was found; ask again")
 
 
 def _drafted(deps: Dependencies, toolbox: Toolbox, new: NewInstance) -> Instance:
@@ -82,7 +106,7 @@ def _drafted(deps: Dependencies, toolbox: Toolbox, new: NewInstance) -> Instance
 
 
 def _refuse_taken(deps: Dependencies, toolbox_id: str, new: NewInstance) -> None:
-    """The commit was refused: say by whose claim, or return where only a drawn port was taken."""
+    """The commit was refused: raise with the holder's name, or return where only an allocated port was taken."""
     [name] = deps.store.get([name_ref(toolbox_id, new.name)])
     if name:
         raise NameTaken(f"an instance named {new.name!r} exists on this toolbox: {name.data['instance_id']}")

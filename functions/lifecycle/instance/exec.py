@@ -69,7 +69,7 @@ def run(deps: Dependencies, asked: ExecRequest) -> ExecResult:
         return _repeated(deps, request, known)
     require_active(toolbox)
     told = event.executed(instance, deps.new_id(), asked.caller.subject, deps.now())
-    writes: list[Write] = [instance_event(instance, told)]
+    writes: list[Write] = [instance_event(deps, instance, told)]
     writes += [request.asked(instance.id, deps.now(), expired)] if request else []
     try:
         deps.store.commit(writes)

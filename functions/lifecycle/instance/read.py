@@ -10,8 +10,19 @@ from functions.domain.account.caller import Caller
 from functions.domain.errors import NotFound
 from functions.domain.instance.model import Instance
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
-from functions.lifecycle.dependencies import Dependencies, Document, Query
-from functions.lifecycle.repository import INSTANCES, Loaded, decode, instance_ref, name_ref, toolbox_ref
+from functions.lifecycle.dependencies import Dependencies, Document
+from functions.lifecycle.repository import (
+    INSTANCES,
+    Loaded,
+    decode,
+    instance_ref,
+    living_instances,
+    load_toolbox,
+    name_ref,
+    query,
+    toolbox_ref,
+)
+from functions.lifecycle.repository import history as document_history
 from shim.contract import names
 
 WAIT_SECONDS = 0.25
@@ -26,10 +37,9 @@ def get(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) -> Instan
 
 def page(deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: After) -> list[Instance]:
     """The toolbox's instances, newest first, at most `limit`, those that follow `after` (created_at, id)."""
-    toolbox = owned(caller, toolbox_id, decode(Toolbox, deps.store.get([toolbox_ref(toolbox_id)])[0]))
-    where = (("toolbox_id", "==", toolbox_id), ("deleted_at", "==", None))
-    found = deps.store.query(Query(INSTANCES, where, "created_at", descending=True, limit=limit, after=after))
-    return [_as_reached(loaded.value, toolbox) for snapshot in found if (loaded := decode(Instance, snapshot))]
+    toolbox = owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
+    asked = replace(living_instances(toolbox_id, limit), after=after)
+    return [_as_reached(found.value, toolbox) for found in query(deps, Instance, asked)]
 
 
 def history(
@@ -37,8 +47,7 @@ def history(
 ) -> list[Document]:
     """`events` or `post_mortems` of an instance, newest first, each with its `id`; also of a deleted one, by its id."""
     _, found = find(deps, caller, toolbox_id, key, deleted=True)
-    query = Query(f"{INSTANCES}/{found.value.id}/{kind}", order_by="time", descending=True, limit=limit, after=after)
-    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in deps.store.query(query)]
+    return document_history(deps, f"{INSTANCES}/{found.value.id}/{kind}", limit, after)
 
 
 def wait(
@@ -59,10 +68,10 @@ def find(
     by_id = names.UUID.fullmatch(key) is not None
     second = instance_ref(key) if by_id else name_ref(toolbox_id, key)
     first_found, found = deps.store.get([toolbox_ref(toolbox_id), second])
-    toolbox = owned(caller, toolbox_id, decode(Toolbox, first_found))
+    toolbox = owned(caller, toolbox_id, decode(deps, Toolbox, first_found))
     if found and not by_id:
         [found] = deps.store.get([instance_ref(found.data["instance_id"])])
-    instance = decode(Instance, found)
+    instance = decode(deps, Instance, found)
     if instance is None or instance.value.toolbox_id != toolbox.id or not caller.may_see(instance.value.account):
         raise NotFound(f"toolbox {toolbox_id} has no instance {key!r}")
     if instance.value.deleted_at and not deleted:

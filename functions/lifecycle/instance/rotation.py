@@ -12,15 +12,21 @@ from datetime import datetime
 
 from functions.domain import event
 from functions.domain.account.caller import Caller
-from functions.domain.errors import AccountNotActive, Conflict, Contended, NotAllowedNow, NotFound, Unavailable
+from functions.domain.errors import AccountNotActive, Conflict, NotAllowedNow, NotFound
 from functions.domain.instance.model import Instance
 from functions.domain.instance.rotation import Rotation
 from functions.lifecycle.account.status import RECEIVED_TTL, deduplication_ref, deduplication_write
-from functions.lifecycle.dependencies import Create, Dependencies, Ref, Replace, Task
+from functions.lifecycle.dependencies import Dependencies, Ref, Replace, Task
 from functions.lifecycle.idempotency import Replay
 from functions.lifecycle.instance.change import InstanceRequest, replace_secrets
-from functions.lifecycle.reconcile.lease import ATTEMPTS, pause_before_retry
-from functions.lifecycle.repository import decode, encode, instance_ref
+from functions.lifecycle.repository import (
+    decode,
+    encode,
+    instance_ref,
+    overwrite,
+    publish_or_leave_to_sweep,
+    update_with_retry,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,38 +45,31 @@ class CredentialRotation:
 
 
 def receive(deps: Dependencies, rotated: CredentialRotation) -> None:
-    """Put it on record, once; of each variable the newest value. Raises NotFound where the account has no such one."""
-    ref, known_id = Ref(ROTATIONS, rotated.instance_id), deduplication_ref(rotated.id)
-    for attempt in range(ATTEMPTS):
-        already, found, about = deps.store.get([known_id, ref, instance_ref(rotated.instance_id)])
+    """Record it once, of each variable the newest value. Raises NotFound where the account has no such instance."""
+    ref, message_ref = Ref(ROTATIONS, rotated.instance_id), deduplication_ref(rotated.id)
+
+    def attempt() -> None:
+        already, found, about = deps.store.get([message_ref, ref, instance_ref(rotated.instance_id)])
         if already:
             return
-        instance = decode(Instance, about)
+        instance = decode(deps, Instance, about)
         if instance is None or instance.value.account != rotated.account or instance.value.deleted_at:
             raise NotFound(f"the account has no instance {rotated.instance_id!r}")
-        known = decode(Rotation, found)
-        document = encode(_joined(deps, instance.value, known.value if known else None, rotated))
-        try:
-            deps.store.commit(
-                [deduplication_write(deps, rotated.id, rotated.account),
-                 Replace(ref, document, known.version) if known else Create(ref, document)]
-            )  # fmt: skip
-        except Conflict:
-            pause_before_retry(deps, attempt)
-            continue
-        try:
-            deps.queue.publish([Task("rotation", ref.id)])
-        except Unavailable:
-            log.warning("handing on was not confirmed", extra={"instance": ref.id}, exc_info=True)
-        return
-    raise Contended("others wrote of this instance's credentials at every attempt; send it again")
+        known = decode(deps, Rotation, found)
+        joined = encode(deps, _joined(deps, instance.value, known.value if known else None, rotated))
+        deduplication = deduplication_write(deps, rotated.id, rotated.account)
+        deps.store.commit([deduplication, overwrite(ref, joined, known)])
+        publish_or_leave_to_sweep(deps, Task("rotation", ref.id))
+
+    contended = "the credentials of this instance are being changed by others; send the message again"
+    update_with_retry(deps, attempt, contended)
 
 
 def apply(deps: Dependencies, instance_id: str) -> None:
     """Give the instance what waits for it. Where that cannot be now, it stays due."""
     ref = Ref(ROTATIONS, instance_id)
     snapshot, about = deps.store.get([ref, instance_ref(instance_id)])
-    found, instance = decode(Rotation, snapshot), decode(Instance, about)
+    found, instance = decode(deps, Rotation, snapshot), decode(deps, Instance, about)
     if found is None or found.value.waiting is None:
         return
     rotation = found.value
@@ -82,7 +81,7 @@ def apply(deps: Dependencies, instance_id: str) -> None:
     except (NotAllowedNow, AccountNotActive) as error:
         log.info("credentials wait: %s", error, extra={"instance": instance_id})
         return
-    done = encode(replace(rotation, waiting=None, due_at=None))
+    done = encode(deps, replace(rotation, waiting=None, due_at=None))
     try:
         deps.store.commit([Replace(ref, done, found.version)])
     except Conflict:

@@ -1,4 +1,7 @@
-"""The scheduled pass: every toolbox is looked at, whatever is due goes to the queue. It retries all that was lost."""
+"""The sweep: the scheduled pass that publishes whatever is due, and has every toolbox in use inspected.
+
+It is what makes the system level-triggered: any request, event or message that was lost is found here a minute later.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,20 @@ from functions.lifecycle.rollout.rollouts import ROLLOUTS
 
 PAGE = 300
 MAX_PAGES = 100
-# One call of DigitalOcean's API for all toolboxes; one sweep that is missed is followed by the next ten minutes'.
-STRAYS_EVERY_MINUTES = 10
+# One call of DigitalOcean's API serves all toolboxes; the next one makes up for a sweep that was missed.
+ORPHAN_DROPLETS_EVERY_MINUTES = 10
+# The documents that have a `due_at` while something is to be done about them, by the kind of task that does it.
+DUE = {"instance": INSTANCES, "toolbox": TOOLBOXES, "account": ACCOUNTS, "rotation": ROTATIONS, "rollout": ROLLOUTS}
 
 
 def sweep(deps: Dependencies) -> int:
-    """Publish whatever is due and each toolbox in use; how many. What is left over comes next time."""
+    """Publish a task for whatever is due and for each toolbox in use; the number of tasks. The rest comes next time."""
     due = (("due_at", "<=", deps.now()),)
-    published = _publish(deps, "instance", Query(INSTANCES, due, "due_at"))
-    published += _publish(deps, "toolbox", Query(TOOLBOXES, due, "due_at"))
-    published += _publish(deps, "account", Query(ACCOUNTS, due, "due_at"))
-    published += _publish(deps, "rotation", Query(ROTATIONS, due, "due_at"))
-    published += _publish(deps, "rollout", Query(ROLLOUTS, due, "due_at"))
+    published = sum(_publish(deps, kind, Query(collection, due, "due_at")) for kind, collection in DUE.items())
     for status in sorted(CONTACTED):
         published += _publish(deps, "toolbox", Query(TOOLBOXES, (("status", "==", status),), limit=PAGE))
-    if deps.now().minute % STRAYS_EVERY_MINUTES == 0:
-        deps.queue.publish([Task("strays", "all")])
+    if deps.now().minute % ORPHAN_DROPLETS_EVERY_MINUTES == 0:
+        deps.queue.publish([Task("orphan_droplets", "all")])
         published += 1
     if deps.announces and outbox.waiting(deps):
         deps.queue.publish([Task("outbox", "due")])

@@ -12,12 +12,22 @@ from dataclasses import replace
 from datetime import timedelta
 
 from functions.domain.account.caller import Caller
-from functions.domain.errors import Conflict, NotAllowedNow, NotFound, Unavailable
+from functions.domain.errors import Conflict, NotAllowedNow, NotFound
 from functions.domain.rollout.model import AT_ONCE, Rollout, Stage, fold_toolbox
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
-from functions.lifecycle.dependencies import Create, Dependencies, Query, Ref, Replace, Task, Write
+from functions.lifecycle.dependencies import Dependencies, Query, Ref, Task, Write
 from functions.lifecycle.idempotency import RequestKey, find_earlier
-from functions.lifecycle.repository import TOOLBOXES, Loaded, decode, encode, toolbox_ref
+from functions.lifecycle.repository import (
+    TOOLBOXES,
+    Loaded,
+    encode,
+    load,
+    load_many,
+    overwrite,
+    publish_or_leave_to_sweep,
+    query,
+    toolbox_ref,
+)
 from functions.lifecycle.toolbox.change import ToolboxRequest, upgrade_shim
 
 log = logging.getLogger(__name__)
@@ -43,11 +53,7 @@ def start(deps: Dependencies, caller: Caller, image: str, request: RequestKey | 
         return found.value
     rollout = Rollout(image, caller.subject, started_at=now, due_at=now)
     _saved(deps, found, rollout, asked)
-    try:
-        deps.queue.publish([Task("rollout", _ref(image).id)])
-    except Unavailable:
-        # It is due, and the sweep reads that.
-        log.warning("handing on was not confirmed", extra={"image": image}, exc_info=True)
+    publish_or_leave_to_sweep(deps, Task("rollout", _ref(image).id))
     return rollout
 
 
@@ -66,8 +72,7 @@ def run(deps: Dependencies, rollout_id: str) -> None:
     if found is None or found.value.stage is not Stage.RUNNING:
         return
     rollout = found.value
-    for toolbox_id, snapshot in zip(rollout.running, deps.store.get(_refs(rollout)), strict=True):
-        loaded = decode(Toolbox, snapshot)
+    for toolbox_id, loaded in zip(rollout.running, load_many(deps, Toolbox, _refs(rollout)), strict=True):
         rollout = fold_toolbox(rollout, loaded.value if loaded else None, toolbox_id)
     if rollout.stage is Stage.RUNNING:
         rollout = _further(deps, rollout)
@@ -82,10 +87,10 @@ def _further(deps: Dependencies, rollout: Rollout) -> Rollout:
     active = (("status", "==", ToolboxStatus.ACTIVE),)
     while len(rollout.running) < AT_ONCE:
         after = (rollout.after,) if rollout.after else None
-        page = deps.store.query(Query(TOOLBOXES, active, limit=PAGE, after=after))
+        page = query(deps, Toolbox, Query(TOOLBOXES, active, limit=PAGE, after=after))
         if not page:
             break
-        for toolbox in (loaded.value for one in page if (loaded := decode(Toolbox, one))):
+        for toolbox in (loaded.value for loaded in page):
             if len(rollout.running) < AT_ONCE:
                 rollout = _asked(deps, replace(rollout, after=toolbox.id), toolbox)
     if rollout.running:
@@ -121,10 +126,10 @@ def _refs(rollout: Rollout) -> list[Ref]:
 
 
 def _load(deps: Dependencies, ref: Ref) -> Loaded[Rollout] | None:
-    return decode(Rollout, deps.store.get([ref])[0])
+    return load(deps, Rollout, ref)
 
 
 def _saved(deps: Dependencies, found: Loaded[Rollout] | None, rollout: Rollout, writes: Sequence[Write] = ()) -> None:
     """With `writes` in the same commit. Raises Conflict."""
-    ref, document = _ref(rollout.image), encode(replace(rollout, revision=deps.new_id()))
-    deps.store.commit([Replace(ref, document, found.version) if found else Create(ref, document), *writes])
+    ref, document = _ref(rollout.image), encode(deps, replace(rollout, revision=deps.new_id()))
+    deps.store.commit([overwrite(ref, document, found), *writes])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from functions.domain.errors import Contended, EnrolmentRefused, Unauthorized
+from functions.domain.errors import EnrolmentRefused, Unauthorized
 from functions.domain.toolbox import observe as toolbox_observe
 from functions.domain.toolbox.enrolment import (
     EnrolmentRequest,
@@ -14,12 +14,11 @@ from functions.domain.toolbox.enrolment import (
     check_token,
     is_enrolled,
 )
-from functions.domain.toolbox.model import LEAVING, Toolbox
+from functions.domain.toolbox.model import LEAVING
 from functions.lifecycle.account.rates import Rates
 from functions.lifecycle.dependencies import Certificates, Dependencies
-from functions.lifecycle.reconcile.lease import ATTEMPTS, pause_before_retry, save, stamp
 from functions.lifecycle.reconcile.toolbox import event_writes
-from functions.lifecycle.repository import decode, toolbox_ref
+from functions.lifecycle.repository import load_toolbox, save_or_conflict, stamp, update_with_retry
 from functions.lifecycle.toolbox.change import notify_worker
 
 log = logging.getLogger(__name__)
@@ -27,8 +26,9 @@ log = logging.getLogger(__name__)
 
 def enrol(deps: Dependencies, asked: EnrolmentRequest, certificates: Certificates) -> None:
     """Record the certificate as the toolbox's. Raises EnrolmentRefused, ToolboxUnreachable, DigitalOcean's errors."""
-    for attempt in range(ATTEMPTS):
-        found = decode(Toolbox, deps.store.get([toolbox_ref(asked.toolbox_id)])[0])
+
+    def attempt() -> None:
+        found = load_toolbox(deps, asked.toolbox_id)
         if found is None or found.value.status in LEAVING:
             raise EnrolmentRefused("there is no such toolbox")
         toolbox = found.value
@@ -40,18 +40,17 @@ def enrol(deps: Dependencies, asked: EnrolmentRequest, certificates: Certificate
         check_certificate(asked, certificates.fingerprint_at(seen.address), seen.address)
         known = toolbox_observe.fold_enrolment(toolbox, seen, asked.certificate, asked.fingerprint)
         after = stamp(deps, replace(known, due_at=deps.now()))
-        if save(deps, after, found, event_writes(deps, toolbox, after)):
-            log.info("enrolled", extra={"toolbox": toolbox.id, "droplet": seen.id})
-            notify_worker(deps, toolbox.id)
-            return
-        pause_before_retry(deps, attempt)
-    raise Contended("the toolbox is being changed by others; ask again")
+        save_or_conflict(deps, after, found, event_writes(deps, toolbox, after))
+        log.info("enrolled", extra={"toolbox": toolbox.id, "droplet": seen.id})
+        notify_worker(deps, toolbox.id)
+
+    update_with_retry(deps, attempt, "the toolbox is being changed by others; ask again")
 
 
 def notify(deps: Dependencies, token: str, certificates: Certificates, rates: Rates) -> None:
     """Have the toolbox looked at, where its own shim asks for it. Raises Unauthorized, TooManyRequests."""
     toolbox_id = certificates.unverified_toolbox_id(token)
-    found = decode(Toolbox, deps.store.get([toolbox_ref(toolbox_id)])[0])
+    found = load_toolbox(deps, toolbox_id)
     if found is None or found.value.certificate is None:
         raise Unauthorized("no shim is enrolled for this toolbox")
     certificates.verify(found.value.certificate, token, "notify", toolbox_id)

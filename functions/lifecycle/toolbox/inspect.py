@@ -11,16 +11,26 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from functions.domain import event, lease
-from functions.domain.errors import Conflict, ShimIncompatible, ToolboxUnavailable
+from functions.domain.errors import ShimIncompatible, ToolboxUnavailable
 from functions.domain.instance.container import ListedContainer
 from functions.domain.instance.diff import compare
 from functions.domain.instance.model import DesiredState, Instance
 from functions.domain.toolbox.model import CONTACTED, Toolbox, ToolboxStatus
 from functions.domain.toolbox.shim import ShimStatus
-from functions.lifecycle.dependencies import Dependencies, Query, Replace, Task
+from functions.lifecycle.dependencies import Dependencies, Query
 from functions.lifecycle.reconcile import instance as reconcile_instance
-from functions.lifecycle.reconcile.lease import save
-from functions.lifecycle.repository import INSTANCES, Loaded, decode, encode, instance_ref, toolbox_event, toolbox_ref
+from functions.lifecycle.reconcile.lease import with_lease
+from functions.lifecycle.repository import (
+    INSTANCES,
+    Loaded,
+    living_instances,
+    load_instance,
+    load_toolbox,
+    query,
+    save,
+    stamp,
+    toolbox_event,
+)
 from shim.contract import errors as shim_errors
 
 log = logging.getLogger(__name__)
@@ -35,7 +45,7 @@ MAX_ORPHANS = 100
 
 def inspect(deps: Dependencies, toolbox_id: str) -> None:
     """Ask the shim for its list unless it is as last seen; look into what differs; record the contact."""
-    found = decode(Toolbox, deps.store.get([toolbox_ref(toolbox_id)])[0])
+    found = load_toolbox(deps, toolbox_id)
     if found:
         inspect_loaded(deps, found)
 
@@ -85,7 +95,7 @@ def _compared(
         heard = replace(heard, etag="", listed_at=found.value.listed_at)
     if _record(deps, found, heard):
         for instance_id in differences.changed:
-            reconcile_instance.run(deps, Task("instance", instance_id), look=True)
+            reconcile_instance.run(deps, instance_id, inspect=True)
 
 
 def _touched(deps: Dependencies, toolbox: Toolbox) -> bool:
@@ -116,9 +126,7 @@ def _with_limits(deps: Dependencies, toolbox: Toolbox, status: ShimStatus) -> Sh
 
 
 def _instances(deps: Dependencies, toolbox_id: str) -> list[Instance]:
-    where = (("toolbox_id", "==", toolbox_id), ("deleted_at", "==", None))
-    found = deps.store.query(Query(INSTANCES, where, "created_at", descending=True, limit=MAX_INSTANCES))
-    return [loaded.value for snapshot in found if (loaded := decode(Instance, snapshot))]
+    return [found.value for found in query(deps, Instance, living_instances(toolbox_id, MAX_INSTANCES))]
 
 
 def _heard(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
@@ -140,16 +148,12 @@ def _record(deps: Dependencies, found: Loaded[Toolbox], seen: Toolbox) -> bool:
     """Whether `seen` stands on record now. A refusal means that another look was first; the next one sees it."""
     if seen == found.value:
         return True
-    after = replace(seen, revision=deps.new_id(), updated_at=deps.now())
-    told = event.toolbox_events(found.value, after, deps.now())
-    try:
-        deps.store.commit(
-            [Replace(toolbox_ref(after.id), encode(after), found.version), *(toolbox_event(after, e) for e in told)]
-        )
-    except Conflict:
-        log.info("another look was first", extra={"toolbox": after.id})
-        return False
-    return True
+    after = stamp(deps, seen)
+    events = [toolbox_event(deps, after, one) for one in event.toolbox_events(found.value, after, deps.now())]
+    if save(deps, after, found, events):
+        return True
+    log.info("another worker saved this toolbox first", extra={"toolbox": after.id})
+    return False
 
 
 def _strangers(deps: Dependencies, toolbox: Toolbox, listed: list[ListedContainer]) -> dict[str, datetime]:
@@ -159,7 +163,7 @@ def _strangers(deps: Dependencies, toolbox: Toolbox, listed: list[ListedContaine
     """
     since: dict[str, datetime] = {}
     for one in listed[:MAX_ORPHANS]:
-        tombstone = decode(Instance, deps.store.get([instance_ref(one.instance_id)])[0])
+        tombstone = load_instance(deps, one.instance_id)
         if tombstone and tombstone.value.toolbox_id == toolbox.id and tombstone.value.deleted_at:
             _delete_again(deps, tombstone, one)
             continue
@@ -178,6 +182,6 @@ def _delete_again(deps: Dependencies, tombstone: Loaded[Instance], listed: Liste
     desired = replace(before.desired, spec_generation=listed.spec_generation)
     observed = replace(before.observed, absent=False, needs_inspection=True)
     again = replace(before, desired=desired, observed=observed)
-    held = save(deps, reconcile_instance.with_lease(deps, again), tombstone, [])
+    held = save(deps, with_lease(deps, again), tombstone)
     if held:
         reconcile_instance.run_leased(deps, held)

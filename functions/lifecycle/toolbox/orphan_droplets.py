@@ -38,7 +38,7 @@ def find_orphans(deps: Dependencies) -> None:
     # The documents are read after the list: what they know by now is known.
     owners = {one.id: _owner(one) for one in found}
     ids = sorted({owner for owner in owners.values() if owner})
-    toolboxes = {one.value.id: one for one in (decode(Toolbox, s) for s in deps.store.get(_refs(ids))) if one}
+    toolboxes = {one.value.id: one for one in (decode(deps, Toolbox, s) for s in deps.store.get(_refs(ids))) if one}
     strays = {one.id: one for one in found if _is_stray(deps, one, toolboxes.get(owners[one.id] or ""))}
     told = {snapshot.ref.id: snapshot for snapshot in deps.store.query(Query(ORPHAN_DROPLETS, limit=MAX_ORPHANS))}
     for key in strays.keys() - told.keys():
@@ -83,7 +83,7 @@ def _tell(deps: Dependencies, seen: Droplet, owner: str | None, toolbox: Loaded[
     }
     writes: list[Write] = [Create(Ref(ORPHAN_DROPLETS, seen.id), stray)]
     if toolbox:
-        writes.append(toolbox_event(toolbox.value, event.orphan_droplet_found(toolbox.value, seen, now)))
+        writes.append(toolbox_event(deps, toolbox.value, event.orphan_droplet_found(toolbox.value, seen, now)))
     try:
         deps.store.commit(writes)
     except Conflict:

@@ -6,20 +6,28 @@ from dataclasses import replace
 
 from functions.domain import event, lease
 from functions.domain.account.caller import Caller
-from functions.domain.errors import Conflict, Contended, ToolboxUnavailable
+from functions.domain.errors import ToolboxUnavailable
 from functions.domain.toolbox import observe as toolbox_observe
 from functions.domain.toolbox.model import CONTACTED, Toolbox, ToolboxStatus
-from functions.lifecycle.dependencies import Dependencies, Document, Query, Replace
+from functions.lifecycle.dependencies import Dependencies, Document, Query
 from functions.lifecycle.instance.read import owned
-from functions.lifecycle.reconcile.lease import ATTEMPTS, pause_before_retry
-from functions.lifecycle.repository import TOOLBOXES, Loaded, decode, encode, toolbox_event, toolbox_ref
+from functions.lifecycle.repository import (
+    TOOLBOXES,
+    load_toolbox,
+    query,
+    save_or_conflict,
+    stamp,
+    toolbox_event,
+    update_with_retry,
+)
+from functions.lifecycle.repository import history as document_history
 from shim.contract import errors as shim_errors
 
 LOOK_SECONDS = 10.0
 
 
 def get(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
-    return owned(caller, toolbox_id, _load(deps, toolbox_id))
+    return owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
 
 
 def page(deps: Dependencies, caller: Caller, limit: int, after: tuple[object, str] | None) -> list[Toolbox]:
@@ -29,44 +37,36 @@ def page(deps: Dependencies, caller: Caller, limit: int, after: tuple[object, st
     """
     theirs = () if caller.admin else (("account", "==", caller.account),)
     where = (*theirs, ("deprovisioned_at", "==", None))
-    found = deps.store.query(Query(TOOLBOXES, where, "created_at", descending=True, limit=limit, after=after))
-    return [loaded.value for snapshot in found if (loaded := decode(Toolbox, snapshot))]
+    asked = Query(TOOLBOXES, where, "created_at", descending=True, limit=limit, after=after)
+    return [found.value for found in query(deps, Toolbox, asked)]
 
 
 def history(
     deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: tuple[object, str] | None
 ) -> list[Document]:
     """Its events, newest first, each with its `id`; also those of one that is gone."""
-    owned(caller, toolbox_id, _load(deps, toolbox_id))
-    query = Query(f"{TOOLBOXES}/{toolbox_id}/events", order_by="time", descending=True, limit=limit, after=after)
-    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in deps.store.query(query)]
+    owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
+    return document_history(deps, f"{TOOLBOXES}/{toolbox_id}/events", limit, after)
 
 
 def stats(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
     """The toolbox as its shim says just now that it is; not recorded. Raises ToolboxUnavailable, ContractError."""
-    return _asked(deps, owned(caller, toolbox_id, _load(deps, toolbox_id)))
+    return _asked(deps, owned(caller, toolbox_id, load_toolbox(deps, toolbox_id)))
 
 
 def refresh(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
     """Ask the shim how it is and record that. A shim that cannot be reached is recorded, not raised."""
-    for attempt in range(ATTEMPTS):
-        found = _load(deps, toolbox_id)
+
+    def attempt() -> Toolbox:
+        found = load_toolbox(deps, toolbox_id)
         toolbox = owned(caller, toolbox_id, found)
         if found is None or toolbox.status not in CONTACTED:
             return toolbox
-        seen = replace(_looked_at(deps, toolbox), revision=deps.new_id(), updated_at=deps.now())
-        try:
-            told = [toolbox_event(seen, one) for one in event.toolbox_events(toolbox, seen, deps.now())]
-            deps.store.commit([Replace(toolbox_ref(toolbox.id), encode(seen), found.version), *told])
-        except Conflict:
-            pause_before_retry(deps, attempt)
-            continue
-        return seen
-    raise Contended(f"toolbox {toolbox_id} is being changed by others; ask again")
+        after = stamp(deps, _looked_at(deps, toolbox))
+        events = [toolbox_event(deps, after, one) for one in event.toolbox_events(toolbox, after, deps.now())]
+        return save_or_conflict(deps, after, found, events).value
 
-
-def _load(deps: Dependencies, toolbox_id: str) -> Loaded[Toolbox] | None:
-    return decode(Toolbox, deps.store.get([toolbox_ref(toolbox_id)])[0])
+    return update_with_retry(deps, attempt, f"toolbox {toolbox_id} is being changed by others; ask again")
 
 
 def _looked_at(deps: Dependencies, toolbox: Toolbox) -> Toolbox:

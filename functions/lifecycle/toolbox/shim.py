@@ -54,7 +54,7 @@ def restart_shim(deps: Dependencies, caller: Caller, toolbox_id: str, before: st
     if str(present.started_at) != before:
         return present
     told = event.shim_restart_requested(toolbox, deps.new_id(), caller.subject, deps.now())
-    deps.store.commit([toolbox_event(toolbox, told)])
+    deps.store.commit([toolbox_event(deps, toolbox, told)])
     until = deps.now() + RESTARTED_WITHIN
     try:
         start_by = deps.now() + lease.START_BY_MARGIN

@@ -19,11 +19,11 @@ from functions.adapters.toolbox_shim import ToolboxShims
 from functions.domain.errors import ToolboxesError
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.dependencies import Create, Dependencies, Query, Task
-from functions.lifecycle.reconcile import instance as reconcile_instance
 from functions.lifecycle.reconcile import sweep
-from functions.lifecycle.reconcile import toolbox as reconcile_toolbox
-from functions.lifecycle.repository import TOOLBOXES, decode, encode, toolbox_ref
+from functions.lifecycle.reconcile.tasks import run_task
+from functions.lifecycle.repository import TOOLBOXES, toolbox_ref
 from shim.contract.errors import ShimError
+from tests.fakes.stored import decode, encode
 from tests.fakes.world import DOCUMENTS, VAULT
 from tests.faults.simulation.clients import Clients
 from tests.faults.simulation.drift import Drift
@@ -115,10 +115,7 @@ class Simulation:
 
     def _push(self, task: Task, times: int = 1) -> None:
         name = f"{task.kind} {task.id[:4]}.{times}"
-        if task.kind == "toolbox":
-            run = partial(reconcile_toolbox.run, self.deps, task.id)
-        else:
-            run = partial(reconcile_instance.run, self.deps, task)
+        run = partial(run_task, self.deps, task)
 
         def ended(worker: Worker) -> None:
             self._require_expected_error(worker)

@@ -14,8 +14,9 @@ from functions.domain.instance.spec import Spec
 from functions.domain.lease import GRACE
 from functions.lifecycle.dependencies import Create, Delete, Document, Ref, Snapshot, Write
 from functions.lifecycle.idempotency import REQUESTS
-from functions.lifecycle.repository import INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, decode, name_ref, port_ref
+from functions.lifecycle.repository import INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, name_ref, port_ref
 from shim.contract.names import container_name
+from tests.fakes.stored import decode
 from tests.faults.simulation.droplet import Droplet
 from tests.faults.simulation.scheduler import Scheduler, Worker
 from tests.faults.simulation.violation import require

@@ -9,9 +9,10 @@ from functions.domain.errors import Unavailable
 from functions.domain.instance.host_port import MAX_REALLOCATIONS
 from functions.domain.instance.model import InstanceStatus
 from functions.lifecycle.dependencies import Create, Delete, Put, Replace, Write
-from functions.lifecycle.repository import INSTANCES, PORT_RESERVATIONS, encode, instance_ref
+from functions.lifecycle.repository import INSTANCES, PORT_RESERVATIONS, instance_ref
 from shim.contract import routes
 from shim.contract.routes import Route
+from tests.fakes.stored import encode
 from tests.fakes.world import TOOLBOX, World, new
 from tests.lifecycle.instance.host_ports import (
     ALLOCATABLE,
@@ -65,7 +66,7 @@ def test_requested_port_that_is_taken_fails_without_reallocation(world: World) -
 def test_port_without_a_record_of_its_allocation_counts_as_requested(world: World) -> None:
     instance = world.stored(world.deploy(new(ports=(0,), start=False)))
     document = encode(instance)
-    del document["spec"]["allocated"]
+    document["spec"]["allocated"] = []
     world.store.commit([Delete(instance_ref(instance.id))])
     world.store.commit([Create(instance_ref(instance.id), document)])
     world.droplet.held_ports = ALLOCATABLE

@@ -125,7 +125,7 @@ def test_deploy_with_a_host_port_in_use_is_refused_naming_the_holder(world: Worl
 
 
 def test_allocation_skips_a_host_port_that_is_reserved(world: World) -> None:
-    world.draws = iter([0.5, 0.5, 0.75])
+    world.draws = iter([0.5, 0.5, 0.0, 0.75])
     first, second = deployed(world, "first", ports=(0,)), deployed(world, "second", ports=(0,))
     assert first.spec.ports[0].host_port == 25_000
     assert second.spec.ports[0].host_port == 27_500

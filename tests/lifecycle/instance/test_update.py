@@ -10,12 +10,13 @@ from functions.domain.instance.container import Port
 from functions.domain.instance.model import Instance, InstanceStatus
 from functions.domain.instance.spec import Mcp
 from functions.lifecycle.dependencies import Query, Write
-from functions.lifecycle.repository import INSTANCES, PORT_RESERVATIONS, decode
+from functions.lifecycle.repository import INSTANCES, PORT_RESERVATIONS
 from shim.contract import errors as shim_errors
 from shim.contract import routes
 from shim.contract.routes import Route
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.mcp_server import Server
+from tests.fakes.stored import decode
 from tests.fakes.world import World, new
 from tests.lifecycle.updates import OTHER_IMAGE, patch
 

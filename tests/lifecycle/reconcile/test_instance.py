@@ -7,7 +7,7 @@ import pytest
 
 from functions.domain.errors import Conflict, Unavailable
 from functions.domain.instance.model import DesiredState, InstanceStatus
-from functions.lifecycle.dependencies import Task, Write
+from functions.lifecycle.dependencies import Write
 from functions.lifecycle.reconcile.instance import run
 from shim.contract import errors as shim_errors
 from shim.contract import routes
@@ -64,7 +64,7 @@ def test_last_command_of_a_dead_worker_is_inspected_before_it_is_trusted(world: 
     world.store.before_commit = lambda writes: None
     world.stop(instance.id)
     world.pass_time(60)
-    run(world.deps, Task("instance", instance.id))
+    run(world.deps, instance.id)
     assert world.droplet.running() == []
 
 
@@ -90,8 +90,8 @@ def test_redelivered_task_sends_no_command(world: World) -> None:
     instance = world.deploy(new())
     calls = len(world.droplet.calls)
     for _ in range(3):
-        run(world.deps, Task("instance", instance.id))
-    run(world.deps, Task("instance", "00000000-0000-4000-8000-000000000000"))
+        run(world.deps, instance.id)
+    run(world.deps, "00000000-0000-4000-8000-000000000000")
     assert len(world.droplet.calls) == calls
 
 

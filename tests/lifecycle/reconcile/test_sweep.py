@@ -8,11 +8,12 @@ from functions.domain.instance.model import Instance, InstanceStatus
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Query
 from functions.lifecycle.instance import read as instance_read
-from functions.lifecycle.repository import TOOLBOXES, decode, toolbox_ref
+from functions.lifecycle.repository import TOOLBOXES, toolbox_ref
 from functions.lifecycle.toolbox.inspect import INSPECT_EVERY, ORPHAN_GRACE, inspect
 from shim.contract import errors as shim_errors
 from shim.contract import messages, names, routes
 from tests.fakes.droplet import Fault
+from tests.fakes.stored import decode
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 
 
