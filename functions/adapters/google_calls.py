@@ -1,7 +1,8 @@
-"""One deadline for a call to a Google service, repeats included.
+"""One deadline for a whole call to a Google service, retries included.
 
-The clients' own retries are switched off in its favour: theirs restart the clock (`timeout=5` may take 10 s) and go
-on for up to 600 s, which outlasts any lease.
+The retries of Google's clients are switched off in its favour. They apply the timeout to each attempt (a call with
+`timeout=5` can take 10 s) and go on for up to 600 s, which is longer than a lease lasts: the worker would write when
+another one already holds the lease.
 """
 
 from __future__ import annotations
@@ -13,45 +14,51 @@ from typing import Any, TypeVar
 
 from functions.domain import errors
 
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 1.0
+FIRST_BACKOFF_SECONDS = 0.05
+MAX_BACKOFF_SECONDS = 1.0
 
 Answer = TypeVar("Answer")
 
 
-def answer_within(seconds: float, service: str, call: Callable[[float], Answer]) -> Answer:
-    """`call` is given the seconds left, and made again with jitter while the service says to come back.
+def call_within(seconds: float, service: str, call: Callable[[float], Answer]) -> Answer:
+    """Return what `call` returns; it is given the seconds that are left, and is retried while the service is busy.
 
-    Raises errors.Unavailable when the time is over, ValueError for what the service calls an invalid argument. Every
-    other refusal of the service passes as it is.
+    The pause between two attempts doubles and is chosen at random below that, so that callers that were refused
+    together do not come back together.
+
+    Raises errors.Unavailable when the time is over (the outcome is then unknown), and ValueError for what the service
+    calls an invalid argument. Every other error of the service is passed on.
     """
     from google.api_core import exceptions
 
-    come_back = (
+    retryable = (
         exceptions.Aborted,
         exceptions.InternalServerError,
         exceptions.ResourceExhausted,
         exceptions.ServiceUnavailable,
     )
     deadline = time.monotonic() + seconds
-    longest = FIRST_PAUSE_SECONDS
+    max_pause = FIRST_BACKOFF_SECONDS
     while True:
         try:
             return call(deadline - time.monotonic())
-        except come_back as error:
-            pause = random.uniform(0, longest)
+        except retryable as error:
+            pause = random.uniform(0, max_pause)
             if time.monotonic() + pause >= deadline:
-                raise errors.Unavailable(f"{service} did not answer within {seconds:g} s.") from error
+                raise errors.Unavailable(f"{service} did not answer within {seconds:g} s. Try again.") from error
         except (exceptions.Cancelled, exceptions.DeadlineExceeded, exceptions.Unknown) as error:
-            raise errors.Unavailable(f"{service} did not answer within {seconds:g} s.") from error
+            raise errors.Unavailable(f"{service} did not answer within {seconds:g} s. Try again.") from error
         except exceptions.InvalidArgument as error:
             raise ValueError(error.message) from error
         time.sleep(pause)
-        longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
+        max_pause = min(2 * max_pause, MAX_BACKOFF_SECONDS)
 
 
-def never() -> Any:
-    """A retry policy without retries; None will not do, as Firestore's client asks the policy when a stream breaks."""
+def no_retries() -> Any:
+    """Make a retry policy that never retries.
+
+    `retry=None` does not work: Firestore's client calls a method of the policy when a stream breaks.
+    """
     from google.api_core.retry import Retry
 
     return Retry(predicate=lambda _: False)

@@ -1,7 +1,8 @@
 """The queue on Pub/Sub.
 
-The generated client, whose `publish` is one blocking RPC: the usual one publishes from a background thread, and a
-function's CPU is throttled once it has answered.
+It uses the generated low-level client (google.pubsub_v1), whose `publish` is one blocking call. The usual client
+batches messages in a background thread, and the CPU of a function is throttled after its answer: such a message might
+never be sent.
 """
 
 from __future__ import annotations
@@ -11,24 +12,27 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from functions.adapters.google_calls import answer_within, never
+from functions.adapters.google_calls import call_within, no_retries
 from functions.domain import errors
 from functions.lifecycle.dependencies import Task
 
 if TYPE_CHECKING:
     from google.pubsub_v1 import PublisherClient
 
-# Repeats included; each RPC of a call with more messages than one RPC can carry may take this long.
+# For a whole `publish`, retries included.
 PUBLISH_SECONDS = 10.0
-# Pub/Sub's limit for one RPC.
-LARGEST_BATCH = 1000
+# Pub/Sub's limit of messages in one call: https://cloud.google.com/pubsub/quotas
+MAX_BATCH = 1000
 
 
 class PubsubQueue:
-    """Publishes `{"kind", "id"}` as JSON to a topic of the project.
+    """Implements lifecycle.dependencies.Queue: publishes each task as JSON, `{"kind", "id"}`, to a topic.
 
-    The client is made on first use, after the server has forked; it reads PUBSUB_EMULATOR_HOST then. Raises
-    errors.Unavailable when the topic did not take the messages, some of which may be stored all the same.
+    The client is made on first use, because a gRPC client that is made before the server forks hangs in the children.
+    It reads PUBSUB_EMULATOR_HOST then.
+
+    `publish` raises errors.Unavailable when Pub/Sub did not confirm the messages; some may be stored all the same. A
+    task that is delivered twice does no harm, since it only says what to look at.
     """
 
     def __init__(self, project: str, topic: str) -> None:
@@ -39,25 +43,25 @@ class PubsubQueue:
     def publish(self, tasks: Sequence[Task]) -> None:
         from google.api_core.exceptions import GoogleAPICallError
 
-        client = self._connected()
+        client = self._connect_once()
         messages = [{"data": json.dumps({"kind": task.kind, "id": task.id}).encode()} for task in tasks]
         requests = [
-            {"topic": self._topic, "messages": messages[start : start + LARGEST_BATCH]}
-            for start in range(0, len(messages), LARGEST_BATCH)
+            {"topic": self._topic, "messages": messages[start : start + MAX_BATCH]}
+            for start in range(0, len(messages), MAX_BATCH)
         ]
 
-        def send(left: float) -> None:
-            # What was taken before a refusal is not sent again.
+        def send(seconds_left: float) -> None:
+            # A batch that was accepted is removed, so that a retry does not send it again.
             while requests:
-                client.publish(requests[0], retry=never(), timeout=left)
+                client.publish(requests[0], retry=no_retries(), timeout=seconds_left)
                 del requests[0]
 
         try:
-            answer_within(PUBLISH_SECONDS, "Pub/Sub", send)
+            call_within(PUBLISH_SECONDS, "Pub/Sub", send)
         except GoogleAPICallError as error:
-            raise errors.Unavailable(f"Pub/Sub did not take the message: {error.message}") from error
+            raise errors.Unavailable(f"Pub/Sub did not accept the tasks: {error.message}. Try again.") from error
 
-    def _connected(self) -> PublisherClient:
+    def _connect_once(self) -> PublisherClient:
         with self._connecting:
             if self._client is None:
                 from google.pubsub_v1 import PublisherClient

@@ -1,7 +1,7 @@
-"""The embedded queue on SQLite: for one machine without Pub/Sub.
+"""The embedded queue on SQLite, for one machine without Pub/Sub and for tests.
 
-It keeps Pub/Sub's promise of a push subscription: each message is delivered at least once, and again until its
-push is accepted. A relay calls `deliver` in a loop and carries the envelopes to the endpoint.
+It behaves like a push subscription of Pub/Sub: each message is delivered at least once, and again until the endpoint
+accepts it. A relay process calls `deliver` in a loop and posts the envelopes to the endpoint.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any
 from functions.adapters.sqlite import Database
 from functions.lifecycle.dependencies import Task
 
-# As the subscription on Pub/Sub is set up; in seconds. An accepted push takes no longer than the first.
+# In seconds, as infra/deploy sets up the subscription on Pub/Sub. A push that takes longer than ACK_DEADLINE counts as
+# refused, and the message is pushed again.
 ACK_DEADLINE = 600
-SHORTEST_BACKOFF = 10
-LONGEST_BACKOFF = 600
+MIN_BACKOFF = 10
+MAX_BACKOFF = 600
 
 SUBSCRIPTION = "projects/local/subscriptions/converge"
 
-# `due` is in seconds since 1970; `attempt` counts the pushes begun.
+# `due` is in seconds since 1970; `attempt` counts the pushes that were started.
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS messages (
         id INTEGER PRIMARY KEY AUTOINCREMENT, data TEXT NOT NULL, published TEXT NOT NULL,
@@ -32,7 +33,10 @@ _SCHEMA = (
 
 
 class SqliteQueue:
-    """Queue in a file that any number of processes publish to and deliver from. Raises errors.Unavailable."""
+    """Implements lifecycle.dependencies.Queue in a file that any number of processes can use at once.
+
+    Every method raises errors.Unavailable where the file cannot be written.
+    """
 
     def __init__(self, path: str) -> None:
         self._database = Database(path, _SCHEMA)
@@ -44,25 +48,25 @@ class SqliteQueue:
             connection.executemany("INSERT INTO messages (data, published, due, attempt) VALUES (?, ?, 0, 0)", rows)
 
     def deliver(self, push: Callable[[dict[str, Any]], bool], now: Callable[[], datetime]) -> int:
-        """Push every message that is due, oldest first, until none is; the number of those that were accepted.
+        """Push every message that is due, oldest first, until none is left; return how many were accepted.
 
-        `push` gets Pub/Sub's push envelope and says whether the endpoint accepted it; what it raises passes. A
-        message that was not accepted is due again after 10 s, doubling up to 600 s; one whose process died between
-        push and answer, after 600 s.
+        `push` gets the envelope that Pub/Sub would post and returns whether the endpoint accepted it; an exception of
+        it ends `deliver`. A message that was refused is due again after 10 s, then after twice as long each time, up to
+        600 s. A message whose relay died during the push is due again after 600 s.
         """
         accepted = 0
-        while (taken := self._take(now().timestamp())) is not None:
-            id, data, published, attempt = taken
-            done = False
+        while (message := self._claim_next(now().timestamp())) is not None:
+            id, data, published, attempt = message
+            is_accepted = False
             try:
-                done = push(_envelope(id, data, published))
+                is_accepted = push(_envelope(id, data, published))
             finally:
-                self._settle(id, attempt, done, now().timestamp())
-            accepted += done
+                self._settle(id, attempt, is_accepted, now().timestamp())
+            accepted += is_accepted
         return accepted
 
-    def _take(self, now: float) -> tuple[int, str, str, int] | None:
-        """The next message that is due, hidden from others for as long as its push may take."""
+    def _claim_next(self, now: float) -> tuple[int, str, str, int] | None:
+        """The next message that is due, hidden from other relays for as long as its push may take."""
         with self._database.writing() as connection:
             row: tuple[int, str, str, int] | None = connection.execute(
                 """UPDATE messages SET due = ?, attempt = attempt + 1
@@ -72,13 +76,13 @@ class SqliteQueue:
             ).fetchone()
         return row
 
-    def _settle(self, id: int, attempt: int, done: bool, now: float) -> None:
+    def _settle(self, id: int, attempt: int, is_accepted: bool, now: float) -> None:
         with self._database.writing() as connection:
-            if done:
+            if is_accepted:
                 connection.execute("DELETE FROM messages WHERE id = ?", (id,))
                 return
-            backoff = min(SHORTEST_BACKOFF * 2 ** min(attempt - 1, 6), LONGEST_BACKOFF)
-            # Not where a later attempt has begun: its time counts.
+            backoff = min(MIN_BACKOFF * 2 ** min(attempt - 1, 6), MAX_BACKOFF)
+            # A relay that outlasted ACK_DEADLINE must not change the time of the attempt that replaced it.
             connection.execute("UPDATE messages SET due = ? WHERE id = ? AND attempt = ?", (now + backoff, id, attempt))
 
 

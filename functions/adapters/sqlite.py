@@ -1,4 +1,8 @@
-"""What the embedded store and queue share: one SQLite database, used by threads and processes at once."""
+"""One SQLite database file that threads and processes use at once, for the embedded store and the embedded queue.
+
+The threads of a process share one connection, with a lock around it: SQLite has one writer at a time in any case, and a
+database in memory exists in one connection only.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,11 @@ from contextlib import contextmanager
 
 from functions.domain import errors
 
-# How long another process, or another thread of this one, is waited for. As long as Firestore gets for a commit.
+# How long to wait for another process or thread. As long as a commit to Firestore may take.
 BUSY_SECONDS = 5.0
 
-# What says "not now" rather than "wrong": SQLite's primary result codes.
-_NOT_NOW = {
+# SQLite's primary result codes that say "try again later" rather than "the statement is wrong".
+_TEMPORARY = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_IOERR,
@@ -25,36 +29,40 @@ _NOT_NOW = {
 
 
 class Database:
-    """`path` is a file, or ":memory:" for one that this object's users share and that ends with it.
+    """A database at `path`: a file, or ":memory:" for one that lives as long as this object.
 
-    `schema` is a list of `CREATE … IF NOT EXISTS`. Opened on first use, since a connection must not cross a fork.
+    `schema` holds statements of the form `CREATE … IF NOT EXISTS`. The file is opened on first use, because SQLite
+    forbids carrying a connection across a fork.
     """
 
     def __init__(self, path: str, schema: tuple[str, ...]) -> None:
         self._path = path
         self._schema = schema
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """For single statements, each of which sees one committed state. Raises errors.Unavailable."""
-        if not self._turn.acquire(timeout=BUSY_SECONDS):
-            raise errors.Unavailable(f"The database on this machine was busy for {BUSY_SECONDS:g} s.")
+        """A connection for single statements, each of which sees one committed state. Raises errors.Unavailable."""
+        if not self._lock.acquire(timeout=BUSY_SECONDS):
+            raise errors.Unavailable(f"The database {self._path} was busy for {BUSY_SECONDS:g} s. Try again.")
         try:
-            yield self._opened()
+            yield self._open_once()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _NOT_NOW:
+            if error.sqlite_errorcode & 0xFF not in _TEMPORARY:
                 raise
-            raise errors.Unavailable(f"The database on this machine did not answer: {error}.") from error
+            raise errors.Unavailable(
+                f"The database {self._path} cannot be used: {error}. Check the file and the disk."
+            ) from error
         finally:
-            self._turn.release()
+            self._lock.release()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, written as a whole or, when the block raises, not at all. Raises errors.Unavailable."""
+        """A transaction: committed when the block ends, rolled back when it raises. Raises errors.Unavailable."""
         with self.reading() as connection:
-            # Takes the write lock now: two that read first and wrote later would refuse each other without waiting.
+            # IMMEDIATE takes the write lock now. Two transactions that first read and then write would each refuse the
+            # other at once (SQLITE_BUSY), without waiting.
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -63,7 +71,7 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open_once(self) -> sqlite3.Connection:
         if self._connection is None:
             connection = sqlite3.connect(
                 self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -80,7 +88,10 @@ class Database:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Readers beside a writer. The switch does not wait for a lock by itself, and processes start together."""
+    """Let readers work beside a writer (write-ahead log).
+
+    SQLite's own timeout does not apply to this switch, and several processes start and switch at the same time.
+    """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
