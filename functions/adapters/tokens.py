@@ -70,7 +70,7 @@ class TokenVerifier:
         published = self._keys.get_signing_key_from_jwt(token)
         # An issuer that changed its algorithm may still publish keys for the earlier one.
         if published.algorithm_name != self._settings.algorithm:
-            raise jwt.InvalidAlgorithmError(f"its key is for {published.algorithm_name}")
+            raise jwt.InvalidAlgorithmError(f"its key is of another algorithm, {published.algorithm_name}")
         return published.key
 
 
