@@ -14,6 +14,7 @@ from functions.lifecycle.instance import change
 from functions.lifecycle.instance.change import Changes, InstanceRequest, update
 from functions.lifecycle.instance.deploy import deploy
 from shim.contract.routes import Route
+from tests.fakes.store import ForwardingStore
 from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, World, new
 
 
@@ -92,18 +93,16 @@ def test_repeat_during_its_first_attempt_is_not_refused(world: World) -> None:
     instance = world.deploy()
     changes = Changes(lambda old: replace(old, image="registry.test/pulled:1"))
     request = InstanceRequest(CALLER, TOOLBOX, instance.id, key())
-    original_get = world.store.get
     first_answers: list[object] = []
 
-    def run_first_attempt_after_read(refs: Sequence[Ref]) -> list[Snapshot | None]:
-        found = original_get(refs)
-        if not first_answers and refs == [key().ref]:
-            # Not empty from here on, so that the first attempt's own read does not start another one.
-            first_answers.append(None)
-            first_answers[0] = update(world.deps, request, changes)
-        return found
+    class FirstAttemptAfterRead(ForwardingStore):
+        def get(self, refs: Sequence[Ref]) -> list[Snapshot | None]:
+            found = super().get(refs)
+            if not first_answers and refs == [key().ref]:
+                first_answers.append(update(world.deps, request, changes))
+            return found
 
-    world.store.get = run_first_attempt_after_read
-    again = update(world.deps, request, changes)
+    again = update(replace(world.deps, store=FirstAttemptAfterRead(world.store)), request, changes)
+    assert first_answers
     assert isinstance(again, Instance)
     assert again.desired.generation == 2

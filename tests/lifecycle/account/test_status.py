@@ -19,6 +19,7 @@ from functions.lifecycle.instance import read as instances
 from functions.lifecycle.instance.change import Changes, InstanceRequest, update
 from functions.lifecycle.repository import TOOLBOXES
 from functions.web.records import instance_record
+from tests.fakes.store import ForwardingStore
 from tests.fakes.stored import encode
 from tests.fakes.world import ACCOUNT, CALLER, STRANGER, TOOLBOX, World, new
 
@@ -240,16 +241,17 @@ def test_worker_with_an_outdated_status_does_not_undo_a_newer_one(world: World) 
     """The worker read the suspension; before it suspends a toolbox, another worker applies the resumption."""
     world.deploy()
     account_status.receive(world.deps, message(AccountStatus.SUSPENDED))
-    original_query = world.store.query
+    resumption = message(AccountStatus.ACTIVE, 1)
 
-    def apply_resumption_first(query: Query) -> list[Snapshot]:
-        world.store.query = original_query
-        account_status.receive(world.deps, message(AccountStatus.ACTIVE, 1))
-        account_status.apply(world.deps, account_ref(ACCOUNT).id)
-        return original_query(query)
+    class ResumptionBeforeQuery(ForwardingStore):
+        def query(self, query: Query) -> list[Snapshot]:
+            # Later queries find the message's deduplication record and nothing left to apply.
+            account_status.receive(world.deps, resumption)
+            account_status.apply(world.deps, account_ref(ACCOUNT).id)
+            return super().query(query)
 
-    world.store.query = apply_resumption_first
-    account_status.apply(world.deps, account_ref(ACCOUNT).id)
+    outdated_worker = replace(world.deps, store=ResumptionBeforeQuery(world.store))
+    account_status.apply(outdated_worker, account_ref(ACCOUNT).id)
     for _ in range(3):
         world.sweep()
     assert [toolbox["suspended"] for toolbox in world.documents(TOOLBOXES)] == [False]
