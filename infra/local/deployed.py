@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode
 from secrets import token_bytes, token_urlsafe
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from functions.adapters import settings
+from infra.deploy.control_keys import control_keys
 from infra.local import images, issuer, secret
 from infra.local.digitalocean import catalogue
 from infra.local.digitalocean.account import Account
@@ -18,7 +18,6 @@ from infra.local.emulators import Backends
 from infra.local.issuer import Issuer
 from infra.local.processes import BIN, Program
 from infra.local.world import CHECKOUT, NETWORK_GATEWAY, PROJECT, World
-from shim.contract import tokens as contract_tokens
 
 FUNCTIONS = (
     "toolboxes-user",
@@ -69,14 +68,8 @@ def source_version(*folders: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def control_keys(world: World) -> dict[str, str]:
-    """The public keys that this world's shims accept: base64url by key id."""
-    public = command_key(world).public_key()
-    return {contract_tokens.kid(public): urlsafe_b64encode(public.public_bytes_raw()).decode().rstrip("=")}
-
-
 def _environment(world: World, backends: Backends) -> dict[str, str]:
-    """The settings of all functions together; README.md lists them."""
+    """The settings of all functions together; functions/README.md lists them."""
     tokens, account = Issuer(world), Account(world)
     return {
         "GOOGLE_CLOUD_PROJECT": PROJECT,
@@ -101,7 +94,7 @@ def _environment(world: World, backends: Backends) -> dict[str, str]:
         "DIGITALOCEAN_TOKEN": account.token,
         "DIGITALOCEAN_URL": account.url,
         "SHIM_IMAGE": images.SHIM.by_digest(),
-        "CONTROL_KEYS": json.dumps(control_keys(world)),
+        "CONTROL_KEYS": control_keys([command_key(world).public_key()]),
         "ENROL_URL": f"{world.droplets_gateway}/enrol",
         "NOTIFY_URL": f"{world.droplets_gateway}/notify",
         "SSH_KEYS": ",".join(catalogue.SSH_KEYS),

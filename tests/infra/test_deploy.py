@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from functions.adapters import settings
+from infra.deploy import control_keys
 from infra.deploy.commands import SECRETS, SEPARATOR, Command, Target, commands, deploy_function
-from infra.local import world
+from infra.local import secret, world
+from shim.contract import tokens
 
 TARGET = Target("a-project", "europe-west3", "a-connector")
 SETTINGS = {
@@ -55,6 +62,25 @@ def test_only_converge_and_sweep_refuse_unauthenticated_calls() -> None:
         c.words[2] for c in ALL if c.words[:2] == ("functions", "deploy") and "--no-allow-unauthenticated" in c.words
     ]
     assert private == ["converge", "sweep"]
+
+
+def test_control_keys_hold_the_public_half_of_each_key_by_its_id(tmp_path: Path) -> None:
+    keys = [Ed25519PrivateKey.generate() for _ in range(2)]
+    (tmp_path / "new.pem").write_text(secret.pem(keys[0]))
+    public = keys[1].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "old.pem").write_bytes(public)
+    printed = json.loads(
+        control_keys.control_keys(control_keys.read(tmp_path / name) for name in ("new.pem", "old.pem"))
+    )
+    assert list(printed) == [tokens.kid(key.public_key()) for key in keys]
+    raw = [base64.urlsafe_b64decode(f"{value}=") for value in printed.values()]
+    assert raw == [key.public_key().public_bytes_raw() for key in keys]
+
+
+def test_key_of_another_algorithm_raises_value_error(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text(secret.pem(ec.generate_private_key(ec.SECP256R1())))
+    with pytest.raises(ValueError, match="no Ed25519 key"):
+        control_keys.read(tmp_path / "key.pem")
 
 
 class Google(BaseHTTPRequestHandler):
