@@ -241,17 +241,17 @@ def test_worker_with_an_outdated_status_does_not_undo_a_newer_one(world: World) 
     """The worker read the suspension; before it suspends a toolbox, another worker applies the resumption."""
     world.deploy()
     account_status.receive(world.deps, message(AccountStatus.SUSPENDED))
-    resumption = message(AccountStatus.ACTIVE, 1)
 
     class ResumptionBeforeQuery(ForwardingStore):
         def query(self, query: Query) -> list[Snapshot]:
-            # Later queries find the message's deduplication record and nothing left to apply.
-            account_status.receive(world.deps, resumption)
-            account_status.apply(world.deps, account_ref(ACCOUNT).id)
+            if stored_status(world) == "suspended":
+                account_status.receive(world.deps, message(AccountStatus.ACTIVE, 1))
+                account_status.apply(world.deps, account_ref(ACCOUNT).id)
             return super().query(query)
 
     outdated_worker = replace(world.deps, store=ResumptionBeforeQuery(world.store))
     account_status.apply(outdated_worker, account_ref(ACCOUNT).id)
+    assert stored_status(world) == "active"
     for _ in range(3):
         world.sweep()
     assert [toolbox["suspended"] for toolbox in world.documents(TOOLBOXES)] == [False]
