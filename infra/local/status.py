@@ -10,12 +10,13 @@ import sys
 
 import requests
 
+from functions.adapters.documents.codec import DocumentCodec
 from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.domain.toolbox import droplet as toolbox_droplet
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Query, Store
-from functions.lifecycle.repository import TOOLBOXES, decode
+from functions.lifecycle.repository import TOOLBOXES
 from infra.local import droplet, emulators, engine, machine, services, toolbox, world
 from infra.local.digitalocean.account import Account
 from infra.local.processes import RUNNING
@@ -54,13 +55,12 @@ def _toolboxes(current: World) -> tuple[dict[str, str], list[str]]:
         return {f"{current.name}: droplets": f"cannot be listed: {error}"}, []
     states: dict[str, str] = {}
     known: set[str | None] = set()
+    codec = DocumentCodec()
     query = Query(TOOLBOXES, (("deprovisioned_at", "==", None),), "created_at", True, MAX_TOOLBOXES)
     for snapshot in _store(current).query(query):
-        document = decode(Toolbox, snapshot)
-        if document:
-            box = document.value
-            known |= {box.droplet_id, *(retired.droplet_id for retired in box.retired)}
-            states[f"{current.name}: toolbox {box.id} of {box.account}, droplet {box.droplet_id}"] = box.status
+        box = codec.decode(Toolbox, snapshot.data)
+        known |= {box.droplet_id, *(retired.droplet_id for retired in box.retired)}
+        states[f"{current.name}: toolbox {box.id} of {box.account}, droplet {box.droplet_id}"] = box.status
     orphans = [box["name"] for box in tagged if str(box["id"]) not in known]
     states |= {f"{current.name}: {name}": "orphan droplet" for name in orphans}
     return states, orphans
