@@ -49,8 +49,9 @@ def run(tools: Tools, name: str, *command: str, key: str = "", **body: Any) -> r
 def test_exec_uses_its_own_environment_and_runs_once_under_its_key(
     tools: Tools, name: str, instance: dict[str, Any]
 ) -> None:
-    given = {"environmentVariables": {"MINE": f"{PLANTED}-mine"}, "stdin": "typed", "workingDirectory": "/tmp"}
-    answer = run(tools, name, "sh", "-c", 'pwd; cat; echo "$MINE $API_TOKEN" >&2; exit 3', **given).json()
+    variables = {"MINE": f"{PLANTED}-mine"}
+    body: dict[str, Any] = {"environmentVariables": variables, "stdin": "typed", "workingDirectory": "/tmp"}
+    answer = run(tools, name, "sh", "-c", 'pwd; cat; echo "$MINE $API_TOKEN" >&2; exit 3', **body).json()
     assert (answer["exit_code"], answer["stdout"]) == (3, "/tmp\ntyped")
     assert answer["stderr"] == f"{PLANTED}-mine {SECRETS['API_TOKEN']}\n"
     counting = ("sh", "-c", "echo x >> /tmp/count; wc -l < /tmp/count")

@@ -177,10 +177,12 @@ def test_deploy_completes_after_the_droplet_went_down_meanwhile(
 ) -> None:
     def final_record(toolbox: ToolboxClient, name: str) -> dict[str, Any]:
         deadline = time.monotonic() + 170
-        while (record := toolbox.tools("GET", name).json())["status_on_toolbox"] not in ("running", "error_install"):
+        record: dict[str, Any] = toolbox.tools("GET", name).json()
+        while record["status_on_toolbox"] not in ("running", "error_install"):
             assert time.monotonic() < deadline, record
             sweep()
             time.sleep(2)
+            record = toolbox.tools("GET", name).json()
         return record
 
     def deploy_during(toolbox: ToolboxClient, action: str) -> None:

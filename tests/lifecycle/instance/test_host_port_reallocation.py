@@ -26,13 +26,13 @@ from tests.lifecycle.instance.host_ports import (
 def test_deploy_reallocates_a_taken_port_within_the_request(world: World) -> None:
     occupy_ports_at_first_start(world)
     instance = world.deploy(new(ports=(20_001, 0)))
-    [taken], (requested, reallocated) = world.droplet.held_ports, host_ports(instance)
+    [held_port], (requested, reallocated) = world.droplet.held_ports, host_ports(instance)
     assert (instance.status, instance.settled, requested) == (InstanceStatus.RUNNING, True, 20_001)
     assert (instance.desired.generation, instance.observed.generation) == (1, 1)
     assert world.droplet.running() == [f"tool-{instance.id}-g2"] == list(world.droplet.containers)
     assert [port.host_port for port in world.droplet.containers[instance.container_name].ports] == [20_001, reallocated]
     assert reserved_ports(world) == ["20001", str(reallocated)]
-    assert reallocations(world, instance) == [f"{taken}/tcp is taken: {reallocated} instead"]
+    assert reallocations(world, instance) == [f"{held_port}/tcp is taken: {reallocated} instead"]
     assert world.stored(instance).observed.refused_ports == []
 
 
