@@ -5,7 +5,6 @@ The agent that this system replaces kept its containers in a map in memory and l
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -13,25 +12,20 @@ import pytest
 from infra.local import deployed, emulators, services
 from infra.local.digitalocean.account import Account
 from infra.local.droplet import Droplet
+from infra.local.steps import wait_until
 from infra.local.toolbox import shim_answers
 from infra.local.world import World
 from tests.e2e.conftest import Api, Tools
 
 pytestmark = pytest.mark.world
-
-
-def wait_until(condition: Callable[[], bool], description: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not {description} after {seconds} s"
-        time.sleep(0.2)
+SECONDS = 120
 
 
 def kill_the_shim(local_world: World, cloud: Account, droplet: Droplet) -> None:
     inspect = ("docker", "inspect", "--format", "{{.State.Pid}}", "toolboxes-shim")
     process = droplet.run(*inspect).strip()
     droplet.run("kill", "-9", process)
-    wait_until(lambda: droplet.run(*inspect).strip() not in ("0", process), "restarted by the engine")
+    wait_until(lambda: droplet.run(*inspect).strip() not in ("0", process), SECONDS, "the engine to restart the shim")
 
 
 def reboot_the_droplet(local_world: World, cloud: Account, droplet: Droplet) -> None:
@@ -68,8 +62,8 @@ def test_container_is_listed_stopped_and_started_after_a_restart(
     assert tools.deploy(image, name).status_code in (201, 202)
     before = tools.wait_for(name, "running")
     fault(local_world, cloud, droplet)
-    wait_until(lambda: shim_answers(droplet), "answering")
-    wait_until(lambda: api("GET", "/toolboxes-user").status_code == 200, "serving")
+    wait_until(lambda: shim_answers(droplet), SECONDS, "the shim to answer")
+    wait_until(lambda: api("GET", "/toolboxes-user").status_code == 200, SECONDS, "the functions to answer")
     listed = api("GET", tools.path).json()
     assert before["id"] in [record["id"] for record in listed]
     stopped = tools("POST", name, "/stop").json()

@@ -17,11 +17,6 @@ from tests.fakes.world import ADMIN, CALLER
 NEW_SHIM = f"registry.test/shim@sha256:{'1' * 64}"
 
 
-@pytest.fixture
-def world() -> FleetWorld:
-    return FleetWorld()
-
-
 def upgradable_toolboxes(world: FleetWorld, count: int = 1) -> list[Toolbox]:
     toolboxes = [world.active() for _ in range(count)]
     for droplet in world.fleet.booted.values():

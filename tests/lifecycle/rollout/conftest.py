@@ -1,0 +1,3 @@
+from tests.lifecycle.toolbox.conftest import world
+
+__all__ = ["world"]
