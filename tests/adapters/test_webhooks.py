@@ -29,7 +29,7 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 @pytest.mark.parametrize("secret", SECRETS)
 def test_what_is_sent_is_signed_by_every_secret(receiver: Receiver, secret: str) -> None:
     receiver.sender().send("msg_1", BODY)
-    [(headers, body)] = receiver.taken
+    [(headers, body)] = receiver.received
     assert Webhook(secret).verify(body, headers)["type"] == "instance.crashed"
     assert (headers["webhook-id"], headers["content-type"], body) == ("msg_1", "application/json", BODY)
 
@@ -70,14 +70,14 @@ def test_a_certificate_of_nobody_known_or_for_another_name_is_not_spoken_to(rece
     other = WebhookSender(url.replace("localhost", "127.0.0.2"), SECRETS, context, lambda address: True)
     with pytest.raises(NotDelivered):
         other.send("msg_1", BODY)
-    assert receiver.taken == []
+    assert receiver.received == []
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "2130706433", "0.0.0.0", "0x7f.1"])
 def test_this_machine_is_not_spoken_to_by_whatever_name(receiver: Receiver, host: str) -> None:
     with pytest.raises(NotDelivered, match=r"is not a public address|cannot be reached"):
         receiver.sender(host, is_public).send("msg_1", BODY)
-    assert receiver.taken == []
+    assert receiver.received == []
 
 
 def test_the_address_is_looked_at_at_each_connection(receiver: Receiver) -> None:

@@ -1,7 +1,7 @@
-"""DigitalOcean's API in memory: a hand-written stand-in with its bad habits, and droplets that boot when told to.
+"""DigitalOcean's API in memory, with the properties that make the real droplet hard to use.
 
-Creating knows no idempotency key: each call that gets through makes a droplet. Tags and lists may lag behind. It can
-be told to fail before an act, after it, or to be slow about it.
+Creating a droplet has no idempotency key, so each call that arrives makes a droplet. Tags and lists may lag behind. A
+test can make a call fail before it takes effect or after.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FIRST = 500_000_001
 
 @dataclass
 class ApiFault:
-    """Raised at the next `call` (None: any), `after` its act was done or before."""
+    """Raised at the next call named `call` (None: any call), before it takes effect or `after`."""
 
     error: Exception
     call: str | None = None
@@ -29,49 +29,57 @@ class ApiFault:
 
 @dataclass
 class FakeDigitalOcean:
-    """`tags_late`, `lists_late`: how long a new droplet has no tags, and shows in no list.
+    """The API of one account.
 
-    `asked` keeps what each create call asked for, by the droplet's id. `calls` names every call. A droplet that is to
-    be destroyed is there for `goes_in` yet.
+    Attributes:
+        tags_late: How long a new droplet has no tags.
+        lists_late: How long a new droplet is in no list.
+        destroy_takes: How long a destroyed droplet still exists.
+        create_requests: The request of each create call, by the id of the droplet that it made.
+        calls: The name of every call.
     """
 
     now: Callable[[], datetime]
     tags_late: timedelta = NONE
     lists_late: timedelta = NONE
-    goes_in: timedelta = NONE
+    destroy_takes: timedelta = NONE
     faults: list[ApiFault] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
-    asked: dict[str, NewDroplet] = field(default_factory=dict)
+    create_requests: dict[str, NewDroplet] = field(default_factory=dict)
     firewalls: set[str] = field(default_factory=set)
     before_call: Callable[[str], None] | None = None
     _droplets: dict[str, Droplet] = field(default_factory=dict)
-    _gone_at: dict[str, datetime] = field(default_factory=dict)
+    _destroyed_at: dict[str, datetime] = field(default_factory=dict)
     _ids: Any = field(default_factory=lambda: itertools.count(FIRST))
 
     @property
     def droplets(self) -> dict[str, Droplet]:
-        """What is there, as the account's owner would see it."""
+        """The droplets that exist, as the owner of the account sees them."""
         now = self.now()
-        return {key: one for key, one in self._droplets.items() if key not in self._gone_at or self._gone_at[key] > now}
+        return {
+            key: droplet
+            for key, droplet in self._droplets.items()
+            if key not in self._destroyed_at or self._destroyed_at[key] > now
+        }
 
     def add(self, name: str, tags: list[str]) -> Droplet:
-        """One that somebody else made."""
+        """Add a droplet that somebody else made."""
         key = str(next(self._ids))
         made = Droplet(key, name, "active", self.now(), f"192.0.2.{int(key) - FIRST + 1}", tags)
         self._droplets[key] = made
         return made
 
     def vanish(self, droplet_id: str) -> None:
-        """Destroyed by hand."""
+        """Destroy a droplet by hand."""
         del self._droplets[droplet_id]
 
     def create(self, new: NewDroplet) -> Droplet:
         self._arrive("create")
         made = replace(self.add(new.name, new.tags), created_at=self.now())
         self._droplets[made.id] = made
-        self.asked[made.id] = new
+        self.create_requests[made.id] = new
         self._leave("create")
-        # Its address comes later.
+        # The answer to a create call has no address yet.
         return replace(made, state="new", address=None, tags=[])
 
     def get(self, droplet_id: str) -> Droplet | None:
@@ -80,22 +88,22 @@ class FakeDigitalOcean:
 
     def list_by_name(self, name: str) -> list[Droplet]:
         self._arrive("list_by_name")
-        return [one for one in self._listed() if one.name == name]
+        return [droplet for droplet in self._listed() if droplet.name == name]
 
     def list_by_tag(self, tag: str) -> list[Droplet]:
         self._arrive("list_by_tag")
-        return [one for one in self._listed() if tag in one.tags]
+        return [droplet for droplet in self._listed() if tag in droplet.tags]
 
     def destroy(self, droplet_id: str) -> bool:
         self._arrive("destroy")
-        there = droplet_id in self.droplets
-        if there and droplet_id not in self._gone_at:
-            if self.goes_in:
-                self._gone_at[droplet_id] = self.now() + self.goes_in
+        existed = droplet_id in self.droplets
+        if existed and droplet_id not in self._destroyed_at:
+            if self.destroy_takes:
+                self._destroyed_at[droplet_id] = self.now() + self.destroy_takes
             else:
                 del self._droplets[droplet_id]
         self._leave("destroy")
-        return there
+        return existed
 
     def open_firewall(self, name: str) -> None:
         self._arrive("open_firewall")
@@ -108,9 +116,9 @@ class FakeDigitalOcean:
         self._leave("remove_firewall")
 
     def newest(self) -> tuple[NewDroplet, str, str | None]:
-        """What the droplet that was made last knows of itself: its user-data, its id and its address."""
-        key = max(self.asked, key=int)
-        return self.asked[key], key, self.droplets[key].address
+        """Return the create request, the id and the address of the newest droplet."""
+        key = max(self.create_requests, key=int)
+        return self.create_requests[key], key, self.droplets[key].address
 
     def regions(self) -> list[dict[str, Any]]:
         self._arrive("regions")
@@ -123,7 +131,11 @@ class FakeDigitalOcean:
         return [{**size, **price, "disk_info": []}]
 
     def _listed(self) -> list[Droplet]:
-        return [self._shown(one) for one in self.droplets.values() if self.now() - one.created_at >= self.lists_late]
+        return [
+            self._shown(droplet)
+            for droplet in self.droplets.values()
+            if self.now() - droplet.created_at >= self.lists_late
+        ]
 
     def _shown(self, droplet: Droplet) -> Droplet:
         return droplet if self.now() - droplet.created_at >= self.tags_late else replace(droplet, tags=[])

@@ -1,7 +1,8 @@
-"""A droplet in memory: a hand-written stand-in for the shim and its engine, held against the contract.
+"""A droplet in memory: the shim and its engine.
 
-It behaves as the real one is measured to (tests/shim): verbs are idempotent, a second create of a name is the same
-container, starting needs the image. It can be told to fail before an act, after it, or to be unreachable.
+It behaves as the tests in tests/shim measure the real ones: commands are idempotent, a second create of a name returns
+the same container, creating needs the image. A test can make a command fail before it takes effect or after, and can
+make the droplet unreachable.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ IMAGE = "registry.test/server:1"
 
 @dataclass
 class Fault:
-    """Raised at the next command of `route` (None: any), `after` its act was done or before."""
+    """Raised at the next command of `route` (None: any), before it takes effect or `after`."""
 
     error: Exception
     route: Route | None = None
@@ -34,7 +35,7 @@ class Fault:
 
 @dataclass
 class FakeLines:
-    """What follows is taken from `rest` as it is asked for: a line, or an error to raise."""
+    """A followed log: each item of `rest` is a line, or an error to raise in its place."""
 
     rest: list[messages.FollowLine | Exception]
     closed: bool = False
@@ -66,32 +67,32 @@ class FakeDroplet:
     reachable: bool = True
     before_command: Callable[[Route, str], None] | None = None
     partial: bool = False
-    # The one line in any container's log.
-    says: str = "ready"
-    # The environment that each container was created with; its owner's image could tell it.
+    # The only line of every container's log.
+    log_text: str = "ready"
+    # The environment that each container was created with, as its image could print it.
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
-    # What a command answers, where it is not its own environment and input.
+    # The answer of an execution; None answers with its environment and input.
     execution: messages.Executed | None = None
     executed: list[messages.Execute] = field(default_factory=list)
     pulled_as: list[messages.Credentials | None] = field(default_factory=list)
-    no_logs: bool = False
+    logs_fail: bool = False
     shim_image: str | None = None
-    broken: set[str] = field(default_factory=set)
-    # What a follower of any log is told from now on.
+    failing_shim_images: set[str] = field(default_factory=set)
+    # The lines that a follower of any log receives.
     log: list[messages.FollowLine | Exception] = field(default_factory=list)
     lines: FakeLines | None = None
-    # Ids of the containers that the engine remembers to have been edited.
-    updated: set[str] = field(default_factory=set)
+    # Ids of containers with an `update` event that the engine still remembers.
+    edited: set[str] = field(default_factory=set)
     memory_bytes: int = 8 << 30
     disk: messages.Disk = field(default_factory=lambda: messages.Disk("/", 50 << 30, 20 << 30, 30 << 30))
-    # What the next inspects say of a running container's health.
+    # The health of a running container at the next inspects, in order.
     health: list[str] = field(default_factory=list)
     mcp: Callable[[messages.Request], messages.Response] | None = None
-    # Host ports that something else on the droplet holds, or the engine itself by mistake.
+    # Host ports in use by another process on the droplet, or leaked by the engine.
     held_ports: set[int] = field(default_factory=set)
-    # When the shim's process began, and whether it does as told where it is told to restart.
-    began: float = 1.0
-    restarts: bool = True
+    # The start time of the shim's process, and whether a restart command restarts it.
+    shim_started_at: float = 1.0
+    restart_works: bool = True
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
     # toolbox_shim.ShimTransports and ShimTransport in one: every toolbox is this droplet.
@@ -146,7 +147,7 @@ class FakeDroplet:
         self.containers[name] = dead
 
     def crash(self, name: str, *, restarts: int, exit_code: int = 1, state: str = "restarting") -> None:
-        """The engine restarts it by itself."""
+        """Let the container crash and the engine restart it."""
         was = self.containers[name]
         at = self._tick()
         self.containers[name] = replace(
@@ -155,7 +156,7 @@ class FakeDroplet:
         )  # fmt: skip
 
     def _tick(self) -> str:
-        """Now, in Docker's form, and never twice the same."""
+        """Return the time in Docker's format, different at every call."""
         return f"{self.now():%Y-%m-%dT%H:%M:%S}.{next(self._ids):09d}Z"
 
     def _arrive(self, route: Route, name: str, start_by: datetime) -> None:
@@ -251,9 +252,11 @@ class FakeDroplet:
 
     def _logs(self, name: str, _: Any) -> messages.Logs:
         self._found(name)
-        if self.no_logs:
+        if self.logs_fail:
             raise shim_errors.EngineUnavailable("the engine does not answer")
-        return messages.Logs([messages.LogLine("2026-01-01T00:00:00.000000001Z", "stdout", self.says)], truncated=False)
+        return messages.Logs(
+            [messages.LogLine("2026-01-01T00:00:00.000000001Z", "stdout", self.log_text)], truncated=False
+        )
 
     def _request(self, name: str, body: messages.Request) -> messages.Response:
         if self._found(name).state != "running" or self.mcp is None:
@@ -273,8 +276,9 @@ class FakeDroplet:
         return messages.Stats("2026-01-01T00:00:00Z", 1.5, 2.5, 3, 4, 5, 6, 7, 8, 9)
 
     def _restart_shim(self, _: str, __: Any) -> messages.Restarting:
-        began, self.began = self.began, self.began + (1 if self.restarts else 0)
-        return messages.Restarting(began)
+        before = self.shim_started_at
+        self.shim_started_at += 1 if self.restart_works else 0
+        return messages.Restarting(before)
 
     def _prune(self, _: str, body: messages.Prune) -> messages.Pruned:
         used = {container.image for container in self.containers.values()} | set(body.keep)
@@ -285,8 +289,8 @@ class FakeDroplet:
     def _upgrade(self, _: str, body: messages.Upgrade) -> messages.Upgrading:
         if body.image not in self.images:
             raise shim_errors.NoSuchImage(f"no such image: {body.image}")
-        # One that does not serve gives way to the one before.
-        if body.image not in self.broken:
+        # A new shim that does not serve is rolled back.
+        if body.image not in self.failing_shim_images:
             self.shim_image = body.image
         return messages.Upgrading(body.image)
 
@@ -301,7 +305,7 @@ class FakeDroplet:
                 c.health,
                 c.endpoint_id,
                 c.limits.memory_bytes,
-                c.limits if limits is True or c.id in self.updated else None,
+                c.limits if limits is True or c.id in self.edited else None,
             )
             for c in self.containers.values()
         ]
@@ -314,5 +318,5 @@ class FakeDroplet:
             [] if self.partial else listed,
             metrics,
             self.shim_image,
-            self.began,
+            self.shim_started_at,
         )

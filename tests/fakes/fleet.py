@@ -1,4 +1,4 @@
-"""A world whose toolboxes are made: DigitalOcean's API in memory, and behind each address a droplet of its own."""
+"""A world in which droplets are created: DigitalOcean's API in memory, with a fake droplet at each address."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEW = NewToolbox("box", "fra1", "s-1vcpu-1gb")
 
 @dataclass
 class Fleet:
-    """Each toolbox's shim by the address on record; where nothing has booted, or is no more, nothing answers."""
+    """Each toolbox's shim by its stored address; without a booted droplet at that address, nothing answers."""
 
     now: Callable[[], datetime]
     digitalocean: FakeDigitalOcean
@@ -36,16 +36,16 @@ class Fleet:
 
     def of(self, toolbox: Toolbox) -> FakeDroplet:
         silent = FakeDroplet(self.now, reachable=False)
-        there = toolbox.address in [one.address for one in self.digitalocean.droplets.values()]
-        known = there and toolbox.fingerprint == fingerprint(toolbox.address)
-        return self.booted.get(toolbox.address or "", silent) if known else silent
+        exists = toolbox.address in [droplet.address for droplet in self.digitalocean.droplets.values()]
+        enrolled = exists and toolbox.fingerprint == fingerprint(toolbox.address)
+        return self.booted.get(toolbox.address or "", silent) if enrolled else silent
 
     def boot(self, address: str) -> FakeDroplet:
         return self.booted.setdefault(address, FakeDroplet(self.now, engine_id=f"engine at {address}"))
 
 
 class FleetCertificates:
-    """As the shims of a fleet have them: a certificate is known by its text, a good token is `signed by` it."""
+    """Certificates of the fake shims: plain texts; a valid token is the text `signed by` the certificate."""
 
     def __init__(self) -> None:
         self.shown: dict[str, str] = {}
@@ -65,12 +65,12 @@ class FleetCertificates:
 
 
 def enrolling(new: NewDroplet, droplet_id: str, address: str | None) -> EnrolmentRequest:
-    """What the shim says on the droplet that `new` has made."""
+    """Return what the shim sends on the droplet that the create request `new` has made."""
     return EnrolmentRequest(new.toolbox_id, droplet_id, f"certificate of {address}", fingerprint(address), new.token)
 
 
 def fingerprint(address: str | None) -> str:
-    """Of the certificate that the shim there has made for itself."""
+    """Return the fingerprint of the certificate of the shim at `address`."""
     return f"{address}".encode().hex().ljust(64, "0")
 
 
@@ -81,12 +81,12 @@ class FleetWorld(World):
         self.deps = replace(self.deps, shims=ToolboxShims(self.fleet))
 
     def provision(self, new: NewToolbox = NEW) -> Toolbox:
-        """On record, and no more."""
+        """Request a toolbox; no worker has run yet."""
         answer = provision(self.deps, CALLER, new)
         assert isinstance(answer, Toolbox)
         return answer
 
-    def asked(self, toolbox: Toolbox, verb: Callable[..., object], *more: object) -> Toolbox:
+    def request(self, toolbox: Toolbox, verb: Callable[..., object], *more: object) -> Toolbox:
         answer = verb(self.deps, ToolboxRequest(CALLER, toolbox.id), *more)
         assert isinstance(answer, Toolbox)
         return answer
@@ -100,33 +100,33 @@ class FleetWorld(World):
         return answer
 
     def deploy_late(self, toolbox: Toolbox) -> Instance:
-        """By a worker that read the toolbox before its account gave it up."""
+        """Deploy in a worker that read the toolbox before it was deprovisioned."""
         stale = Snapshot(toolbox_ref(toolbox.id), encode(toolbox), None)
         deps = replace(self.deps, store=StaleStore(self.store, stale))
         return self._deployed(deps, toolbox, new(ports=(20_001,)))
 
     def boot(self) -> None:
-        """Every droplet that has not, boots, and its shim enrols with what its user-data holds."""
+        """Boot every droplet that has not booted; its shim enrols with what its user-data holds."""
         for key, droplet in self.digitalocean.droplets.items():
-            new, address = self.digitalocean.asked.get(key), droplet.address
+            new, address = self.digitalocean.create_requests.get(key), droplet.address
             if new and address and address not in self.fleet.booted:
                 self.fleet.boot(address)
                 enrolment.enrol(self.deps, self.enrolling(key), self.certificates)
 
     def enrolling(self, droplet_id: str) -> EnrolmentRequest:
-        """What the shim of that droplet says of itself."""
+        """Return what the shim of that droplet sends to enrol."""
         address = self.digitalocean.droplets[droplet_id].address
-        return enrolling(self.digitalocean.asked[droplet_id], droplet_id, address)
+        return enrolling(self.digitalocean.create_requests[droplet_id], droplet_id, address)
 
     def active(self, new: NewToolbox = NEW) -> Toolbox:
-        """A toolbox that serves."""
+        """Provision a toolbox until it is active."""
         toolbox = self.provision(new)
         self.settle()
         assert self.toolbox(toolbox).status == "active", self.toolbox(toolbox)
         return self.toolbox(toolbox)
 
     def settle(self, sweeps: int = 6) -> None:
-        """Time passes, and whatever can boot does."""
+        """Let time pass: droplets boot and sweeps run."""
         self.deliver()
         for _ in range(sweeps):
             self.boot()
@@ -134,7 +134,7 @@ class FleetWorld(World):
             self.sweep()
 
     def toolbox(self, toolbox: Toolbox) -> Toolbox:
-        """As its document has it now."""
+        """Return the toolbox as it is stored now."""
         loaded = decode(Toolbox, self.store.get([toolbox_ref(toolbox.id)])[0])
         assert loaded
         return loaded.value

@@ -17,7 +17,7 @@ from functions.adapters.settings import TokenSettings
 
 
 class Issuer:
-    """`fetches` counts the requests for its keys; while `answers` is set, that is what they are answered with."""
+    """`fetches` counts the requests for its keys; `answers`, where it is set, replaces their answer."""
 
     def __init__(self, algorithm: str = "RS256") -> None:
         self.algorithm = algorithm
@@ -45,7 +45,7 @@ class Issuer:
         self.settings = TokenSettings(self.url, "toolboxes", algorithm, f"{self.url}/jwks.json")
 
     def rotate(self, kid: str) -> None:
-        """Signs with a new key from now on; the ones before stay published."""
+        """Sign with a new key from now on; the previous ones stay published."""
         self.kid = kid
         self._keys[kid] = (
             rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -66,7 +66,7 @@ class Issuer:
         return content
 
     def token(self, subject: str | None = None, *, headers: dict[str, Any] | None = None, **claims: Any) -> str:
-        """A good token of one hour, but for what `claims` and `headers` change; a claim of None is left out."""
+        """Return a valid token of one hour, changed by `claims` and `headers`; a claim of None is left out."""
         now = int(time.time())
         usual = {"iss": self.url, "aud": "toolboxes", "sub": subject, "iat": now, "exp": now + 3600}
         return self.sign({name: value for name, value in {**usual, **claims}.items() if value is not None}, headers)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback, over real TLS with a certificate of its own making."""
+"""A receiver of webhooks on loopback, over real TLS with a self-signed certificate."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def anywhere(address: str) -> bool:
 
 
 class Receiver:
-    """Keeps what it has taken; `answer` is how it goes on with a request, and may break off."""
+    """Records what it receives; `answer` answers a request, and may close the connection instead."""
 
     def __init__(self, folder: Path) -> None:
-        self.taken: list[tuple[dict[str, str], bytes]] = []
+        self.received: list[tuple[dict[str, str], bytes]] = []
         self.answer: Callable[[BaseHTTPRequestHandler], None] = lambda request: status(request, 204)
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.taken.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                receiver.received.append(({name.lower(): value for name, value in self.headers.items()}, body))
                 receiver.answer(self)
 
             def log_message(self, format: str, *args: object) -> None:
@@ -57,7 +57,7 @@ class Receiver:
 
     @property
     def ids(self) -> list[str]:
-        return [headers["webhook-id"] for headers, _ in self.taken]
+        return [headers["webhook-id"] for headers, _ in self.received]
 
     def sender(self, host: str = "localhost", allowed: Allowed = anywhere, within: float = 5) -> WebhookSender:
         return sender_to(self.certificate, self.port, host, allowed, within)
@@ -70,7 +70,7 @@ class Receiver:
 def sender_to(
     certificate: Path, port: int, host: str = "localhost", allowed: Allowed = anywhere, within: float = 5
 ) -> WebhookSender:
-    """A sender that believes that certificate alone."""
+    """Return a sender that trusts only that certificate."""
     context = ssl.create_default_context(cafile=str(certificate))
     return WebhookSender(f"https://{host}:{port}/hooks?from=toolboxes", SECRETS, context, allowed, within)
 
@@ -89,7 +89,7 @@ def dies(request: BaseHTTPRequestHandler) -> None:
 
 
 def drips(request: BaseHTTPRequestHandler) -> None:
-    """A byte now and then, each soon enough for one step's own limit."""
+    """Send a byte every 0.1 s, so that no single read times out."""
     request.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
     with suppress(OSError):
         for _ in range(100):

@@ -1,4 +1,4 @@
-"""The lifecycle's ports on one thread: the embedded store in memory, a fake droplet, and a clock that tests move."""
+"""The lifecycle's dependencies on one thread: the embedded store, a fake droplet, and a clock that tests move."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ TOOLBOX = "11111111-1111-4111-8111-111111111111"
 ACCOUNT = "account-a"
 VAULT = KeyVault({"key-1": bytes(range(32))})
 CALLER = Caller(ACCOUNT, ACCOUNT)
-STRANGER = Caller("account-b", "account-b")
+OTHER_CALLER = Caller("account-b", "account-b")
 ADMIN = Caller("operator", "operator", admin=True)
 
 
 @dataclass
 class ListQueue:
-    """Keeps what was published until the test delivers it, as often as it likes."""
+    """Holds published tasks until the test delivers them."""
 
     tasks: list[Task] = field(default_factory=list)
     down: bool = False
@@ -81,32 +81,40 @@ class World:
         self.time += timedelta(seconds=seconds)
 
     def deliver(self) -> None:
-        """What Pub/Sub would push: each waiting task to the worker."""
+        """Run every published task, as the worker does when Pub/Sub pushes it."""
         tasks, self.queue.tasks = self.queue.tasks, []
         for task in tasks:
             run_task(self.deps, task)
 
     def sweep(self, seconds: float = 60) -> None:
-        """A minute passes, the scheduler calls, and what it published is delivered."""
+        """Let time pass, sweep, and run what the sweep published."""
         self.pass_time(seconds)
         reconcile_sweep.sweep(self.deps)
         self.deliver()
 
     def add_toolbox(self, toolbox_id: str = TOOLBOX, account: str = ACCOUNT) -> Toolbox:
         toolbox = Toolbox(
-            id=toolbox_id, account=account, name="box", status=ToolboxStatus.ACTIVE, region="fra1",
-            size="s-1vcpu-1gb", image="debian-12-x64", created_at=self.time, updated_at=self.time,
-            address="192.0.2.1", fingerprint="0" * 64,
-        )  # fmt: skip
+            id=toolbox_id,
+            account=account,
+            name="box",
+            status=ToolboxStatus.ACTIVE,
+            region="fra1",
+            size="s-1vcpu-1gb",
+            image="debian-12-x64",
+            created_at=self.time,
+            updated_at=self.time,
+            address="192.0.2.1",
+            fingerprint="0" * 64,
+        )
         self.store.commit([Create(toolbox_ref(toolbox.id), encode(toolbox))])
         return toolbox
 
     def settled_toolbox(self) -> Toolbox:
-        """The toolbox as one that serves and of which nothing more is wanted."""
+        """Mark the toolbox as serving and settled."""
         return self.change_toolbox(lambda box: replace(box, observed_generation=box.generation, served_at=self.time))
 
     def change_toolbox(self, change: Callable[[Toolbox], Toolbox]) -> Toolbox:
-        """The toolbox as some other worker's commit leaves it."""
+        """Change the stored toolbox, as another worker's commit would."""
         [snapshot] = self.store.get([toolbox_ref(TOOLBOX)])
         loaded = decode(Toolbox, snapshot)
         assert loaded
@@ -115,7 +123,7 @@ class World:
         return changed
 
     def deploy(self, wanted: NewInstance | None = None, replay: Replay[Instance] | None = None) -> Instance:
-        """Deployed as far as the request itself goes."""
+        """Deploy an instance, without running any task."""
         answer = deploy(self.deps, CALLER, TOOLBOX, wanted or new(), replay)
         assert isinstance(answer, Instance)
         return answer
@@ -140,7 +148,7 @@ class World:
         return answer
 
     def stored(self, instance: Instance) -> Instance:
-        """The instance as its document has it, deleted or not."""
+        """Return the stored instance, deleted or not."""
         return self.stored_at(instance.id)
 
     def stored_at(self, instance_id: str) -> Instance:
@@ -157,6 +165,6 @@ class World:
 
 
 def new(name: str = "server", *, image: str = IMAGE, ports: tuple[int, ...] = (), start: bool = True) -> NewInstance:
-    """A deploy of `image`, with container port 3000 mapped to each of `ports` (0: to be chosen)."""
+    """Return a deploy request of `image` with container ports from 3000 mapped to `ports` (0: allocate one)."""
     mapped = [Port(3000 + index, port) for index, port in enumerate(ports)]
     return NewInstance(name, Spec(image, ports=mapped), CatalogEntry(), start)

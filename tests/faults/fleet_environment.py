@@ -66,7 +66,11 @@ class FleetEnvironment(Environment):
         self.power_on()
         for key, droplet in self.digitalocean.droplets.items():
             with suppress(EnrolmentRefused):
-                enrol(self.deps, enrolling(self.digitalocean.asked[key], key, droplet.address), FleetCertificates())
+                enrol(
+                    self.deps,
+                    enrolling(self.digitalocean.create_requests[key], key, droplet.address),
+                    FleetCertificates(),
+                )
 
 
 @dataclass(frozen=True)

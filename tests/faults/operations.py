@@ -1,4 +1,4 @@
-"""The operations that are cut: what stands before each, and what the worker does."""
+"""The operations of the crash matrix: the state before each, and what its worker does."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _sweeping(deps: Dependencies, key: Replay[Instance] | None) -> None:
 
 
 def _hearing(standing: AccountStatus, day: int) -> Ask:
-    """The backend's word of the account."""
+    """The backend's webhook about the account's status."""
     word = AccountStatusChange(f"msg_{day}", ACCOUNT, standing, datetime(2026, 1, day, tzinfo=UTC))
     return lambda deps, key: account_status.receive(deps, word)
 

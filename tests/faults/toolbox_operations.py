@@ -1,4 +1,4 @@
-"""The operations on a toolbox and its droplet that are cut: what stands before each, and what the worker does."""
+"""The operations on a toolbox and its droplet: the state before each, and what its worker does."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _provisioning(deps: Dependencies, key: Replay[Instance] | None) -> None:
 
 
 def _enrolling(deps: Dependencies, key: Replay[Instance] | None) -> None:
-    """What the `enrol` function does when the newest droplet's shim has called it."""
-    # The API's own side: the token is in no document.
+    """Handle the enrolment request of the newest droplet's shim, as the `enrol` function does."""
+    # The token is in no document, only in the user-data that DigitalOcean holds.
     api: Any = deps.droplets
     enrol(deps, enrolling(*api.inner.newest()), FleetCertificates())
 
@@ -73,12 +73,12 @@ def _booted(env: FleetEnvironment) -> None:
 
 
 def _lost(env: FleetEnvironment) -> None:
-    """The create call's answer was lost, and what it made shows nowhere for half a minute."""
+    """The create call made a droplet, and its answer was lost."""
     env.lose_create()
     _made(env)
 
 
-def _peopled(env: FleetEnvironment) -> None:
+def _with_instances(env: FleetEnvironment) -> None:
     _made(env)
     env.boot()
     env.sweep(60)
@@ -91,20 +91,20 @@ def _peopled(env: FleetEnvironment) -> None:
 
 
 def _unreachable(env: FleetEnvironment) -> None:
-    _peopled(env)
+    _with_instances(env)
     for droplet in env.fleet.values():
         droplet.reachable = False
 
 
 def _rebuilding(env: FleetEnvironment) -> None:
-    """Another droplet is made and has booted; its shim is about to say so."""
-    _peopled(env)
+    """Another droplet exists and has booted; its shim has not enrolled yet."""
+    _with_instances(env)
     TOOLBOX_OPERATIONS["rebuild"].run(env.deps, env.queue, False)
     env.power_on()
 
 
 def _upgradable(env: FleetEnvironment) -> None:
-    _peopled(env)
+    _with_instances(env)
     for droplet in env.fleet.values():
         droplet.registry[OTHER_SHIM] = None
 
@@ -117,10 +117,10 @@ TOOLBOX_OPERATIONS = {
     "provision": operation(_provisioning, _nothing),
     "provision-lost": operation(_sweeping, _lost),
     "enrol": operation(_enrolling, _booted),
-    "rebuild": operation(_changing(toolbox_change.rebuild), _peopled),
+    "rebuild": operation(_changing(toolbox_change.rebuild), _with_instances),
     "rebuild-unreachable": operation(_changing(toolbox_change.rebuild), _unreachable),
     "rebuild-enrol": operation(_enrolling, _rebuilding),
-    "deprovision": operation(_changing(toolbox_change.deprovision), _peopled),
+    "deprovision": operation(_changing(toolbox_change.deprovision), _with_instances),
     "deprovision-unreachable": operation(_changing(toolbox_change.deprovision), _unreachable),
     "deprovision-rebuilding": operation(_changing(toolbox_change.deprovision), _rebuilding),
     "upgrade-shim": operation(_changing(toolbox_change.upgrade_shim, OTHER_SHIM), _upgradable),

@@ -114,7 +114,7 @@ def test_a_look_sent_again_is_answered_with_what_was_seen(call: Caller, world: W
 def test_a_restart_sent_again_is_answered_again_and_restarts_nothing(call: Caller, world: World) -> None:
     first, again = console(call, "restart"), console(call, "restart")
     assert (again.status_code, again.json) == (200, first.json)
-    assert world.droplet.began == 2.0
+    assert world.droplet.shim_started_at == 2.0
     assert console(call, "redeploy").status_code == 422
 
 
@@ -131,19 +131,19 @@ def test_a_restart_that_was_not_seen_to_succeed_is_told_by_its_repeat_and_not_do
     assert console(call, "restart").status_code == 504
     world.droplet.faults.clear()
     assert console(call, "restart").json["success"] is True
-    assert world.droplet.began == 2.0
+    assert world.droplet.shim_started_at == 2.0
 
 
 def test_a_restart_whose_answer_could_not_be_kept_is_told_by_its_repeat(call: Caller, world: World) -> None:
     def fail(writes: Any) -> None:
-        if world.droplet.began == 2.0:
+        if world.droplet.shim_started_at == 2.0:
             raise Unavailable("the store did not answer")
 
     world.store.before_commit = fail
     assert console(call, "restart").status_code == 503
     world.store.before_commit = lambda writes: None
     assert console(call, "restart").json["success"] is True
-    assert world.droplet.began == 2.0
+    assert world.droplet.shim_started_at == 2.0
 
 
 def test_of_two_restarts_under_one_key_at_the_same_time_one_is_done(call: Caller, world: World) -> None:
@@ -156,14 +156,18 @@ def test_of_two_restarts_under_one_key_at_the_same_time_one_is_done(call: Caller
 
     world.droplet.before_command = meanwhile
     first = console(call, "restart")
-    assert (first.json["type"], seconds, world.droplet.began) == ("urn:toolboxes:problem:contended", [200], 2.0)
+    assert (first.json["type"], seconds, world.droplet.shim_started_at) == (
+        "urn:toolboxes:problem:contended",
+        [200],
+        2.0,
+    )
     assert console(call, "restart").json["success"] is True
 
 
 def test_a_restart_that_did_not_come_about_is_tried_again_by_its_repeat(call: Caller, world: World) -> None:
-    world.droplet.restarts = False
+    world.droplet.restart_works = False
     assert console(call, "restart").status_code == 504
-    world.droplet.restarts = True
+    world.droplet.restart_works = True
     assert console(call, "restart").json["success"] is True
 
 

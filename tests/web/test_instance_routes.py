@@ -94,7 +94,7 @@ def test_a_deleted_instances_events_and_post_mortems_are_still_there_by_its_id(
 def test_what_a_post_mortem_could_not_fetch_is_named_in_it(
     call: Caller, world: World, deployed: dict[str, Any]
 ) -> None:
-    world.droplet.no_logs = True
+    world.droplet.logs_fail = True
     assert send(call, "DELETE", "/server").status_code == 200
     [kept] = send(call, "GET", f"/{deployed['id']}/post-mortems").json
     assert kept["logs"] == []

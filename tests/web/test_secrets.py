@@ -96,7 +96,7 @@ def test_what_a_container_says_of_its_secrets_is_struck_out_wherever_it_is_shown
     record = seen("POST", json={**SENT, "secretVariables": PLANTED, "mcp": {"port": 1, "path": "/"}})
     name = record["container_name"]
     spoken = ["planted-line-two-of-a-key", json.dumps(PLANTED), PLANTED["QUOTED"], f"a {PLANTED['TOKEN']} in a line"]
-    world.droplet.says = " ".join(spoken)
+    world.droplet.log_text = " ".join(spoken)
     assert seen("GET", "/server/logs")["logs"][0].endswith("*** in a line")
     said = shim_errors.StartFailed(f"the engine says: {PLANTED['TOKEN']}")
     world.droplet.faults.append(Fault(said, route=routes.RESTART))
@@ -209,7 +209,7 @@ def test_without_its_key_nothing_is_made_and_nothing_unstruck_is_kept(
     seen: Witness, world: World, issuer: Issuer
 ) -> None:
     record = seen("POST", json={**SENT, "secretVariables": PLANTED})
-    world.droplet.says = PLANTED["TOKEN"]
+    world.droplet.log_text = PLANTED["TOKEN"]
     world.deps = replace(world.deps, vault=KeyVault({"other": bytes(32)}))
     seen.call = Caller(built(world, issuer), seen.call.token)
     assert seen("GET", "/server/logs")["type"].endswith("secrets-unreadable")

@@ -86,7 +86,7 @@ def scene(tmp_path: Path) -> Scene:
     certificates.by_address[droplet.address or ""] = certificate.fingerprint(shim.pem)
     body = {
         "toolbox_id": toolbox.id, "droplet_id": droplet_id, "certificate": shim.certificate,
-        "token": world.digitalocean.asked[droplet_id].token, "proof": shim.token("enrol"),
+        "token": world.digitalocean.create_requests[droplet_id].token, "proof": shim.token("enrol"),
     }  # fmt: skip
     enrol = shims.build_enrol(world.deps, certificates, CONTROL_KEYS).test_client()
     notify = shims.build_notify(world.deps, certificates).test_client()

@@ -25,7 +25,7 @@ from functions.web import description
 from functions.web.route import Proof, Route
 from tests.fakes.droplet import IMAGE
 from tests.fakes.issuer import Issuer
-from tests.fakes.world import CALLER, STRANGER, TOOLBOX, World, new
+from tests.fakes.world import CALLER, OTHER_CALLER, TOOLBOX, World, new
 from tests.web.conftest import Caller
 
 THEIRS = "22222222-2222-4222-8222-222222222222"
@@ -76,19 +76,19 @@ class Asked:
 @pytest.fixture
 def instance(world: World) -> Instance:
     """The victim's, on TOOLBOX; the stranger has a toolbox and an instance too."""
-    world.add_toolbox(THEIRS, account=STRANGER.account)
+    world.add_toolbox(THEIRS, account=OTHER_CALLER.account)
     victims = world.deploy(replace(new("server"), secrets={"KEY": "planted-value"}))
     world.droplet.die(victims.container_name, exit_code=3)
     toolbox_inspect.inspect(world.deps, TOOLBOX)
     # Only now: this world's two toolboxes share one droplet.
-    deploy(world.deps, STRANGER, THEIRS, new("own"))
+    deploy(world.deps, OTHER_CALLER, THEIRS, new("own"))
     registries.put(world.deps, CALLER, HOST, "planted-user", "planted-password")
     return victims
 
 
 @pytest.fixture
 def stranger(apps: dict[str, Flask], issuer: Issuer) -> Caller:
-    return Caller(apps, issuer.token(STRANGER.account))
+    return Caller(apps, issuer.token(OTHER_CALLER.account))
 
 
 def routes(apps: dict[str, Flask]) -> Iterator[tuple[str, Route]]:

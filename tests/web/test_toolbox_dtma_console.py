@@ -56,7 +56,7 @@ def test_a_shim_that_cannot_be_reached_is_a_problem_with_a_message(call: Caller,
 def test_a_restart_succeeds_once_another_process_has_answered(call: Caller, world: World) -> None:
     answer = console(call, "restart")
     assert (answer.status_code, answer.json["success"], answer.json["action"]) == (200, True, "restart")
-    assert (world.droplet.began, world.droplet.calls.count("POST /shim/restart")) == (2.0, 1)
+    assert (world.droplet.shim_started_at, world.droplet.calls.count("POST /shim/restart")) == (2.0, 1)
     events = world.documents(f"account_tool_environments/{TOOLBOX}/events")
     assert [(event["type"], event["actor"]) for event in events] == [("shim_restart_requested", "account-a")]
 
@@ -65,11 +65,11 @@ def test_a_restart_whose_answer_is_lost_is_proven_all_the_same(call: Caller, wor
     lost = errors.OutcomeUnknown("it broke off")
     world.droplet.faults.append(Fault(lost, routes.RESTART_SHIM, after=True))
     assert console(call, "restart").json["success"] is True
-    assert world.droplet.began == 2.0
+    assert world.droplet.shim_started_at == 2.0
 
 
 def test_a_restart_that_nobody_saw_is_no_success(call: Caller, world: World) -> None:
-    world.droplet.restarts = False
+    world.droplet.restart_works = False
     answer = console(call, "restart")
     assert (answer.status_code, answer.json["type"]) == (504, "urn:toolboxes:problem:outcome-unknown")
 

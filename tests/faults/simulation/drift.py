@@ -43,7 +43,7 @@ class Drift:
         droplet.containers[name] = replace(container, limits=replace(container.limits, pids=9))
         # The engine keeps a bounded number of events in memory and none across a restart, so the shim may not know.
         if self._scheduler.rng.random() < 0.5:
-            droplet.updated.add(container.id)
+            droplet.edited.add(container.id)
 
     def _crash(self, droplet: Droplet, name: str) -> None:
         droplet.crash(name, restarts=1, state="running")

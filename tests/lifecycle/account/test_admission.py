@@ -13,7 +13,7 @@ from functions.lifecycle.account.admission import admit_toolbox
 from functions.lifecycle.account.status import AccountStatusChange
 from functions.lifecycle.dependencies import Create, Query
 from functions.lifecycle.repository import TOOLBOXES, toolbox_ref
-from tests.fakes.world import ACCOUNT, STRANGER, TOOLBOX, World
+from tests.fakes.world import ACCOUNT, OTHER_CALLER, TOOLBOX, World
 
 OTHER = "22222222-2222-4222-8222-222222222222"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -31,7 +31,7 @@ def test_toolbox_beyond_the_quota_is_refused(world: World) -> None:
     add_toolbox(world, OTHER)
     with pytest.raises(QuotaExceeded, match="the account has 2 toolboxes, and may have no more"):
         admit_toolbox(world.deps, ACCOUNT)
-    admit_toolbox(world.deps, STRANGER.account)
+    admit_toolbox(world.deps, OTHER_CALLER.account)
 
 
 def test_one_of_two_concurrent_toolboxes_is_refused(world: World) -> None:

@@ -9,7 +9,7 @@ from functions.domain.errors import QuotaExceeded
 from functions.domain.instance.spec import ResourceLimits
 from functions.lifecycle.instance.change import Changes, InstanceRequest, update
 from functions.lifecycle.instance.deploy import NewInstance, deploy
-from tests.fakes.world import CALLER, STRANGER, TOOLBOX, World, new
+from tests.fakes.world import CALLER, OTHER_CALLER, TOOLBOX, World, new
 
 OTHER_TOOLBOX = "22222222-2222-4222-8222-222222222222"
 
@@ -47,9 +47,9 @@ def test_deploy_beyond_the_memory_quota_is_refused(world: World) -> None:
 
 def test_instances_of_other_accounts_do_not_count(world: World) -> None:
     set_limits(world, Limits(instances=1))
-    world.add_toolbox(OTHER_TOOLBOX, account=STRANGER.account)
+    world.add_toolbox(OTHER_TOOLBOX, account=OTHER_CALLER.account)
     world.deploy()
-    deploy(world.deps, STRANGER, OTHER_TOOLBOX, new())
+    deploy(world.deps, OTHER_CALLER, OTHER_TOOLBOX, new())
 
 
 def test_update_may_use_the_remaining_quota_and_may_always_shrink(world: World) -> None:

@@ -21,7 +21,7 @@ from functions.lifecycle.repository import TOOLBOXES
 from functions.web.records import instance_record
 from tests.fakes.store import ForwardingStore
 from tests.fakes.stored import encode
-from tests.fakes.world import ACCOUNT, CALLER, STRANGER, TOOLBOX, World, new
+from tests.fakes.world import ACCOUNT, CALLER, OTHER_CALLER, TOOLBOX, World, new
 
 OTHER = "22222222-2222-4222-8222-222222222222"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -70,9 +70,9 @@ def test_suspension_stops_instances_and_resumption_restores_their_state(world: W
 
 
 def test_suspension_leaves_other_accounts_running(world: World) -> None:
-    world.add_toolbox(OTHER, account=STRANGER.account)
+    world.add_toolbox(OTHER, account=OTHER_CALLER.account)
     world.deploy()
-    account_status.receive(world.deps, message(AccountStatus.SUSPENDED, account=STRANGER.account))
+    account_status.receive(world.deps, message(AccountStatus.SUSPENDED, account=OTHER_CALLER.account))
     world.deliver()
     world.deliver()
     assert len(world.droplet.running()) == 1
@@ -163,16 +163,16 @@ def test_message_id_is_handled_once_even_with_another_status(world: World) -> No
 
 
 def test_account_deletion_deprovisions_toolboxes_and_deletes_registries(world: World) -> None:
-    world.add_toolbox(OTHER, account=STRANGER.account)
+    world.add_toolbox(OTHER, account=OTHER_CALLER.account)
     world.deploy()
-    for caller in (CALLER, STRANGER):
+    for caller in (CALLER, OTHER_CALLER):
         registries.put(world.deps, caller, "registry.test", "user", "password")
     account_status.receive(world.deps, message(AccountStatus.DELETED))
     world.deliver()
     world.deliver()
     desired = {toolbox["id"]: toolbox["desired_state"] for toolbox in world.documents(TOOLBOXES)}
     assert desired == {TOOLBOX: "deprovisioned", OTHER: "provisioned"}
-    assert [registry["account"] for registry in world.documents("registries")] == [STRANGER.account]
+    assert [registry["account"] for registry in world.documents("registries")] == [OTHER_CALLER.account]
     events = world.store.query(Query(f"{TOOLBOXES}/{TOOLBOX}/events", order_by="time"))
     actors = {event.data["type"]: event.data["actor"] for event in events}
     assert actors["account_deleted"] == actors["deprovision_requested"] == "backend"

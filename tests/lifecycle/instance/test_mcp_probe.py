@@ -24,7 +24,7 @@ def test_probe_records_the_number_of_tools(world: World) -> None:
     world.droplet.mcp = server = Server(["b", "a"])
     instance = world.deploy(with_mcp())
     assert (instance.status, tools_count(instance)) == (InstanceStatus.RUNNING, 2)
-    assert server.seen == ["initialize", "notifications/initialized", "tools/list", "goodbye"]
+    assert server.methods == ["initialize", "notifications/initialized", "tools/list", "goodbye"]
 
 
 def test_tools_hash_ignores_order_paging_and_answer_format(world: World) -> None:

@@ -12,7 +12,7 @@ from functions.lifecycle.repository import NAME_RESERVATIONS, PORT_RESERVATIONS
 from shim.contract import errors as shim_errors
 from shim.contract import routes
 from tests.fakes.droplet import Fault
-from tests.fakes.world import CALLER, STRANGER, TOOLBOX, World, new
+from tests.fakes.world import CALLER, OTHER_CALLER, TOOLBOX, World, new
 
 OTHER_IMAGE = "registry.test/other:2"
 
@@ -186,11 +186,11 @@ def test_toolbox_of_another_account_is_not_found(world: World) -> None:
     instance = deployed(world)
     for operation in (change.start, change.stop, change.restart, change.delete):
         with pytest.raises(NotFound):
-            operation(world.deps, InstanceRequest(STRANGER, TOOLBOX, instance.id))
+            operation(world.deps, InstanceRequest(OTHER_CALLER, TOOLBOX, instance.id))
     with pytest.raises(NotFound):
-        instances.get(world.deps, STRANGER, TOOLBOX, instance.id)
+        instances.get(world.deps, OTHER_CALLER, TOOLBOX, instance.id)
     with pytest.raises(NotFound):
-        deploy(world.deps, STRANGER, TOOLBOX, new("mine"))
+        deploy(world.deps, OTHER_CALLER, TOOLBOX, new("mine"))
     assert world.droplet.running() == [instance.container_name]
 
 

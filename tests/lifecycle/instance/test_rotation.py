@@ -17,7 +17,7 @@ from functions.lifecycle.account.status import AccountStatusChange
 from functions.lifecycle.dependencies import Write
 from functions.lifecycle.instance import rotation
 from functions.lifecycle.instance.rotation import ROTATIONS, CredentialRotation
-from tests.fakes.world import ACCOUNT, STRANGER, World, new
+from tests.fakes.world import ACCOUNT, OTHER_CALLER, World, new
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -118,7 +118,7 @@ def test_worker_death_before_the_record_replaces_the_container_once(world: World
 
 def test_instance_of_another_account_is_not_found(world: World, instance: Instance) -> None:
     with pytest.raises(NotFound, match=f"the account has no instance '{instance.id}'"):
-        rotate(world, instance, 1, account=STRANGER.account, A="x")
+        rotate(world, instance, 1, account=OTHER_CALLER.account, A="x")
     world.delete(instance.id)
     with pytest.raises(NotFound):
         rotate(world, instance, 1, A="x")

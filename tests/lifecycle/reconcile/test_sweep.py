@@ -90,7 +90,7 @@ def test_limits_edited_by_hand_are_restored_at_the_next_sweep(world: World) -> N
     instance = world.deploy()
     world.sweep()
     original_limits = edit_limits(world, instance)
-    world.droplet.updated = {container.id for container in world.droplet.containers.values()}
+    world.droplet.edited = {container.id for container in world.droplet.containers.values()}
     world.sweep()
     assert world.droplet.containers[instance.container_name].limits == original_limits
     assert world.droplet.running() == [instance.container_name]
@@ -110,7 +110,7 @@ def test_limits_edit_of_a_stopped_instance_is_restored_at_its_start(world: World
     instance = world.deploy()
     world.stop(instance.id)
     original_limits = edit_limits(world, instance)
-    world.droplet.updated = {container.id for container in world.droplet.containers.values()}
+    world.droplet.edited = {container.id for container in world.droplet.containers.values()}
     world.sweep()
     world.sweep()
     calls = len(world.droplet.calls)

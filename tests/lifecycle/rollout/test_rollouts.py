@@ -30,7 +30,7 @@ def shim_images(world: FleetWorld) -> list[str | None]:
 
 def test_upgrade_replaces_the_shim_and_records_an_event(world: FleetWorld) -> None:
     [toolbox] = upgradable_toolboxes(world)
-    requested = world.asked(toolbox, upgrade_shim, NEW_SHIM)
+    requested = world.request(toolbox, upgrade_shim, NEW_SHIM)
     assert (requested.status, requested.settled) == ("active", False)
     world.deliver()
     upgraded = world.toolbox(toolbox)
@@ -41,8 +41,8 @@ def test_upgrade_replaces_the_shim_and_records_an_event(world: FleetWorld) -> No
 def test_upgrade_to_a_shim_that_does_not_serve_fails_and_can_be_repeated(world: FleetWorld) -> None:
     [toolbox] = upgradable_toolboxes(world)
     [droplet] = world.fleet.booted.values()
-    droplet.broken.add(NEW_SHIM)
-    world.asked(toolbox, upgrade_shim, NEW_SHIM)
+    droplet.failing_shim_images.add(NEW_SHIM)
+    world.request(toolbox, upgrade_shim, NEW_SHIM)
     for _ in range(5):
         world.sweep()
     upgraded = world.toolbox(toolbox)
@@ -50,15 +50,15 @@ def test_upgrade_to_a_shim_that_does_not_serve_fails_and_can_be_repeated(world: 
     assert upgraded.failure_reason
     assert upgraded.failure_reason.code == "upgrade-failed"
     assert "shim_upgrade_failed" in [event_type for event_type, _, _ in world.toolbox_events(toolbox)]
-    droplet.broken.clear()
-    world.asked(toolbox, upgrade_shim, NEW_SHIM)
+    droplet.failing_shim_images.clear()
+    world.request(toolbox, upgrade_shim, NEW_SHIM)
     world.deliver()
     assert world.toolbox(toolbox).error is None
 
 
 def test_upgrade_to_an_unknown_image_fails_at_once(world: FleetWorld) -> None:
     toolbox = world.active()
-    world.asked(toolbox, upgrade_shim, NEW_SHIM)
+    world.request(toolbox, upgrade_shim, NEW_SHIM)
     world.deliver()
     assert "manifest unknown" in str(world.toolbox(toolbox).error)
 
@@ -71,7 +71,7 @@ def test_upgrade_completes_after_temporary_failures(world: FleetWorld, route: ro
         Fault(shim_errors.EngineUnavailable("busy"), route),
         Fault(shim_errors.OutcomeUnknown("late"), route),
     ]
-    world.asked(toolbox, upgrade_shim, NEW_SHIM)
+    world.request(toolbox, upgrade_shim, NEW_SHIM)
     for _ in range(4):
         world.sweep()
     assert (world.toolbox(toolbox).shim_image, world.toolbox(toolbox).settled) == (NEW_SHIM, True)
@@ -91,7 +91,7 @@ def test_rollout_upgrades_all_toolboxes_three_at_a_time(world: FleetWorld) -> No
 
 def test_rollout_stops_at_the_first_failure_and_can_be_started_again(world: FleetWorld) -> None:
     toolboxes = upgradable_toolboxes(world, 7)
-    world.fleet.booted[toolboxes[1].address or ""].broken.add(NEW_SHIM)
+    world.fleet.booted[toolboxes[1].address or ""].failing_shim_images.add(NEW_SHIM)
     rollouts.start(world.deps, ADMIN, NEW_SHIM)
     for _ in range(10):
         world.sweep()
@@ -100,7 +100,7 @@ def test_rollout_stops_at_the_first_failure_and_can_be_started_again(world: Flee
     assert rollout.reason
     upgraded = sum(image == NEW_SHIM for image in shim_images(world))
     assert upgraded < 6
-    world.fleet.booted[toolboxes[1].address or ""].broken.clear()
+    world.fleet.booted[toolboxes[1].address or ""].failing_shim_images.clear()
     rollouts.start(world.deps, ADMIN, NEW_SHIM)
     for _ in range(6):
         world.sweep()
@@ -110,7 +110,7 @@ def test_rollout_stops_at_the_first_failure_and_can_be_started_again(world: Flee
 
 def test_rollout_skips_a_toolbox_that_cannot_be_upgraded(world: FleetWorld) -> None:
     toolboxes = upgradable_toolboxes(world, 2)
-    world.asked(toolboxes[0], rebuild)
+    world.request(toolboxes[0], rebuild)
     rollouts.start(world.deps, ADMIN, NEW_SHIM)
     for task in list(world.queue.tasks):
         if task.kind == "rollout":
@@ -137,6 +137,6 @@ def test_rollout_is_for_operators_only(world: FleetWorld) -> None:
 
 def test_upgrade_during_a_rebuild_is_refused(world: FleetWorld) -> None:
     toolbox = world.active()
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     with pytest.raises(NotAllowedNow):
-        world.asked(toolbox, upgrade_shim, NEW_SHIM)
+        world.request(toolbox, upgrade_shim, NEW_SHIM)

@@ -119,7 +119,7 @@ def test_token_of_an_earlier_create_attempt_is_refused(world: FleetWorld) -> Non
     toolbox, request = toolbox_awaiting_enrolment(world)
     world.boot()
     world.deliver()
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     world.deliver()
     assert_refused(world, toolbox, with_other_certificate(request), "the token is not")
 
@@ -128,7 +128,7 @@ def test_old_droplet_is_refused_during_a_rebuild(world: FleetWorld) -> None:
     toolbox, request = toolbox_awaiting_enrolment(world)
     world.boot()
     world.deliver()
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     assert_refused(world, toolbox, request, "is not made yet")
 
 
@@ -191,7 +191,7 @@ def test_enrolment_for_a_missing_failed_or_deleted_toolbox_is_refused(world: Fle
     for _ in range(62):
         world.sweep()
     assert_refused(world, toolbox, request, "no droplet of this toolbox")
-    world.asked(toolbox, deprovision)
+    world.request(toolbox, deprovision)
     assert_refused(world, toolbox, request, "no such toolbox")
 
 

@@ -57,8 +57,8 @@ def test_orphan_that_was_destroyed_is_no_longer_reported(world: FleetWorld) -> N
 
 def test_droplet_that_a_toolbox_replaces_or_awaits_is_not_an_orphan(world: FleetWorld) -> None:
     toolbox = world.active()
-    world.digitalocean.goes_in = timedelta(minutes=40)
-    world.asked(toolbox, rebuild)
+    world.digitalocean.destroy_takes = timedelta(minutes=40)
+    world.request(toolbox, rebuild)
     world.settle()
     world.digitalocean.faults.append(ApiFault(DigitalOceanUnknown("lost"), "create", after=True))
     world.provision()

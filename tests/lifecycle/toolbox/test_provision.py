@@ -45,7 +45,7 @@ def test_toolbox_is_stored_at_once_and_active_after_the_enrolment(world: FleetWo
 
 def test_droplet_is_created_with_its_own_name_tags_and_firewall(world: FleetWorld) -> None:
     toolbox = world.active()
-    [new] = world.digitalocean.asked.values()
+    [new] = world.digitalocean.create_requests.values()
     assert new.tags == ["toolboxes", f"toolbox-{toolbox.id}"]
     assert (new.region, new.size, new.image) == ("fra1", "s-1vcpu-1gb", "debian-12-x64")
     assert new.name == f"toolbox-{toolbox.id}-1"
@@ -56,7 +56,7 @@ def test_droplet_is_created_with_its_own_name_tags_and_firewall(world: FleetWorl
 def test_enrolment_token_is_not_stored(world: FleetWorld) -> None:
     world.provision()
     world.deliver()
-    [new] = world.digitalocean.asked.values()
+    [new] = world.digitalocean.create_requests.values()
     assert len(new.token) >= 64
     assert new.token not in str(world.documents("account_tool_environments"))
 
@@ -110,7 +110,7 @@ def test_create_that_the_api_refuses_fails_with_its_reason(world: FleetWorld) ->
     failed = world.toolbox(toolbox)
     assert (failed.status, failed.error) == ("error_provisioning", "that size is not in that region")
     assert (failed.settled, world.digitalocean.droplets) == (True, {})
-    world.asked(failed, rebuild)
+    world.request(failed, rebuild)
     world.settle()
     assert world.toolbox(toolbox).status == "active"
     assert len(world.digitalocean.droplets) == 1
@@ -175,7 +175,7 @@ def test_provision_beyond_the_quota_is_refused(world: FleetWorld) -> None:
     toolbox = world.active()
     with pytest.raises(QuotaExceeded):
         world.provision()
-    world.asked(toolbox, deprovision)
+    world.request(toolbox, deprovision)
     world.settle()
     world.provision()
 
@@ -183,7 +183,7 @@ def test_provision_beyond_the_quota_is_refused(world: FleetWorld) -> None:
 def test_rebuild_during_provisioning_is_refused(world: FleetWorld) -> None:
     toolbox = world.provision()
     with pytest.raises(NotAllowedNow):
-        world.asked(toolbox, rebuild)
+        world.request(toolbox, rebuild)
 
 
 def test_deprovision_during_the_create_call_leaves_no_droplet(world: FleetWorld) -> None:
@@ -191,7 +191,7 @@ def test_deprovision_during_the_create_call_leaves_no_droplet(world: FleetWorld)
 
     def deprovision_at_create(call: str) -> None:
         if call == "create":
-            world.asked(toolbox, deprovision)
+            world.request(toolbox, deprovision)
 
     world.digitalocean.before_call = deprovision_at_create
     world.deliver()

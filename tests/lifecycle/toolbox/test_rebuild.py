@@ -15,7 +15,7 @@ from tests.lifecycle.toolbox.populated import populated_toolbox
 
 def test_rebuild_restores_every_instance_with_its_id_and_ports(world: FleetWorld) -> None:
     toolbox, instances, old_droplet = populated_toolbox(world)
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     world.settle()
     rebuilt = world.toolbox(toolbox)
     assert (rebuilt.status, rebuilt.settled, rebuilt.retired) == ("active", True, [])
@@ -36,7 +36,7 @@ def test_rebuild_retries_an_instance_that_failed_on_the_old_droplet(world: Fleet
     old_droplet.faults.append(Fault(shim_errors.PortTaken("port is already allocated"), routes.START))
     failed = world.deploy_on(toolbox, new(ports=(20_001,)))
     assert world.stored(failed).status == "error_install"
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     world.settle()
     assert world.stored(failed).status == "running"
     [new_droplet] = [each for each in world.fleet.booted.values() if each is not old_droplet]
@@ -53,7 +53,7 @@ def test_rebuild_never_runs_on_two_droplets_and_destroys_the_old_one_last(world:
         calls.append((call, world.toolbox(toolbox).served_at is not None))
 
     world.digitalocean.before_call = record
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     world.settle()
     assert [call for call, _ in calls if call in ("create", "destroy")] == ["create", "destroy"]
     assert dict(calls)["destroy"], "the old droplet was destroyed before the new one served"
@@ -61,7 +61,7 @@ def test_rebuild_never_runs_on_two_droplets_and_destroys_the_old_one_last(world:
 
 def test_container_started_late_on_the_old_droplet_is_stopped(world: FleetWorld) -> None:
     toolbox, instances, old_droplet = populated_toolbox(world)
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     world.deliver()
     assert old_droplet.running() == []
     # A command that was sent before the rebuild arrives now.
@@ -75,7 +75,7 @@ def test_rebuild_does_not_wait_for_an_unreachable_old_droplet(world: FleetWorld)
     old_droplet.reachable = False
     world.sweep()
     assert world.toolbox(toolbox).status == "unresponsive"
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     world.settle(3)
     assert world.toolbox(toolbox).status == "active"
     new_droplet = world.fleet.booted[world.toolbox(toolbox).address or ""]
@@ -86,7 +86,7 @@ def test_rebuild_succeeds_after_the_old_droplet_was_destroyed_by_hand(world: Fle
     toolbox, _, old_droplet = populated_toolbox(world)
     world.digitalocean.vanish(toolbox.droplet_id or "")
     old_droplet.reachable = False
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     world.settle()
     assert (world.toolbox(toolbox).status, world.toolbox(toolbox).settled) == ("active", True)
 
@@ -94,11 +94,11 @@ def test_rebuild_succeeds_after_the_old_droplet_was_destroyed_by_hand(world: Fle
 def test_failed_rebuild_keeps_the_old_droplet_until_the_next_rebuild(world: FleetWorld) -> None:
     toolbox, _, _ = populated_toolbox(world)
     world.digitalocean.faults.append(ApiFault(DigitalOceanRefused("no more droplets"), "create"))
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     world.settle(2)
     assert world.toolbox(toolbox).status == "error_provisioning"
     assert list(world.digitalocean.droplets) == [toolbox.droplet_id]
-    world.asked(toolbox, rebuild)
+    world.request(toolbox, rebuild)
     world.settle()
     rebuilt = world.toolbox(toolbox)
     assert (rebuilt.status, list(world.digitalocean.droplets)) == ("active", [rebuilt.droplet_id])

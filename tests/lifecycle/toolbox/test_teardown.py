@@ -22,8 +22,8 @@ from tests.lifecycle.toolbox.populated import populated_toolbox
 
 def test_deprovision_deletes_instances_with_post_mortems_and_reservations(world: FleetWorld) -> None:
     toolbox, deployed, _ = populated_toolbox(world)
-    world.digitalocean.goes_in = timedelta(seconds=20)
-    world.asked(toolbox, deprovision)
+    world.digitalocean.destroy_takes = timedelta(seconds=20)
+    world.request(toolbox, deprovision)
     assert world.toolbox(toolbox).status == "pending_deprovision"
     world.settle()
     deprovisioned = world.toolbox(toolbox)
@@ -45,7 +45,7 @@ def test_deprovision_does_not_wait_for_an_unreachable_shim(world: FleetWorld) ->
     toolbox, deployed, old_droplet = populated_toolbox(world)
     old_droplet.reachable = False
     started_at = world.now()
-    world.asked(toolbox, deprovision)
+    world.request(toolbox, deprovision)
     world.deliver()
     assert world.toolbox(toolbox).status == "deprovisioned"
     assert world.now() - started_at < timedelta(seconds=60)
@@ -58,7 +58,7 @@ def test_teardown_skips_further_post_mortems_after_one_timed_out(world: FleetWor
     toolbox, _, old_droplet = populated_toolbox(world)
     old_droplet.faults.append(Fault(shim_errors.OutcomeUnknown("no answer within 10 s"), routes.LOGS))
     old_droplet.calls.clear()
-    world.asked(toolbox, deprovision)
+    world.request(toolbox, deprovision)
     world.settle()
     assert [call.endswith("/logs") for call in old_droplet.calls].count(True) == 1
     assert world.toolbox(toolbox).status == "deprovisioned"
@@ -66,8 +66,8 @@ def test_teardown_skips_further_post_mortems_after_one_timed_out(world: FleetWor
 
 def test_toolbox_is_deprovisioned_only_once_its_droplet_is_gone(world: FleetWorld) -> None:
     toolbox = world.active()
-    world.digitalocean.goes_in = timedelta(minutes=10)
-    world.asked(toolbox, deprovision)
+    world.digitalocean.destroy_takes = timedelta(minutes=10)
+    world.request(toolbox, deprovision)
     world.settle(5)
     assert world.toolbox(toolbox).status == "deprovisioning"
     world.settle(12)
@@ -80,7 +80,7 @@ def test_deprovision_completes_despite_failing_api_calls(world: FleetWorld, call
     toolbox = world.active()
     fault = DigitalOceanUnknown("no answer")
     world.digitalocean.faults += [ApiFault(fault, call, after and call != "get") for _ in range(2)]
-    world.asked(toolbox, deprovision)
+    world.request(toolbox, deprovision)
     world.settle()
     assert world.toolbox(toolbox).status == "deprovisioned"
     assert (world.digitalocean.droplets, world.digitalocean.firewalls) == ({}, set())
@@ -89,7 +89,7 @@ def test_deprovision_completes_despite_failing_api_calls(world: FleetWorld, call
 def test_deprovision_that_the_api_refuses_shows_an_error_and_is_retried(world: FleetWorld) -> None:
     toolbox = world.active()
     world.digitalocean.faults.append(ApiFault(DigitalOceanRefused("it is locked"), "destroy"))
-    world.asked(toolbox, deprovision)
+    world.request(toolbox, deprovision)
     world.deliver()
     assert (world.toolbox(toolbox).status, world.toolbox(toolbox).error) == ("error_deprovisioning", "it is locked")
     world.settle()
@@ -99,14 +99,14 @@ def test_deprovision_that_the_api_refuses_shows_an_error_and_is_retried(world: F
 def test_deprovision_destroys_only_the_toolboxs_own_droplet(world: FleetWorld) -> None:
     toolbox, other = world.active(), world.active()
     orphan = world.digitalocean.add("toolbox-by-hand", ["toolboxes", f"toolbox-{toolbox.id}"])
-    world.asked(toolbox, deprovision)
+    world.request(toolbox, deprovision)
     world.settle()
     assert set(world.digitalocean.droplets) == {world.toolbox(other).droplet_id, orphan.id}
 
 
 def test_instance_deployed_during_the_teardown_is_deleted(world: FleetWorld) -> None:
     toolbox = world.active()
-    world.asked(toolbox, deprovision)
+    world.request(toolbox, deprovision)
     world.settle()
     late = world.deploy_late(toolbox)
     world.sweep()
