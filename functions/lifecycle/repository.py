@@ -124,19 +124,19 @@ def load_instance(deps: Dependencies, instance_id: str) -> Loaded[Instance] | No
     return load(deps, Instance, instance_ref(instance_id))
 
 
-def query(deps: Dependencies, kind: type[T], asked: Query) -> list[Loaded[T]]:
-    return [loaded for snapshot in deps.store.query(asked) if (loaded := decode(deps, kind, snapshot))]
+def query(deps: Dependencies, kind: type[T], search: Query) -> list[Loaded[T]]:
+    return [loaded for snapshot in deps.store.query(search) if (loaded := decode(deps, kind, snapshot))]
 
 
-def pages(deps: Dependencies, kind: type[D], asked: Query) -> Iterator[Loaded[D]]:
-    """Every document that `asked` finds, in pages of `asked.limit`; `asked` orders by `created_at`."""
-    assert asked.order_by == "created_at"
+def pages(deps: Dependencies, kind: type[D], search: Query) -> Iterator[Loaded[D]]:
+    """Every document that `search` finds, in pages of `search.limit`; `search` orders by `created_at`."""
+    assert search.order_by == "created_at"
     while True:
-        page = query(deps, kind, asked)
+        page = query(deps, kind, search)
         yield from page
-        if len(page) < asked.limit:
+        if len(page) < search.limit:
             return
-        asked = replace(asked, after=(page[-1].value.created_at, page[-1].value.id))
+        search = replace(search, after=(page[-1].value.created_at, page[-1].value.id))
 
 
 def living_instances(toolbox_id: str, limit: int) -> Query:
@@ -147,8 +147,8 @@ def living_instances(toolbox_id: str, limit: int) -> Query:
 
 def history(deps: Dependencies, collection: str, limit: int, after: tuple[object, str] | None) -> list[Document]:
     """Events or post-mortems of one thing, newest first, each with its `id`."""
-    asked = Query(collection, order_by="time", descending=True, limit=limit, after=after)
-    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in deps.store.query(asked)]
+    search = Query(collection, order_by="time", descending=True, limit=limit, after=after)
+    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in deps.store.query(search)]
 
 
 # Writing.

@@ -132,7 +132,7 @@ class InstancePolicy:
 
     def events(self, before: Instance, after: Instance, *, final: bool) -> Sequence[Write]:
         between = event.instance_events if final else event.interim_events
-        return [instance_event(self.deps, after, one) for one in between(before, after, self.deps.now())]
+        return [instance_event(self.deps, after, new) for new in between(before, after, self.deps.now())]
 
     def log_fields(self, document: Instance) -> dict[str, str]:
         return {"instance": document.id, "toolbox": self.toolbox.id}

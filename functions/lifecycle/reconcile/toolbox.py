@@ -110,4 +110,4 @@ def run(deps: Dependencies, toolbox_id: str) -> None:
 
 
 def event_writes(deps: Dependencies, before: Toolbox, after: Toolbox) -> Sequence[Write]:
-    return [toolbox_event(deps, after, one) for one in event.toolbox_events(before, after, deps.now())]
+    return [toolbox_event(deps, after, new) for new in event.toolbox_events(before, after, deps.now())]

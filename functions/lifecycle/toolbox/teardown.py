@@ -85,7 +85,7 @@ def end_instance(deps: Dependencies, found: Loaded[Instance]) -> bool:
     )
     final, releases = settle(replace(deleting, observed=observed, lease=None), deps.now())
     after = stamp(deps, final)
-    events = [instance_event(deps, after, one) for one in event.instance_events(before, after, deps.now())]
+    events = [instance_event(deps, after, new) for new in event.instance_events(before, after, deps.now())]
     return save(deps, after, found, [*events, *releases]) is not None
 
 
