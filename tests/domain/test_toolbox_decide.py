@@ -53,16 +53,16 @@ def plan(toolbox: Toolbox) -> list[str]:
 
 def test_a_new_toolbox() -> None:
     assert plan(NEW) == [
-        "open firewall toolbox-ID: not known to be there",
+        "open firewall toolbox-ID: the firewall is not known to exist",
         "create toolbox-ID-1: no droplet",
         "await the enrolment of toolbox-ID-1: its shim has not enrolled",
-        "ask the shim of toolbox-ID-1: it has not answered a command yet",
+        "query the shim of toolbox-ID-1: it has not answered a command yet",
     ]
 
 
 def test_a_create_whose_answer_was_not_heard_is_looked_for_before_anything_else_is_made() -> None:
     assert plan(replace(NEW, has_firewall=True, attempt=FIRST))[0] == (
-        "look for toolbox-ID-1: whether its create went through is not known"
+        "find toolbox-ID-1: the outcome of its create is unknown"
     )
 
 
@@ -76,9 +76,9 @@ def test_an_attempt_that_came_to_nothing_is_followed_by_one_of_another_name() ->
 def test_a_droplet_that_is_to_enrol_and_one_that_has() -> None:
     assert plan(MADE) == [
         "await the enrolment of toolbox-ID-1: its shim has not enrolled",
-        "ask the shim of toolbox-ID-1: it has not answered a command yet",
+        "query the shim of toolbox-ID-1: it has not answered a command yet",
     ]
-    assert plan(ENROLLED) == ["ask the shim of toolbox-ID-1: it has not answered a command yet"]
+    assert plan(ENROLLED) == ["query the shim of toolbox-ID-1: it has not answered a command yet"]
 
 
 def test_nothing_is_to_be_done_about_one_that_serves_or_was_given_up() -> None:
@@ -91,10 +91,10 @@ def test_a_rebuild_is_quiet_before_it_makes_another_and_destroys_the_old_one_las
         "list the containers of toolbox-ID-1: another droplet takes its place",
         "create toolbox-ID-2: no droplet",
         "await the enrolment of toolbox-ID-2: its shim has not enrolled",
-        "ask the shim of toolbox-ID-2: it has not answered a command yet",
+        "query the shim of toolbox-ID-2: it has not answered a command yet",
         "redeploy the instances of ID: their droplet is new",
         "destroy toolbox-ID-1: another droplet serves",
-        "await the end of toolbox-ID-1: the API still knows it",
+        "await the removal of toolbox-ID-1: the API still lists it",
     ]
 
 
@@ -119,15 +119,15 @@ def test_an_enrolled_shim_has_the_old_droplet_listed_once_more_before_it_serves(
     enrolled = toolbox_observe.fold_enrolment(quiet, seen, "PEM 2", "f2")
     assert plan(enrolled)[:2] == [
         "list the containers of toolbox-ID-1: another droplet takes its place",
-        "ask the shim of toolbox-ID-2: it has not answered a command yet",
+        "query the shim of toolbox-ID-2: it has not answered a command yet",
     ]
 
 
 def test_the_end_of_a_toolbox() -> None:
     assert plan(request_deprovision(SERVING)) == [
-        "end the instances of ID: desired deprovisioned",
+        "tear down the instances of ID: desired deprovisioned",
         "destroy toolbox-ID-1: desired deprovisioned",
-        "await the end of toolbox-ID-1: the API still knows it",
+        "await the removal of toolbox-ID-1: the API still lists it",
         "release the reservations of ID: no droplet holds them any more",
         "remove firewall toolbox-ID: desired deprovisioned",
     ]
@@ -135,7 +135,7 @@ def test_the_end_of_a_toolbox() -> None:
 
 def test_the_end_of_one_whose_create_may_yet_have_gone_through() -> None:
     assert plan(request_deprovision(replace(NEW, attempt=FIRST)))[0] == (
-        "look for toolbox-ID-1: whether its create went through is not known"
+        "find toolbox-ID-1: the outcome of its create is unknown"
     )
 
 
@@ -149,9 +149,9 @@ def test_the_end_of_one_in_the_middle_of_a_rebuild_is_that_of_both_droplets() ->
 
 def test_another_shim() -> None:
     assert plan(request_shim_upgrade(SERVING, "shim@sha256:1")) == [
-        "pull shim@sha256:1: another shim was asked for",
-        "upgrade the shim to shim@sha256:1: another shim was asked for",
-        "await the shim shim@sha256:1: the one before was told to give way",
+        "pull shim@sha256:1: an upgrade was requested",
+        "upgrade the shim to shim@sha256:1: an upgrade was requested",
+        "await the shim shim@sha256:1: the upgrade was sent",
     ]
     assert len(plan(replace(SERVING, upgrade=ShimUpgrade("shim@sha256:1", True, NOW)))) == 1
 

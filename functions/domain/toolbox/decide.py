@@ -1,4 +1,7 @@
-"""A toolbox, as it is wanted and as it was last seen, makes a plan. Pure, as decide.py is for instances."""
+"""Decide what to do about a toolbox: desired and last observed state make a plan.
+
+Pure, so that every case is a test that compares printed plans. The plan is made again after each step.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ from functions.domain.toolbox.steps import (
 
 
 def decide(toolbox: Toolbox) -> Plan[ToolboxStep]:
+    """Return the steps that are left, empty where the toolbox is as desired or has failed."""
     return Plan(tuple(_steps(toolbox)))
 
 
@@ -41,9 +45,13 @@ def _steps(toolbox: Toolbox) -> Iterator[ToolboxStep]:
 
 
 def _provision(toolbox: Toolbox) -> Iterator[ToolboxStep]:
-    """The droplets before are quiet before another one serves, and go only afterwards."""
+    """Provision, rebuild or upgrade.
+
+    On a rebuild the containers of the earlier droplet are stopped before the new one serves, since two copies of an
+    instance must not run. The earlier droplet is destroyed only afterwards, so that a failed rebuild loses nothing.
+    """
     for retired in toolbox.retired:
-        yield from _quiet(retired)
+        yield from _stop_containers(retired)
     if toolbox.served_at is None:
         yield from _serve(toolbox)
     elif toolbox.upgrade:
@@ -56,37 +64,35 @@ def _provision(toolbox: Toolbox) -> Iterator[ToolboxStep]:
 
 def _serve(toolbox: Toolbox) -> Iterator[ToolboxStep]:
     if not toolbox.has_firewall:
-        yield OpenFirewall("not known to be there", droplet.toolbox_tag(toolbox.id))
+        yield OpenFirewall("the firewall is not known to exist", droplet.toolbox_tag(toolbox.id))
     name = toolbox.droplet_name or ""
     if toolbox.droplet_id is None:
-        making = _make(toolbox)
-        name = making.target
-        yield making
+        creation = _create(toolbox)
+        name = creation.target
+        yield creation
     if toolbox.certificate is None:
         yield AwaitEnrolment("its shim has not enrolled", name, toolbox.droplet_id or "")
     yield QueryShim("it has not answered a command yet", name)
 
 
-def _make(toolbox: Toolbox) -> ToolboxStep:
+def _create(toolbox: Toolbox) -> ToolboxStep:
     attempt = toolbox.attempt
     if attempt and not attempt.resolved:
-        return FindDroplet(
-            "whether its create went through is not known", droplet.droplet_name(toolbox.id, attempt.number)
-        )
+        return FindDroplet("the outcome of its create is unknown", droplet.droplet_name(toolbox.id, attempt.number))
     number = attempt.number + 1 if attempt else 1
     return CreateDroplet("no droplet", droplet.droplet_name(toolbox.id, number), number)
 
 
 def _upgrade(upgrade: ShimUpgrade) -> Iterator[ToolboxStep]:
     if not upgrade.pulled:
-        yield PullShim("another shim was asked for", upgrade.image)
+        yield PullShim("an upgrade was requested", upgrade.image)
     if upgrade.sent_at is None:
-        yield UpgradeShim("another shim was asked for", upgrade.image)
-    yield AwaitUpgrade("the one before was told to give way", upgrade.image)
+        yield UpgradeShim("an upgrade was requested", upgrade.image)
+    yield AwaitUpgrade("the upgrade was sent", upgrade.image)
 
 
-def _quiet(retired: RetiredDroplet) -> Iterator[ToolboxStep]:
-    """Where it can be reached; one that never enrolled runs nothing."""
+def _stop_containers(retired: RetiredDroplet) -> Iterator[ToolboxStep]:
+    """Stop what runs on an earlier droplet. One whose shim never enrolled runs nothing and cannot be reached."""
     cause = "another droplet takes its place"
     if retired.fingerprint is None or retired.destroyed_at:
         return
@@ -100,14 +106,14 @@ def _destroy(retired: RetiredDroplet, cause: str) -> Iterator[ToolboxStep]:
     name = retired.droplet_name or retired.droplet_id
     if retired.destroyed_at is None:
         yield DestroyDroplet(cause, name, retired.droplet_id)
-    yield AwaitRemoval("the API still knows it", name, retired.droplet_id)
+    yield AwaitRemoval("the API still lists it", name, retired.droplet_id)
 
 
 def _deprovision(toolbox: Toolbox) -> Iterator[ToolboxStep]:
-    """Nothing waits for a shim here: what it does not say at once is noted as not known."""
+    """Deprovision without waiting for the shim, which may be gone: what it does not answer at once is not recorded."""
     attempt, cause = toolbox.attempt, "desired deprovisioned"
     if attempt and not attempt.resolved and toolbox.droplet_id is None:
-        yield _make(toolbox)
+        yield _create(toolbox)
     if not toolbox.instances_ended:
         yield TearDownInstances(cause, toolbox.id)
     if toolbox.droplet_id:

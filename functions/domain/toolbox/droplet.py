@@ -1,4 +1,4 @@
-"""A droplet as DigitalOcean's API tells of it, and the names by which a toolbox finds its own again."""
+"""A droplet as DigitalOcean's API describes it, and the names and tags by which a toolbox finds its own."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-# Every droplet of every toolbox carries it.
+# The tag of every droplet of every toolbox.
 TAG = "toolboxes"
 IMAGE = "debian-12-x64"
-# Creating knows no idempotency key, and a droplet may show late in lists and under its tags (half a minute was seen):
-# only after this long is a create whose answer was not heard known to have made none.
+# A create call has no idempotency key, and a new droplet can appear in lists and under its tags half a minute late.
+# Only when it has not appeared for this long did a create call without an answer create nothing.
 CREATE_SETTLES_WITHIN = timedelta(seconds=90)
+# Droplets with at most this much memory get swap.
 SMALL_MIB = 2048
 TOKEN_LIFE = timedelta(minutes=60)
-# Letters, digits, dashes: what DigitalOcean's slugs are made of.
+# What DigitalOcean's slugs of regions, sizes and images look like.
 SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-# In a size's slug the memory comes first, and a disk of another size than usual after it.
+# The memory in a size's slug, such as s-1vcpu-2gb. It comes first; the size of an extra disk may follow.
 _MEMORY = re.compile(r"-(?P<count>[0-9]{1,4})(?P<unit>mb|gb)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Droplet:
-    """`state` is the API's own word: new, active, off or archive. `address` is the public IPv4 one, once it has one."""
+    """A droplet. `state` is the API's word: new, active, off or archive. `address` is its public IPv4 address."""
 
     id: str
     name: str
@@ -34,7 +35,7 @@ class Droplet:
 
 @dataclass(frozen=True, slots=True)
 class NewDroplet:
-    """What one create call asks for, of what differs between toolboxes. `token` lets its shim enrol, once."""
+    """The values of a create call that differ between toolboxes. With `token` the droplet's shim enrols, once."""
 
     toolbox_id: str
     name: str
@@ -45,6 +46,7 @@ class NewDroplet:
 
     @property
     def tags(self) -> list[str]:
+        """The tag of all toolboxes, and the tag of this one."""
         return [TAG, toolbox_tag(self.toolbox_id)]
 
 
@@ -54,12 +56,12 @@ def toolbox_tag(toolbox_id: str) -> str:
 
 
 def droplet_name(toolbox_id: str, attempt: int) -> str:
-    """Each create call asks for a name of its own, so that what it has made can be told from what others have."""
+    """The name that a create call gives its droplet: another one for each call, so that its outcome can be found."""
     return f"toolbox-{toolbox_id}-{attempt}"
 
 
 def swap_mib(size: str) -> int:
-    """Swap for a droplet of this size, by its slug: as much as its memory where that is small or unknown; else none."""
+    """Swap for a droplet, by its size's slug: as much as its memory where that is small or unknown, otherwise 0."""
     match = _MEMORY.search(size)
     mib = int(match["count"]) * (1024 if match["unit"] == "gb" else 1) if match else SMALL_MIB
     return max(mib, 1024) if mib <= SMALL_MIB else 0

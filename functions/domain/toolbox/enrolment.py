@@ -1,4 +1,9 @@
-"""Whether a shim may enrol as a toolbox's: a ladder of refusals, one reason beside each. Pure."""
+"""Whether a shim may enrol as the shim of a toolbox.
+
+Enrolment makes the functions trust a certificate, so each condition is checked separately and has an error message of
+its own. The token proves that the shim runs on a droplet that was created for this toolbox. The certificate at the
+droplet's address, which the API names, proves that the shim is not elsewhere with a token that it copied.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from functions.domain.toolbox.model import Toolbox, ToolboxState
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRequest:
-    """What a shim says. `certificate` is PEM, `fingerprint` its SHA-256; the proof of its key has been verified."""
+    """A shim's request. `certificate` is PEM and `fingerprint` its SHA-256; the key's signature has been verified."""
 
     toolbox_id: str
     droplet_id: str
@@ -24,45 +29,55 @@ class EnrolmentRequest:
     token: str | None = field(default=None, repr=False)
 
 
-def is_enrolled(toolbox: Toolbox, asked: EnrolmentRequest) -> bool:
-    """The same certificate may ask again and again, without a token; another one never. Raises EnrolmentRefused."""
+def is_enrolled(toolbox: Toolbox, request: EnrolmentRequest) -> bool:
+    """Whether this certificate is enrolled already. A repeat needs no token, since a shim may miss the first answer.
+
+    Raises EnrolmentRefused where another certificate is enrolled.
+    """
     if toolbox.certificate is None:
         return False
-    if toolbox.fingerprint != asked.fingerprint:
-        raise EnrolmentRefused("another certificate is enrolled for this toolbox")
+    if toolbox.fingerprint != request.fingerprint:
+        raise EnrolmentRefused(
+            "Another certificate is enrolled for this toolbox. Rebuild the toolbox to replace its shim's key."
+        )
     return True
 
 
-def check_token(toolbox: Toolbox, asked: EnrolmentRequest, now: datetime) -> None:
-    """Raises EnrolmentRefused."""
+def check_token(toolbox: Toolbox, request: EnrolmentRequest, now: datetime) -> None:
+    """Check the enrolment token of a request. Raises EnrolmentRefused."""
     attempt = toolbox.attempt
     if toolbox.desired_state is not ToolboxState.PROVISIONED or toolbox.failure_reason or attempt is None:
-        raise EnrolmentRefused("no droplet of this toolbox is to enrol")
+        raise EnrolmentRefused(
+            "This toolbox expects no shim: it is being deprovisioned, has failed, or has no droplet yet."
+        )
     if attempt.resolved and toolbox.droplet_id is None:
-        # What it has made is to go, however often its shim asks.
-        raise EnrolmentRefused("the droplet that is to enrol is not made yet")
-    if asked.token is None:
-        raise EnrolmentRefused("no certificate is enrolled for this toolbox yet, and no token was sent")
-    given = hashlib.sha256(asked.token.encode()).hexdigest()
-    if not hmac.compare_digest(given, attempt.token_hash):
-        raise EnrolmentRefused("the token is not that of the droplet that is to enrol")
+        # The attempt's droplet was given up and is to be destroyed, or the next attempt has not been made.
+        raise EnrolmentRefused("This toolbox has no droplet yet. Try again.")
+    if request.token is None:
+        raise EnrolmentRefused("No certificate is enrolled for this toolbox yet, so an enrolment token is required.")
+    token_hash = hashlib.sha256(request.token.encode()).hexdigest()
+    if not hmac.compare_digest(token_hash, attempt.token_hash):
+        raise EnrolmentRefused("The enrolment token is not that of the toolbox's present droplet.")
     if now >= attempt.expires_at:
-        raise EnrolmentRefused("the token has expired")
-    if toolbox.droplet_id not in (None, asked.droplet_id):
-        raise EnrolmentRefused(f"the droplet that is to enrol is not {asked.droplet_id}")
+        raise EnrolmentRefused(f"The enrolment token expired at {attempt.expires_at:%Y-%m-%dT%H:%M:%SZ}.")
+    if toolbox.droplet_id not in (None, request.droplet_id):
+        raise EnrolmentRefused(f"Droplet {request.droplet_id} is not the toolbox's present droplet.")
 
 
-def check_droplet(toolbox: Toolbox, asked: EnrolmentRequest, seen: Droplet | None) -> Droplet:
-    """The droplet by that id, as the API knows it, where it is the one that was asked for. Raises EnrolmentRefused."""
+def check_droplet(toolbox: Toolbox, request: EnrolmentRequest, found: Droplet | None) -> Droplet:
+    """Return `found`, which the API describes under the requested id, if it is this toolbox's.
+
+    Raises EnrolmentRefused.
+    """
     assert toolbox.attempt
-    if seen is None or seen.name != droplet.droplet_name(toolbox.id, toolbox.attempt.number):
-        raise EnrolmentRefused(f"droplet {asked.droplet_id} is not the one that was made for this toolbox")
-    if seen.address is None:
-        raise EnrolmentRefused(f"droplet {asked.droplet_id} has no address yet; ask again")
-    return seen
+    if found is None or found.name != droplet.droplet_name(toolbox.id, toolbox.attempt.number):
+        raise EnrolmentRefused(f"Droplet {request.droplet_id} was not created for this toolbox.")
+    if found.address is None:
+        raise EnrolmentRefused(f"Droplet {request.droplet_id} has no public address yet. Try again.")
+    return found
 
 
-def check_certificate(asked: EnrolmentRequest, shown: str, address: str) -> None:
-    """`shown`: the fingerprint that answers at the droplet's address. Raises EnrolmentRefused."""
-    if shown != asked.fingerprint:
-        raise EnrolmentRefused(f"what answers at {address} shows another certificate")
+def check_certificate(request: EnrolmentRequest, met: str, address: str) -> None:
+    """Check that the fingerprint met at the droplet's address is the requested one. Raises EnrolmentRefused."""
+    if met != request.fingerprint:
+        raise EnrolmentRefused(f"The server at {address} has another certificate than the one to enrol.")

@@ -1,4 +1,8 @@
-"""A toolbox: one account's droplet, as it was asked for and as its shim last reported it."""
+"""A toolbox: one account's droplet, as requested and as last observed, and the moves of its status.
+
+The status is one word for desired and observed state together, because the frontend and the queries need one. Every
+write of a toolbox checks that the table below allows the change of status.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from functions.domain.toolbox.shim import DropletMetrics
 
 
 class ToolboxStatus(StrEnum):
+    """What the record of a toolbox says; see TOOLBOX_MOVES for what each means."""
+
     PENDING_PROVISION = "pending_provision"
     PROVISIONING = "provisioning"
     ACTIVE = "active"
@@ -23,7 +29,7 @@ class ToolboxStatus(StrEnum):
     ERROR_DEPROVISIONING = "error_deprovisioning"
 
 
-# Those whose shim may be asked: a word from it, or its silence, moves them between these two.
+# In these the shim is queried; whether it answers moves the toolbox between the two.
 CONTACTED = frozenset({ToolboxStatus.ACTIVE, ToolboxStatus.UNRESPONSIVE})
 LEAVING = frozenset(
     {
@@ -36,7 +42,7 @@ LEAVING = frozenset(
 
 
 class ToolboxState(StrEnum):
-    """The desired state: a droplet that serves, or none."""
+    """The desired state: a droplet with a working shim, or no droplet."""
 
     PROVISIONED = "provisioned"
     DEPROVISIONED = "deprovisioned"
@@ -44,10 +50,10 @@ class ToolboxState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CreateAttempt:
-    """One call that makes a droplet, on record before it is sent.
+    """One create call to DigitalOcean. It is stored before the call is sent, so that no droplet is ever lost.
 
-    `number` counts them over the toolbox's life and is part of the droplet's name. `token_hash` is the SHA-256, in hex,
-    of the token by which its shim may enrol until `expires_at`. `over`: what came of it is known.
+    `number` counts the calls over the toolbox's life and is part of the droplet's name. `token_hash` is the SHA-256 in
+    hex of the token with which its shim may enrol until `expires_at`. `resolved` says that the outcome is known.
     """
 
     number: int
@@ -59,10 +65,10 @@ class CreateAttempt:
 
 @dataclass(frozen=True, slots=True)
 class RetiredDroplet:
-    """A droplet that is to go: when another serves in its place, or with its toolbox.
+    """A droplet that is to be destroyed: after a rebuild, once the new one serves, or with its toolbox.
 
-    `running` names the containers still to be stopped on it, None where that is to be asked. `destroyed_at` is when
-    the API last took the order to destroy it.
+    `running` names the containers that are still to be stopped on it, None while they have not been listed.
+    `destroyed_at` is when the API last accepted a destroy call.
     """
 
     droplet_id: str
@@ -75,7 +81,7 @@ class RetiredDroplet:
 
 @dataclass(frozen=True, slots=True)
 class ShimUpgrade:
-    """Another shim for the droplet: `image` by digest, once it is `pulled`; `sent_at` once the shim was told."""
+    """A requested upgrade of the shim to `image`, by digest. `sent_at` is when the shim was told to replace itself."""
 
     image: str
     pulled: bool = False
@@ -84,24 +90,30 @@ class ShimUpgrade:
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
-    """`fingerprint` is the SHA-256 of the shim's certificate (DER) in hex: the one that the functions speak to.
+    """A toolbox document: what is desired of one droplet, and what was last observed of it.
 
-    `last_heartbeat_at` is when the shim was truly heard. `contract` is what it said it speaks. `etag` stands for the
-    engine's list in which nothing was left to look into, and `listed_at` is when that was asked for. `strangers`:
-    containers with our labels that no document expects, by when they were first seen. `inspected_at`: when the limits
-    of all its containers were last looked at.
-
-    certificate    the enrolled one, PEM; None until its shim has enrolled
-    served_at      when the present droplet's shim first answered a signed command
-    droplet_state  as the API last said
-    failure        why a generation was given up
-    trouble        the last attempt's passing obstacle; not to be met again before `not_before`
-    farewell       leaving: each instance is asked to end, and what could be learned of it is kept
-    ended          leaving: the instances are tombstones, their claims are free
-    suspended      its account is: nothing on it is to run, whatever is desired
-    account_status_since when the fact happened by which it is suspended or not; an older one is not told to it any more
-    firewalled     whether the firewall is there, None where that is not known
-    redeploy       a new droplet serves, or is about to: its instances are to be deployed on it
+    droplet_state         the API's word: new, active, off or archive
+    fingerprint           SHA-256 in hex of the shim's certificate (DER), which the functions pin
+    certificate           the enrolled certificate in PEM; None until the shim has enrolled
+    served_at             when the present droplet's shim first answered a signed command
+    engine_id             the Docker Engine's id; another id means that the containers are lost
+    contract              the contract version that the shim speaks
+    last_heartbeat_at     when the shim last answered
+    etag                  the shim's ETag of a container list in which nothing was left to look at
+    listed_at             when that list was requested
+    orphans               containers with our labels that no document expects, by when they were first observed
+    inspected_at          when the limits of all containers were last inspected
+    attempt               the last create call
+    retired               earlier droplets that are still to be destroyed
+    has_firewall          None where that is not known
+    needs_redeploy        the droplet is new, or about to be: the instances are to be deployed on it
+    instances_ended       teardown: each instance is asked to end, and its post-mortem is stored
+    reservations_freed    teardown: the instances are tombstones, and their names and ports are free
+    failure               why a generation failed for good
+    obstacle              why the last attempt failed for now; no attempt is made before `not_before`
+    suspended             the account is suspended: nothing runs here, whatever is desired
+    account_status_since  when the account's status changed to the one applied here; an older change is ignored
+    revision              names the last commit, so that a worker recognizes its own after a lost answer
     """
 
     id: str
@@ -154,29 +166,30 @@ class Toolbox:
 
     @property
     def settled(self) -> bool:
+        """Whether the present generation was reached, or failed for good."""
         return self.observed_generation == self.generation
 
     @property
     def failure_reason(self) -> Reason | None:
-        """Why the present generation was given up, None where it was not."""
+        """Why the present generation failed for good, None where it did not."""
         return self.failure.reason if self.failure and self.failure.generation == self.generation else None
 
     @property
     def error(self) -> str | None:
-        """What stands in the way, in a sentence."""
+        """What is wrong, in a sentence; None where nothing is."""
         reason = self.failure_reason or self.obstacle
         return reason.message if reason else None
 
 
-# Every move that a toolbox's status can make, and who makes it.
-
 _S = ToolboxStatus
-# From each status to those that may follow it; staying is always possible.
-#   pending_*       an account asked; no worker has begun
-#   *ing            a worker has begun, and goes on until the other end is reached
-#   active          the present droplet's shim has answered a signed command; unresponsive: not when it was asked last
-#   error_*         given up until the account asks for something else; a deprovisioning is tried again all the same
-# Deprovisioning can be asked for at any time, and nothing leads back from there.
+# From each status to those that may follow it; staying is always allowed.
+#   pending_*     requested; no worker has started
+#   *ing          a worker has started
+#   active        the present droplet's shim has answered a signed command
+#   unresponsive  it did not answer when it was last queried
+#   error_*       failed until the account requests something else; a deprovisioning is retried nevertheless, since an
+#                 account that pays for a droplet must get rid of it
+# Deprovisioning can be requested at any time, and nothing leads back from it.
 TOOLBOX_MOVES: dict[ToolboxStatus, frozenset[ToolboxStatus]] = {
     _S.PENDING_PROVISION: frozenset({_S.PROVISIONING, _S.PENDING_DEPROVISION}),
     _S.PROVISIONING: frozenset({_S.ACTIVE, _S.ERROR_PROVISIONING, _S.PENDING_DEPROVISION}),
@@ -191,6 +204,6 @@ TOOLBOX_MOVES: dict[ToolboxStatus, frozenset[ToolboxStatus]] = {
 
 
 def check_toolbox_move(before: ToolboxStatus, after: ToolboxStatus) -> None:
-    """Raises IllegalMove."""
+    """Check a change of status before it is written. Raises IllegalMove, which is always a bug."""
     if after is not before and after not in TOOLBOX_MOVES[before]:
-        raise IllegalMove(f"{before} cannot become {after}")
+        raise IllegalMove(f"A toolbox cannot go from {before} to {after}.")

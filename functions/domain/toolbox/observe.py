@@ -1,4 +1,7 @@
-"""Fold into a toolbox what was seen of its droplet. Pure; what to do about it is decided elsewhere."""
+"""Fold an observation into a toolbox: an answer of DigitalOcean or of the shim, or an error.
+
+Pure. What to do next is decided in decide.py, from the result alone.
+"""
 
 from __future__ import annotations
 
@@ -26,63 +29,79 @@ from functions.domain.toolbox.steps import (
 )
 from shim.contract import errors as shim_errors
 
-BEGUN = {
+STATUS_WHEN_STARTED = {
     ToolboxStatus.PENDING_PROVISION: ToolboxStatus.PROVISIONING,
     ToolboxStatus.PENDING_DEPROVISION: ToolboxStatus.DEPROVISIONING,
     ToolboxStatus.ERROR_DEPROVISIONING: ToolboxStatus.DEPROVISIONING,
 }
-# An order to destroy that has had no effect by then is given again.
-GOES_WITHIN = timedelta(minutes=2)
-# Proving, replacing and if need be going back take the shim's helper up to half a minute each.
-UPGRADED_WITHIN = timedelta(minutes=3)
-# An image that no registry has, or a shim that will not be replaced by it: asking again changes nothing.
-FINAL = (shim_errors.ImageUnavailable, shim_errors.NoSuchImage, shim_errors.UnknownRoute)
+# A destroy call that has had no effect by then is repeated.
+DESTROY_TIMEOUT = timedelta(minutes=2)
+# The shim's helper needs up to 30 s each to try the new shim, to replace the old one, and to roll back.
+UPGRADE_TIMEOUT = timedelta(minutes=3)
+# Errors of an upgrade that a retry does not mend: no registry has the image, or the shim has no upgrade route.
+PERMANENT_UPGRADE_ERRORS = (shim_errors.ImageUnavailable, shim_errors.NoSuchImage, shim_errors.UnknownRoute)
 
 
 def begin(toolbox: Toolbox) -> Toolbox:
-    """A worker takes it up."""
-    return replace(toolbox, status=BEGUN.get(toolbox.status, toolbox.status), obstacle=None, not_before=None)
+    """A worker starts on the toolbox: the pending status moves on, and the last obstacle is forgotten."""
+    return replace(
+        toolbox, status=STATUS_WHEN_STARTED.get(toolbox.status, toolbox.status), obstacle=None, not_before=None
+    )
 
 
-def fold_created(toolbox: Toolbox, made: Droplet) -> Toolbox:
+def fold_created(toolbox: Toolbox, created: Droplet) -> Toolbox:
+    """The attempt's droplet is known."""
     assert toolbox.attempt
-    over = replace(toolbox.attempt, resolved=True)
-    return _shown(replace(toolbox, attempt=over, droplet_id=made.id, droplet_name=made.name), made)
+    resolved = replace(toolbox.attempt, resolved=True)
+    return _fold_droplet(replace(toolbox, attempt=resolved, droplet_id=created.id, droplet_name=created.name), created)
 
 
 def fold_search(toolbox: Toolbox, found: Sequence[Droplet], now: datetime) -> Toolbox:
-    """What carries the attempt's name is what it has made. That there is none is believed only after a while."""
+    """The droplets that were found by the attempt's name and the toolbox's tag; the name decides.
+
+    That there is none is believed only after CREATE_SETTLES_WITHIN, because a new droplet appears late in lists.
+    """
     attempt = toolbox.attempt
     assert attempt
-    ours = [one for one in found if one.name == droplet.droplet_name(toolbox.id, attempt.number)]
-    if ours:
-        return fold_created(toolbox, min(ours, key=lambda one: (one.created_at, one.id)))
-    settle = now - attempt.sent_at >= droplet.CREATE_SETTLES_WITHIN
-    return replace(toolbox, attempt=replace(attempt, resolved=True)) if settle else toolbox
+    created = [box for box in found if box.name == droplet.droplet_name(toolbox.id, attempt.number)]
+    if created:
+        return fold_created(toolbox, min(created, key=lambda box: (box.created_at, box.id)))
+    is_settled = now - attempt.sent_at >= droplet.CREATE_SETTLES_WITHIN
+    return replace(toolbox, attempt=replace(attempt, resolved=True)) if is_settled else toolbox
 
 
-def fold_enrolment_wait(toolbox: Toolbox, seen: Droplet | None, now: datetime) -> Toolbox:
-    """A droplet that is to enrol, as the API tells of it; given up where it is gone or its token has expired."""
+def fold_enrolment_wait(toolbox: Toolbox, found: Droplet | None, now: datetime) -> Toolbox:
+    """The droplet whose shim is to enrol, as the API describes it; None where the API does not know it.
+
+    The toolbox fails where the droplet was destroyed, or its enrolment token has expired.
+    """
     attempt = toolbox.attempt
     assert attempt
-    if seen is None:
-        gone = now - attempt.sent_at >= droplet.CREATE_SETTLES_WITHIN
-        return fail(toolbox, Reason("droplet-gone", "the droplet was destroyed by another")) if gone else toolbox
+    if found is None:
+        if now - attempt.sent_at < droplet.CREATE_SETTLES_WITHIN:
+            return toolbox
+        return fail(
+            toolbox, Reason("droplet-gone", "The droplet was destroyed outside of Toolboxes. Rebuild the toolbox.")
+        )
     if now >= attempt.expires_at:
         minutes = droplet.TOKEN_LIFE.total_seconds() / 60
-        told = f"the droplet did not enrol within {minutes:.0f} minutes"
-        return fail(_shown(toolbox, seen), Reason("not-enrolled", told))
-    return _shown(toolbox, seen)
+        message = f"The droplet's shim did not enrol within {minutes:.0f} minutes. Rebuild the toolbox."
+        return fail(_fold_droplet(toolbox, found), Reason("not-enrolled", message))
+    return _fold_droplet(toolbox, found)
 
 
-def fold_enrolment(toolbox: Toolbox, seen: Droplet, certificate: str, fingerprint: str) -> Toolbox:
-    """Whatever runs on the droplets before it is to be listed once more, since commands may have been on their way."""
-    retired = [replace(one, running=None) for one in toolbox.retired]
-    known = fold_created(toolbox, seen) if toolbox.droplet_id is None else _shown(toolbox, seen)
+def fold_enrolment(toolbox: Toolbox, found: Droplet, certificate: str, fingerprint: str) -> Toolbox:
+    """The shim has enrolled.
+
+    The containers of retired droplets are listed again, since commands to them may have been in flight.
+    """
+    retired = [replace(box, running=None) for box in toolbox.retired]
+    known = fold_created(toolbox, found) if toolbox.droplet_id is None else _fold_droplet(toolbox, found)
     return replace(known, certificate=certificate, fingerprint=fingerprint, retired=retired)
 
 
 def fold_status(toolbox: Toolbox, status: ShimStatus, now: datetime) -> Toolbox:
+    """The shim has answered a status query."""
     return replace(
         toolbox,
         status=ToolboxStatus.ACTIVE,
@@ -97,58 +116,66 @@ def fold_status(toolbox: Toolbox, status: ShimStatus, now: datetime) -> Toolbox:
 
 
 def fold_upgrade_status(toolbox: Toolbox, status: ShimStatus, now: datetime) -> Toolbox:
-    """Whether the shim that was asked for answers by now."""
-    upgrade, seen = toolbox.upgrade, fold_status(toolbox, status, now)
+    """The shim has answered during an upgrade: the new one, or still the old one."""
+    upgrade, observed = toolbox.upgrade, fold_status(toolbox, status, now)
     assert upgrade
     if status.shim_image == upgrade.image:
-        return replace(seen, upgrade=None)
-    overdue = upgrade.sent_at and now - upgrade.sent_at > UPGRADED_WITHIN
-    told = f"the shim {status.shim_image or 'before'} serves on"
-    return fail(seen, Reason("upgrade-failed", told)) if overdue else seen
+        return replace(observed, upgrade=None)
+    overdue = upgrade.sent_at and now - upgrade.sent_at > UPGRADE_TIMEOUT
+    message = f"The earlier shim still serves ({status.shim_image or 'image unknown'}): the new one did not start."
+    return fail(observed, Reason("upgrade-failed", message)) if overdue else observed
 
 
 def fold_pull(toolbox: Toolbox) -> Toolbox:
+    """The new shim's image is on the droplet."""
     assert toolbox.upgrade
     return replace(toolbox, upgrade=replace(toolbox.upgrade, pulled=True))
 
 
 def fold_upgrade_sent(toolbox: Toolbox, now: datetime) -> Toolbox:
+    """The shim was told to replace itself."""
     assert toolbox.upgrade
     return replace(toolbox, upgrade=replace(toolbox.upgrade, sent_at=now))
 
 
 def fold_listing(toolbox: Toolbox, retired: RetiredDroplet, running: list[str]) -> Toolbox:
-    return _retired(toolbox, retired.droplet_id, replace(retired, running=running))
+    """The containers that run on a retired droplet are known."""
+    return _replace_retired(toolbox, retired.droplet_id, replace(retired, running=running))
 
 
 def fold_stop(toolbox: Toolbox, step: StopContainer) -> Toolbox:
-    left = [name for name in step.retired.running or () if name != step.target]
-    return _retired(toolbox, step.retired.droplet_id, replace(step.retired, running=left))
+    """A container of a retired droplet was stopped."""
+    still_running = [name for name in step.retired.running or () if name != step.target]
+    return _replace_retired(toolbox, step.retired.droplet_id, replace(step.retired, running=still_running))
 
 
 def fold_destroy(toolbox: Toolbox, droplet_id: str, now: datetime) -> Toolbox:
-    """The API has taken the order; that the droplet is gone it has yet to say."""
+    """The API has accepted the destroy call. The droplet counts as destroyed once the API no longer knows it."""
     if toolbox.droplet_id != droplet_id:
-        [known] = [one for one in toolbox.retired if one.droplet_id == droplet_id]
-        return _retired(toolbox, droplet_id, replace(known, destroyed_at=now))
-    before = RetiredDroplet(droplet_id, toolbox.droplet_name, running=[], destroyed_at=now)
+        [known] = [box for box in toolbox.retired if box.droplet_id == droplet_id]
+        return _replace_retired(toolbox, droplet_id, replace(known, destroyed_at=now))
+    retired = RetiredDroplet(droplet_id, toolbox.droplet_name, running=[], destroyed_at=now)
     without = replace(toolbox, droplet_id=None, droplet_name=None, droplet_state=None, address=None, fingerprint=None)
-    return replace(without, retired=[*toolbox.retired, before])
+    return replace(without, retired=[*toolbox.retired, retired])
 
 
-def fold_removal(toolbox: Toolbox, droplet_id: str, seen: Droplet | None, now: datetime) -> Toolbox:
-    [known] = [one for one in toolbox.retired if one.droplet_id == droplet_id]
-    if seen is None:
-        return replace(toolbox, retired=[one for one in toolbox.retired if one != known])
-    overdue = known.destroyed_at and now - known.destroyed_at > GOES_WITHIN
-    return _retired(toolbox, droplet_id, replace(known, destroyed_at=None)) if overdue else toolbox
+def fold_removal(toolbox: Toolbox, droplet_id: str, found: Droplet | None, now: datetime) -> Toolbox:
+    """A retired droplet, as the API describes it; None where it is destroyed."""
+    [known] = [box for box in toolbox.retired if box.droplet_id == droplet_id]
+    if found is None:
+        return replace(toolbox, retired=[box for box in toolbox.retired if box != known])
+    overdue = known.destroyed_at and now - known.destroyed_at > DESTROY_TIMEOUT
+    return _replace_retired(toolbox, droplet_id, replace(known, destroyed_at=None)) if overdue else toolbox
 
 
 def fold_error(toolbox: Toolbox, step: ToolboxStep, error: Problem, now: datetime) -> Toolbox:
-    """An error is a sighting too: some tell that nothing was done, others tell nothing."""
+    """A step has failed with `error`.
+
+    An error is an observation too: some mean that nothing was done, and after others the outcome is unknown.
+    """
     if isinstance(step, ListContainers | StopContainer):
-        # It cannot be reached, or not well enough: what it runs goes with it.
-        return _retired(toolbox, step.retired.droplet_id, replace(step.retired, running=[]))
+        # A retired droplet that cannot be reached does not hold up the rest. Its containers end with it.
+        return _replace_retired(toolbox, step.retired.droplet_id, replace(step.retired, running=[]))
     if isinstance(step, CreateDroplet) and not isinstance(error, DigitalOceanUnknown):
         assert toolbox.attempt
         toolbox = replace(toolbox, attempt=replace(toolbox.attempt, resolved=True))
@@ -160,43 +187,40 @@ def fold_error(toolbox: Toolbox, step: ToolboxStep, error: Problem, now: datetim
         case DigitalOceanRefused() if toolbox.desired_state is ToolboxState.DEPROVISIONED:
             return replace(toolbox, status=ToolboxStatus.ERROR_DEPROVISIONING, obstacle=reason_of(error))
         case DigitalOceanBusy():
-            later = now + timedelta(seconds=error.retry_after)
-            return replace(toolbox, obstacle=reason_of(error), not_before=later)
+            not_before = now + timedelta(seconds=error.retry_after)
+            return replace(toolbox, obstacle=reason_of(error), not_before=not_before)
         case DigitalOceanUnknown() | DigitalOceanRefused():
             return replace(toolbox, obstacle=reason_of(error))
     if isinstance(step, PullShim | UpgradeShim):
-        final = isinstance(error, FINAL) or type(error) is shim_errors.Refused
-        return fail(toolbox, reason_of(error)) if final else replace(toolbox, obstacle=reason_of(error))
+        is_permanent = isinstance(error, PERMANENT_UPGRADE_ERRORS) or type(error) is shim_errors.Refused
+        return fail(toolbox, reason_of(error)) if is_permanent else replace(toolbox, obstacle=reason_of(error))
     if isinstance(step, AwaitUpgrade):
-        overdue = toolbox.upgrade and toolbox.upgrade.sent_at and now - toolbox.upgrade.sent_at > UPGRADED_WITHIN
-        return (
-            fail(toolbox, Reason("upgrade-failed", f"no shim answers: {reason_of(error).message}"))
-            if overdue
-            else toolbox
-        )
-    # A shim that has just enrolled may need a moment more.
+        overdue = toolbox.upgrade and toolbox.upgrade.sent_at and now - toolbox.upgrade.sent_at > UPGRADE_TIMEOUT
+        message = f"No shim answers after the upgrade: {reason_of(error).message}"
+        return fail(toolbox, Reason("upgrade-failed", message)) if overdue else toolbox
+    # A shim that has just enrolled may need a moment to start serving, so its silence is no obstacle.
     return toolbox if isinstance(step, QueryShim) else replace(toolbox, obstacle=reason_of(error))
 
 
-def fail(toolbox: Toolbox, why: Reason) -> Toolbox:
-    """This generation is given up. A toolbox that serves goes on serving."""
-    being_made = toolbox.status is ToolboxStatus.PROVISIONING
-    status = ToolboxStatus.ERROR_PROVISIONING if being_made else toolbox.status
-    failure = Failure(toolbox.generation, why)
+def fail(toolbox: Toolbox, reason: Reason) -> Toolbox:
+    """Fail the present generation for good. A toolbox that serves keeps its status and goes on serving."""
+    is_provisioning = toolbox.status is ToolboxStatus.PROVISIONING
+    status = ToolboxStatus.ERROR_PROVISIONING if is_provisioning else toolbox.status
+    failure = Failure(toolbox.generation, reason)
     return replace(toolbox, status=status, failure=failure, obstacle=None, upgrade=None)
 
 
 def settle(toolbox: Toolbox, now: datetime) -> Toolbox:
-    """Nothing is left to do: the generation is reached, or was given up."""
-    final = replace(toolbox, observed_generation=toolbox.generation, due_at=None, attempts=0)
-    if final.desired_state is ToolboxState.PROVISIONED:
-        return final
-    return replace(final, status=ToolboxStatus.DEPROVISIONED, deprovisioned_at=now)
+    """Nothing is left to do: the generation was reached, or has failed."""
+    settled = replace(toolbox, observed_generation=toolbox.generation, due_at=None, attempts=0)
+    if settled.desired_state is ToolboxState.PROVISIONED:
+        return settled
+    return replace(settled, status=ToolboxStatus.DEPROVISIONED, deprovisioned_at=now)
 
 
-def _shown(toolbox: Toolbox, seen: Droplet) -> Toolbox:
-    return replace(toolbox, droplet_state=seen.state, address=seen.address or toolbox.address)
+def _fold_droplet(toolbox: Toolbox, found: Droplet) -> Toolbox:
+    return replace(toolbox, droplet_state=found.state, address=found.address or toolbox.address)
 
 
-def _retired(toolbox: Toolbox, droplet_id: str, by: RetiredDroplet) -> Toolbox:
-    return replace(toolbox, retired=[by if one.droplet_id == droplet_id else one for one in toolbox.retired])
+def _replace_retired(toolbox: Toolbox, droplet_id: str, by: RetiredDroplet) -> Toolbox:
+    return replace(toolbox, retired=[by if box.droplet_id == droplet_id else box for box in toolbox.retired])

@@ -1,4 +1,4 @@
-"""The user-data that makes a droplet a toolbox: infra/cloud-init.yaml, filled in."""
+"""The user-data with which a new droplet boots: infra/cloud-init.yaml with the toolbox's values filled in."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from functions.domain.errors import Misconfigured
 
 # DigitalOcean's own limit: https://docs.digitalocean.com/reference/api/digitalocean/#operation/droplets_create
 MAX_BYTES = 64 * 1024
-# It goes into a shell's words, so it is held to what a reference by digest may be.
+# The image becomes an argument of a shell command, so that nothing but a reference by digest may be in it.
 IMAGE = re.compile(r"[a-z0-9][a-z0-9.:/_-]{0,254}@sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class UserData:
-    """What differs between droplets. `control_keys`: base64url raw Ed25519 public keys by their kid.
+    """The values that differ between droplets.
 
-    `shim_image` is a reference by digest; `swap_mib` is 0 for none. `enrolment_token` alone is a secret: it enrols one
-    droplet of this toolbox, once.
+    `control_keys` are raw Ed25519 public keys in base64url by their key ids. `shim_image` is by digest. `swap_mib` is 0
+    for no swap. Only `enrolment_token` is secret: it enrols one droplet of this toolbox, once.
     """
 
     toolbox_id: str
@@ -34,9 +34,12 @@ class UserData:
 
 
 def render(template: str, values: UserData) -> str:
-    """`template` is the text of infra/cloud-init.yaml. Raises Misconfigured where no droplet could boot with it."""
+    """Fill in `template`, the text of infra/cloud-init.yaml.
+
+    Raises Misconfigured where a droplet could not boot with the result.
+    """
     if not IMAGE.fullmatch(values.shim_image):
-        raise Misconfigured(f"the shim's image must be a reference by digest, not {values.shim_image!r}")
+        raise Misconfigured(f"SHIM_IMAGE must be an image by digest, and is {values.shim_image!r}.")
     configuration = {
         "toolbox_id": values.toolbox_id,
         "control_keys": dict(values.control_keys),
@@ -45,10 +48,13 @@ def render(template: str, values: UserData) -> str:
         "enrolment_token": values.enrolment_token,
         "shim_repository": values.shim_image.partition("@")[0],
     }
-    # In ASCII and on one line, as JSON is written here, no value can leave its place in the YAML.
+    # json.dumps writes ASCII on one line, so no value can end its place in the YAML.
     rendered = Template(template).substitute(
         configuration=json.dumps(configuration), shim_image=values.shim_image, swap_mib=values.swap_mib
     )
     if len(rendered) > MAX_BYTES:
-        raise Misconfigured(f"user-data of {len(rendered)} bytes is more than the {MAX_BYTES} that a droplet can have")
+        raise Misconfigured(
+            f"The user-data has {len(rendered)} bytes, more than the {MAX_BYTES} that DigitalOcean accepts. "
+            "Shorten infra/cloud-init.yaml."
+        )
     return rendered

@@ -58,14 +58,14 @@ def test_matching_shim_is_enrolled_and_its_toolbox_is_reconciled_at_once(world: 
 
 def test_certificate_that_the_droplet_does_not_present_is_refused(world: FleetWorld) -> None:
     toolbox, request = toolbox_awaiting_enrolment(world)
-    assert_refused(world, toolbox, with_other_certificate(request), "shows another certificate")
+    assert_refused(world, toolbox, with_other_certificate(request), "has another certificate")
 
 
 def test_wrong_or_missing_token_is_refused_without_an_api_call(world: FleetWorld) -> None:
     toolbox, request = toolbox_awaiting_enrolment(world)
     calls = len(world.digitalocean.calls)
-    assert_refused(world, toolbox, replace(request, token="guessed"), "the token is not")
-    assert_refused(world, toolbox, replace(request, token=None), "no token was sent")
+    assert_refused(world, toolbox, replace(request, token="guessed"), "enrolment token is not")
+    assert_refused(world, toolbox, replace(request, token=None), "an enrolment token is required")
     assert len(world.digitalocean.calls) == calls, "an unauthenticated request caused a call of DigitalOcean's API"
 
 
@@ -87,8 +87,8 @@ def test_token_from_another_droplet_is_refused_while_the_own_is_unknown(world: F
     toolbox, request = toolbox_awaiting_enrolment(world)
     assert world.toolbox(toolbox).droplet_id is None
     other_droplet = world.digitalocean.add("another", [f"toolbox-{toolbox.id}"])
-    assert_refused(world, toolbox, replace(request, droplet_id=other_droplet.id), "is not the one that was made")
-    assert_refused(world, toolbox, replace(request, droplet_id="999"), "is not the one that was made")
+    assert_refused(world, toolbox, replace(request, droplet_id=other_droplet.id), "was not created for this toolbox")
+    assert_refused(world, toolbox, replace(request, droplet_id="999"), "was not created for this toolbox")
 
 
 def test_enrolment_identifies_a_droplet_whose_create_answer_was_lost(world: FleetWorld) -> None:
@@ -105,14 +105,14 @@ def test_stolen_token_is_refused_without_the_droplets_private_key(world: FleetWo
     """A thief of the token does not have the private key of the server at the droplet's address."""
     toolbox, request = toolbox_awaiting_enrolment(world)
     world.certificates.shown["192.0.2.1"] = fingerprint("a third certificate")
-    assert_refused(world, toolbox, request, "shows another certificate")
+    assert_refused(world, toolbox, request, "has another certificate")
 
 
 def test_token_of_another_toolbox_is_refused(world: FleetWorld) -> None:
     _, request = toolbox_awaiting_enrolment(world)
     second = world.provision()
     world.deliver()
-    assert_refused(world, second, replace(request, toolbox_id=second.id), "the token is not")
+    assert_refused(world, second, replace(request, toolbox_id=second.id), "enrolment token is not")
 
 
 def test_token_of_an_earlier_create_attempt_is_refused(world: FleetWorld) -> None:
@@ -121,7 +121,7 @@ def test_token_of_an_earlier_create_attempt_is_refused(world: FleetWorld) -> Non
     world.deliver()
     world.request(toolbox, rebuild)
     world.deliver()
-    assert_refused(world, toolbox, with_other_certificate(request), "the token is not")
+    assert_refused(world, toolbox, with_other_certificate(request), "enrolment token is not")
 
 
 def test_old_droplet_is_refused_during_a_rebuild(world: FleetWorld) -> None:
@@ -129,7 +129,7 @@ def test_old_droplet_is_refused_during_a_rebuild(world: FleetWorld) -> None:
     world.boot()
     world.deliver()
     world.request(toolbox, rebuild)
-    assert_refused(world, toolbox, request, "is not made yet")
+    assert_refused(world, toolbox, request, "has no droplet yet")
 
 
 def test_enrolled_certificate_may_enrol_again_without_a_token(world: FleetWorld) -> None:
@@ -139,7 +139,7 @@ def test_enrolled_certificate_may_enrol_again_without_a_token(world: FleetWorld)
     world.pass_time(31 * 86_400)
     enrol(world.deps, replace(request, token=None), world.certificates)
     assert world.toolbox(toolbox) == before
-    assert_refused(world, toolbox, with_other_certificate(request), "another certificate is enrolled")
+    assert_refused(world, toolbox, with_other_certificate(request), "Another certificate is enrolled")
 
 
 def test_one_of_two_concurrent_enrolments_is_refused(world: FleetWorld) -> None:
@@ -152,7 +152,7 @@ def test_one_of_two_concurrent_enrolments_is_refused(world: FleetWorld) -> None:
         enrol(world.deps, request, world.certificates)
 
     world.store.before_commit = enrol_first
-    with pytest.raises(EnrolmentRefused, match="another certificate is enrolled"):
+    with pytest.raises(EnrolmentRefused, match="Another certificate is enrolled"):
         enrol(world.deps, with_other_certificate(request), world.certificates)
     assert world.toolbox(toolbox).fingerprint == request.fingerprint
 
@@ -190,7 +190,7 @@ def test_enrolment_for_a_missing_failed_or_deleted_toolbox_is_refused(world: Fle
     assert_refused(world, toolbox, unknown, "no such toolbox")
     for _ in range(62):
         world.sweep()
-    assert_refused(world, toolbox, request, "no droplet of this toolbox")
+    assert_refused(world, toolbox, request, "expects no shim")
     world.request(toolbox, deprovision)
     assert_refused(world, toolbox, request, "no such toolbox")
 

@@ -121,7 +121,10 @@ def test_droplet_that_does_not_enrol_fails_after_an_hour(world: FleetWorld) -> N
     for _ in range(62):
         world.sweep()
     failed = world.toolbox(toolbox)
-    assert (failed.status, failed.error) == ("error_provisioning", "the droplet did not enrol within 60 minutes")
+    assert (failed.status, failed.error) == (
+        "error_provisioning",
+        "The droplet's shim did not enrol within 60 minutes. Rebuild the toolbox.",
+    )
     assert len(world.digitalocean.droplets) == 1
 
 
@@ -131,7 +134,7 @@ def test_droplet_destroyed_before_its_enrolment_is_reported(world: FleetWorld) -
     [key] = world.digitalocean.droplets
     world.digitalocean.vanish(key)
     world.settle()
-    assert world.toolbox(toolbox).error == "the droplet was destroyed by another"
+    assert world.toolbox(toolbox).error == "The droplet was destroyed outside of Toolboxes. Rebuild the toolbox."
 
 
 def test_two_workers_create_one_droplet(world: FleetWorld) -> None:
