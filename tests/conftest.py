@@ -1,4 +1,4 @@
-"""Where no emulator can be had, the tests on the real ones are left out, and a line says how many."""
+"""Deselects the tests on the emulators where none is available, and reports how many."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import os
 
 import pytest
 
-LEFT_OUT = pytest.StashKey[int]()
+DESELECTED = pytest.StashKey[int]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if os.environ.get("TOOLBOXES_NO_EMULATOR") != "1":
         return
-    left_out = [item for item in items if item.get_closest_marker("emulator")]
-    items[:] = [item for item in items if item not in left_out]
-    config.hook.pytest_deselected(items=left_out)
-    config.stash[LEFT_OUT] = len(left_out)
+    deselected = [item for item in items if item.get_closest_marker("emulator")]
+    items[:] = [item for item in items if item not in deselected]
+    config.hook.pytest_deselected(items=deselected)
+    config.stash[DESELECTED] = len(deselected)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    left_out = config.stash.get(LEFT_OUT, 0)
-    return [f"TOOLBOXES_NO_EMULATOR=1: {left_out} tests on the real emulators are left out"] if left_out else []
+    deselected = config.stash.get(DESELECTED, 0)
+    return [f"TOOLBOXES_NO_EMULATOR=1: {deselected} tests on the emulators are deselected"] if deselected else []

@@ -1,4 +1,4 @@
-"""Runs the benchmarks that are named, or all of them."""
+"""Runs the named benchmarks, or all of them."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""A toolbox from its request to `active`, beside the same droplet with nothing to do; a death from then to its event.
+"""The time from a toolbox's request to `active`, beside a bare droplet; the time from a container's death to its event.
 
-The two take turns, so that both meet the same machine. The bare droplet is one whose cloud-init has no user-data; it
-is timed from the API's answer to the end of cloud-init.
+The two take turns, so that both are measured under the same load. The bare droplet has no user-data; it is timed from
+the API's answer to the end of cloud-init.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ ROUNDS = 3
 DEATHS = 5
 SWEEPS = 5
 LONGEST = 300
-ASKED = {"regionSlug": "fra1", "sizeSlug": "s-2vcpu-4gb"}
+REQUEST = {"regionSlug": "fra1", "sizeSlug": "s-2vcpu-4gb"}
 
 
 def main() -> None:
-    of = world.current()
-    cloud, api = Account(of), Api(of.gateway, Issuer(of).token(ACCOUNT))
+    local_world = world.current()
+    cloud, api = Account(local_world), Api(local_world.gateway, Issuer(local_world).token(ACCOUNT))
     ours, bare = [], []
     for _ in range(ROUNDS):
-        bare.append(_bare(of, cloud))
+        bare.append(_bare(local_world, cloud))
         ours.append(_provisioned(api))
-    told, beside = statistics.median(ours), statistics.median(bare)
-    print(f"POST to active     ours {told:5.1f} s   bare cloud-init {beside:5.1f} s   ratio {told / beside:.2f}")
+    own, peer = statistics.median(ours), statistics.median(bare)
+    print(f"POST to active     ours {own:5.1f} s   bare cloud-init {peer:5.1f} s   ratio {own / peer:.2f}")
     toolbox = oldest_toolbox(api)
-    tools, droplet = Tools(api, toolbox["id"]), droplet_of(of, toolbox)
-    _calls(of, cloud)
-    _deaths(of, tools, droplet)
+    tools, droplet = Tools(api, toolbox["id"]), droplet_of(local_world, toolbox)
+    _calls(local_world, cloud)
+    _deaths(local_world, tools, droplet)
 
 
-def _bare(of: World, cloud: Account) -> float:
-    asked = {"name": "bare", "region": "fra1", "size": ASKED["sizeSlug"], "image": "debian-12-x64"}
+def _bare(local_world: World, cloud: Account) -> float:
+    body = {"name": "bare", "region": "fra1", "size": REQUEST["sizeSlug"], "image": "debian-12-x64"}
     began = time.monotonic()
-    key = cloud("POST", "/v2/droplets", json=asked).json()["droplet"]["id"]
-    record = Records(of, "droplets").get(key)
+    key = cloud("POST", "/v2/droplets", json=body).json()["droplet"]["id"]
+    record = Records(local_world, "droplets").get(key)
     assert record
-    machine = Droplet(of, key, record["address"])
+    machine = Droplet(local_world, key, record["address"])
 
     def done() -> bool:
         try:
@@ -59,49 +59,49 @@ def _bare(of: World, cloud: Account) -> float:
             return False
 
     wait_until(done, LONGEST, "cloud-init")
-    taken = time.monotonic() - began
+    seconds = time.monotonic() - began
     cloud("DELETE", f"/v2/droplets/{key}")
     wait_until(lambda: not machine.exists(), LONGEST, "its end")
-    return taken
+    return seconds
 
 
 def _provisioned(api: Api) -> float:
     began = time.monotonic()
-    path = f"/toolboxes-user/{api('POST', '/toolboxes-user', json={'name': 'bench', **ASKED}).json()['id']}"
+    path = f"/toolboxes-user/{api('POST', '/toolboxes-user', json={'name': 'bench', **REQUEST}).json()['id']}"
     wait_until(lambda: api("GET", path).json()["status"] == "active", LONGEST, "the toolbox")
-    taken = time.monotonic() - began
+    seconds = time.monotonic() - began
     api("DELETE", path)
     wait_until(lambda: api("GET", path).json()["status"] == "deprovisioned", LONGEST, "its end")
-    return taken
+    return seconds
 
 
-def _calls(of: World, cloud: Account) -> None:
-    platform, before = Api(of.gateway, Issuer(of).service_token()), sum(cloud.calls().values())
+def _calls(local_world: World, cloud: Account) -> None:
+    platform, before = Api(local_world.gateway, Issuer(local_world).service_token()), sum(cloud.calls().values())
     for _ in range(SWEEPS):
         platform("POST", "/sweep")
         time.sleep(2)
     print(f"calls to the cloud's API in {SWEEPS} sweeps of a toolbox at rest: {sum(cloud.calls().values()) - before}")
 
 
-def _deaths(of: World, tools: Tools, droplet: Droplet) -> None:
-    processes, name = services.of_world(of), f"bench-{uuid.uuid4().hex[:12]}"
+def _deaths(local_world: World, tools: Tools, droplet: Droplet) -> None:
+    processes, name = services.of_world(local_world), f"bench-{uuid.uuid4().hex[:12]}"
     tools.deploy(images.MCP.reference, name)
     container = tools.wait_for(name, "running")["container_name"]
-    _told("death to its event, with hints", DEATHS, lambda: _death(tools, droplet, name, container))
+    _print_times("death to its event, with hints", DEATHS, lambda: _death(tools, droplet, name, container))
     processes.halt("notify")
-    _told("death to its event, by sweeps alone", 2, lambda: _death(tools, droplet, name, container))
+    _print_times("death to its event, by sweeps alone", 2, lambda: _death(tools, droplet, name, container))
     processes.start("notify")
     tools("DELETE", name)
 
 
-def _told(what: str, rounds: int, measure: Callable[[], tuple[float, float]]) -> None:
-    taken = [measure() for _ in range(rounds)]
-    seen, repaired = (statistics.median(column) for column in zip(*taken, strict=True))
-    print(f"{what:38} {seen:5.1f} s, running again after {repaired:5.1f} s")
+def _print_times(what: str, rounds: int, measure: Callable[[], tuple[float, float]]) -> None:
+    seconds = [measure() for _ in range(rounds)]
+    detected, repaired = (statistics.median(column) for column in zip(*seconds, strict=True))
+    print(f"{what:38} {detected:5.1f} s, running again after {repaired:5.1f} s")
 
 
 def _death(tools: Tools, droplet: Droplet, name: str, container: str) -> tuple[float, float]:
-    """Seconds from the kill to its event's own time, and to a record that says `running` of another start."""
+    """Return the seconds from the kill to the time of its event, and to a `running` record with a new start time."""
     before = tools.wait_for(name, "running")["started_at"]
     droplet.run("docker", "kill", container)
     killed = time.time()
@@ -112,6 +112,6 @@ def _death(tools: Tools, droplet: Droplet, name: str, container: str) -> tuple[f
                 return datetime.fromisoformat(event["time"]).timestamp() - killed
         return None
 
-    seen = wait_until(crashed, LONGEST, "the event")
+    detected = wait_until(crashed, LONGEST, "the event")
     wait_until(lambda: tools.wait_for(name, "running")["started_at"] != before, LONGEST, "the repair")
-    return seen, time.time() - killed
+    return detected, time.time() - killed

@@ -1,7 +1,7 @@
 """Deploy, start and stop through the functions, beside `docker run -d`, `docker start`, `docker stop` at one engine.
 
 Ours is measured from the HTTP request at the gateway to its answer, which proves the state by inspect. The peer is the
-docker command itself, timed on the droplet. The two take turns, so that both meet the same machine.
+docker command itself, timed on the droplet. The two take turns, so that both are measured under the same load.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ LIKE_OURS = "--init --memory 512m --memory-swap 512m --cpus 0.5 --pids-limit 256
 
 
 def main() -> None:
-    of = world.current()
-    api = Api(of.gateway, Issuer(of).token(ACCOUNT))
+    local_world = world.current()
+    api = Api(local_world.gateway, Issuer(local_world).token(ACCOUNT))
     toolbox = oldest_toolbox(api)
-    tools, droplet = Tools(api, toolbox["id"]), droplet_of(of, toolbox)
+    tools, droplet = Tools(api, toolbox["id"]), droplet_of(local_world, toolbox)
     image = images.MCP.reference
     tools.deploy(image, "warm-up")
     tools.wait_for("warm-up", "running")
@@ -37,8 +37,8 @@ def main() -> None:
         _peer(droplet, image, peer)
     tools("DELETE", "warm-up")
     for verb in ours:
-        told, beside = statistics.median(ours[verb]), statistics.median(peer[verb])
-        print(f"{verb:7} ours {told * 1000:6.0f} ms   docker {beside * 1000:6.0f} ms   ratio {told / beside:.2f}")
+        own, docker = statistics.median(ours[verb]), statistics.median(peer[verb])
+        print(f"{verb:7} ours {own * 1000:6.0f} ms   docker {docker * 1000:6.0f} ms   ratio {own / docker:.2f}")
 
 
 def _ours(tools: Tools, image: str, times: dict[str, list[float]]) -> None:
@@ -52,13 +52,13 @@ def _ours(tools: Tools, image: str, times: dict[str, list[float]]) -> None:
 def _timed(act: Callable[[], str], expected: str) -> float:
     began = time.monotonic()
     status = act()
-    taken = time.monotonic() - began
+    seconds = time.monotonic() - began
     assert status == expected, status
-    return taken
+    return seconds
 
 
 def _peer(droplet: Droplet, image: str, times: dict[str, list[float]]) -> None:
-    """One script on the droplet, so that its clock times the docker command and nothing else."""
+    """Time the docker commands in one script on the droplet, so that nothing else is measured."""
     script = f"""
         t0=$(date +%s%N); id=$(docker run -d {LIKE_OURS} {image}); t1=$(date +%s%N)
         docker stop "$id" >/dev/null; t2=$(date +%s%N)

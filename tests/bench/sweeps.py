@@ -1,7 +1,7 @@
-"""A look at 100 unchanged containers beside one list of the engine; repair after a removal by hand; writes a day.
+"""An inspection of 100 unchanged containers; the repair after a removal by hand; the number of writes a day.
 
-The look is the real one, by the code that the functions run: one document read, one signed request over TLS. The peer
-is one `GET /containers/json` at the same engine's own socket, timed on the droplet.
+The inspection runs the code of the functions: one document read and one signed request over TLS. Its peer is one
+`GET /containers/json` at the socket of the same engine, timed on the droplet.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ print(statistics.median(once() for _ in range({ROUNDS})))
 
 
 def main() -> None:
-    of = world.current()
-    api = Api(of.gateway, Issuer(of).token(ACCOUNT))
+    local_world = world.current()
+    api = Api(local_world.gateway, Issuer(local_world).token(ACCOUNT))
     toolbox = oldest_toolbox(api)
-    tools, droplet = Tools(api, toolbox["id"]), droplet_of(of, toolbox)
-    _look(of, tools, droplet, toolbox["id"])
+    tools, droplet = Tools(api, toolbox["id"]), droplet_of(local_world, toolbox)
+    _inspect(local_world, tools, droplet, toolbox["id"])
     _repair(tools, droplet)
     heartbeats = MINUTES_A_DAY * 60 / toolbox_inspect.HEARTBEAT_EVERY.total_seconds()
     peer = MINUTES_A_DAY * (1 + INSTANCES)
@@ -63,13 +63,13 @@ def main() -> None:
           f"a heartbeat each minute with one write an instance {peer}: 1/{peer / heartbeats:.0f}")  # fmt: skip
 
 
-def _look(of: World, tools: Tools, droplet: Droplet, toolbox_id: str) -> None:
+def _inspect(local_world: World, tools: Tools, droplet: Droplet, toolbox_id: str) -> None:
     names = [f"bench-{uuid.uuid4().hex[:12]}" for _ in range(CONTAINERS)]
     small = {"resourceLimits": {"memory": "16m"}, "start": False}
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: tools.deploy(images.MCP.reference, name, **small), names))
-    deps = _ports(of)
-    # What was worked on a moment ago is compared in full once more.
+    deps = _dependencies(local_world)
+    # An instance that was reconciled a moment ago is compared in full once more, so let that pass.
     for _ in range(3):
         time.sleep(lease.GRACE.total_seconds() / 2 + 1)
         toolbox_inspect.inspect(deps, toolbox_id)
@@ -77,8 +77,8 @@ def _look(of: World, tools: Tools, droplet: Droplet, toolbox_id: str) -> None:
     peer = float(droplet.run("python3", "-c", LIST_AT_THE_SOCKET))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: tools("DELETE", name), names))
-    told = f"ours {ours * 1000:.1f} ms, the engine's list {peer * 1000:.1f} ms, ratio {ours / peer:.2f}"
-    print(f"look at {CONTAINERS} unchanged containers: {told}")
+    result = f"ours {ours * 1000:.1f} ms, the engine's list {peer * 1000:.1f} ms, ratio {ours / peer:.2f}"
+    print(f"inspection of {CONTAINERS} unchanged containers: {result}")
 
 
 def _timed(deps: Dependencies, toolbox_id: str) -> float:
@@ -87,16 +87,16 @@ def _timed(deps: Dependencies, toolbox_id: str) -> float:
     return time.perf_counter() - began
 
 
-def _ports(of: World) -> Dependencies:
-    """As functions/main.py wires them, in this process."""
-    told = emulators.installed().environment(of)
-    kind, _, place = told["STORE"].partition(":")
-    os.environ |= {name: value for name, value in told.items() if name.endswith("_EMULATOR_HOST")}
-    store: Store = SqliteStore(place) if kind == "sqlite" else FirestoreStore(world.PROJECT)
+def _dependencies(local_world: World) -> Dependencies:
+    """Wire the dependencies in this process as functions/main.py does."""
+    environment = emulators.installed().environment(local_world)
+    kind, _, path = environment["STORE"].partition(":")
+    os.environ |= {name: value for name, value in environment.items() if name.endswith("_EMULATOR_HOST")}
+    store: Store = SqliteStore(path) if kind == "sqlite" else FirestoreStore(world.PROJECT)
     return Dependencies(
         store=store,
-        queue=SqliteQueue(str(of.directory / "bench-queue.sqlite")),
-        shims=ToolboxShims(ShimClients(secret.pem(deployed.command_key(of)))),
+        queue=SqliteQueue(str(local_world.directory / "bench-queue.sqlite")),
+        shims=ToolboxShims(ShimClients(secret.pem(deployed.command_key(local_world)))),
         droplets=NoDroplets(),
         now=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid.uuid4()),
@@ -108,7 +108,7 @@ def _ports(of: World) -> Dependencies:
 
 
 def _repair(tools: Tools, droplet: Droplet) -> None:
-    """From `docker rm -f` on the droplet to the same instance's container there again; a sweep comes each minute."""
+    """Time from `docker rm -f` on the droplet until the instance has a container again; sweeps run each minute."""
     name = f"bench-{uuid.uuid4().hex[:12]}"
     tools.deploy(images.MCP.reference, name)
     record = tools.wait_for(name, "running")

@@ -60,7 +60,7 @@ class StaleStore(ForwardingStore):
 
     def get(self, refs: Sequence[Ref]) -> list[Snapshot | None]:
         found = super().get(refs)
-        return [self.stale if ref == self.stale.ref else one for ref, one in zip(refs, found, strict=True)]
+        return [self.stale if ref == self.stale.ref else snapshot for ref, snapshot in zip(refs, found, strict=True)]
 
 
 class CountingStore(ForwardingStore):

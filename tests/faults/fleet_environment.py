@@ -38,7 +38,7 @@ class FleetEnvironment(Environment):
         self.deps = with_effects(self.deps, Effects(), self.shims, CrashingDroplets(digitalocean, Effects()))
 
     def droplet_at(self, address: str | None, fingerprint_: str | None) -> FakeDroplet:
-        exists = address in [one.address for one in self.digitalocean.droplets.values()]
+        exists = address in [droplet.address for droplet in self.digitalocean.droplets.values()]
         enrolled = exists and fingerprint_ == fingerprint(address)
         return self.fleet.get(address or "", self._silent) if enrolled else self._silent
 
@@ -114,12 +114,13 @@ def final_state(env: FleetEnvironment) -> FinalState:
     toolbox = the_toolbox(env.deps)
     expected = [toolbox.droplet_id] if toolbox.droplet_id else []
     assert list(env.digitalocean.droplets) == expected, "an orphan droplet, or more than one droplet"
-    booted = [env.fleet[one.address or ""] for one in env.digitalocean.droplets.values() if one.address in env.fleet]
-    instances = sorted(outcome.all_instances(env), key=lambda one: one.name)
+    addresses = [droplet.address or "" for droplet in env.digitalocean.droplets.values()]
+    booted = [env.fleet[address] for address in addresses if address in env.fleet]
+    instances = sorted(outcome.all_instances(env), key=lambda instance: instance.name)
     events = outcome.documents(env, f"{TOOLBOXES}/{toolbox.id}/events")
     return FinalState(
         (toolbox.status, toolbox.generation, toolbox.settled, toolbox.retired, toolbox.lease, toolbox.shim_image),
-        [(one.name, one.status, one.settled, one.deleted_at is not None, one.lease) for one in instances],
+        [(i.name, i.status, i.settled, i.deleted_at is not None, i.lease) for i in instances],
         [sorted(c.state for c in droplet.containers.values()) for droplet in booted],
         sum(len(env.store.query(Query(kind))) for kind in (NAME_RESERVATIONS, PORT_RESERVATIONS)),
         len(env.digitalocean.firewalls),

@@ -42,10 +42,14 @@ Ask = Callable[[Dependencies, Replay[Instance] | None], Answer | None]
 
 @dataclass(frozen=True)
 class Operation:
-    """`ask` is the account's request, or the scheduler's call; what it publishes is delivered to the same worker.
+    """An operation and the state before it.
 
-    `fails`: what was tried in vain may be tried once more by the next worker, so only its end is compared.
-    `sent_again`: who has heard no answer sends it until there is one.
+    Attributes:
+        ask: The account's request, or the scheduler's call; the same worker handles what it publishes.
+        before: Brings about the state before.
+        takes_key: Whether it runs with an idempotency key too.
+        fails: The operation fails. The next worker may try again what failed, so only the final state is compared.
+        sent_again: The sender repeats the request until it is answered, as a webhook's sender does.
     """
 
     ask: Ask
@@ -67,7 +71,7 @@ def replay() -> Replay[Instance]:
 
 
 def deliver(deps: Dependencies, queue: SqliteQueue) -> None:
-    """Every message that is due goes to `converge`, as its push endpoint takes it."""
+    """Run the task of every message that is due."""
 
     def push(envelope: dict[str, Any]) -> bool:
         task = Task(**json.loads(base64.b64decode(envelope["message"]["data"])))
@@ -87,7 +91,7 @@ def _changing(verb: Callable[[Dependencies, InstanceRequest], Answer]) -> Ask:
 
 
 def _updating(image: str, mcp: Mcp | None = None) -> Ask:
-    """Another image, one host port dropped and another one taken."""
+    """Change the image, release one host port and request another."""
     changes = Changes(lambda old: replace(old, image=image, mcp=mcp), [Port(3000, 0), Port(4000, 20_002)])
     return lambda deps, key: update(deps, InstanceRequest(CALLER, TOOLBOX, NAME, key), changes)
 
@@ -97,10 +101,10 @@ def _sweeping(deps: Dependencies, key: Replay[Instance] | None) -> None:
     sweep.sweep(deps)
 
 
-def _hearing(standing: AccountStatus, day: int) -> Ask:
+def _status_message(status: AccountStatus, day: int) -> Ask:
     """The backend's webhook about the account's status."""
-    word = AccountStatusChange(f"msg_{day}", ACCOUNT, standing, datetime(2026, 1, day, tzinfo=UTC))
-    return lambda deps, key: account_status.receive(deps, word)
+    message = AccountStatusChange(f"msg_{day}", ACCOUNT, status, datetime(2026, 1, day, tzinfo=UTC))
+    return lambda deps, key: account_status.receive(deps, message)
 
 
 def _rotating(deps: Dependencies, key: Replay[Instance] | None) -> None:
@@ -143,7 +147,7 @@ def _edited(env: Environment) -> None:
 
 
 def _back_after_delete(env: Environment) -> None:
-    """A create that reached the engine when all was over."""
+    """A create reached the engine after the instance was deleted."""
     _running(env)
     [container] = env.droplet.containers.values()
     OPERATIONS["delete"].run(env.deps, env.queue, False)
@@ -163,14 +167,14 @@ def _crashing(env: Environment) -> None:
     env.droplet.crash(name, restarts=5)
 
 
-def _keeping(before: Callable[[Environment], None], ports: int = 1) -> Callable[[Environment], None]:
-    """A droplet whose engine keeps `ports` of those that it is given next."""
+def _port_conflict(before: Callable[[Environment], None], ports: int = 1) -> Callable[[Environment], None]:
+    """Prepare `before` on a droplet where the next `ports` allocated host ports are in use."""
 
-    def stand(env: Environment) -> None:
+    def prepare(env: Environment) -> None:
         before(env)
         env.droplet.port_conflicts = ports
 
-    return stand
+    return prepare
 
 
 OPERATIONS = {
@@ -178,10 +182,10 @@ OPERATIONS = {
     "deploy-pull": Operation(_deploying(PULLED), _nothing),
     "deploy-unstarted": Operation(_deploying(start=False), _nothing),
     "deploy-broken": Operation(_deploying(BROKEN), _nothing, fails=True),
-    "deploy-taken": Operation(_deploying(), _keeping(_nothing, 2), fails=True),
-    "deploy-all-taken": Operation(_deploying(), _keeping(_nothing, 99), fails=True),
-    "start-taken": Operation(_changing(change.start), _keeping(_stopped), fails=True),
-    "restart-taken": Operation(_changing(change.restart), _keeping(_running), fails=True),
+    "deploy-taken": Operation(_deploying(), _port_conflict(_nothing, 2), fails=True),
+    "deploy-all-taken": Operation(_deploying(), _port_conflict(_nothing, 99), fails=True),
+    "start-taken": Operation(_changing(change.start), _port_conflict(_stopped), fails=True),
+    "restart-taken": Operation(_changing(change.restart), _port_conflict(_running), fails=True),
     "start": Operation(_changing(change.start), _stopped),
     "stop": Operation(_changing(change.stop), _running),
     "restart": Operation(_changing(change.restart), _running),
@@ -191,14 +195,14 @@ OPERATIONS = {
     "update-pull": Operation(_updating(PULLED), _running),
     "update-mcp": Operation(_updating(SECOND, Mcp(3000, "/mcp")), _running),
     "update-broken": Operation(_updating(BROKEN), _running, fails=True),
-    "update-taken": Operation(_updating(SECOND), _keeping(_running), fails=True),
-    "update-broken-taken": Operation(_updating(BROKEN), _keeping(_running), fails=True),
-    "suspend": Operation(_hearing(AccountStatus.SUSPENDED, 1), _running, takes_key=False, sent_again=True),
-    "resume": Operation(_hearing(AccountStatus.ACTIVE, 2), _suspended, takes_key=False, sent_again=True),
+    "update-taken": Operation(_updating(SECOND), _port_conflict(_running), fails=True),
+    "update-broken-taken": Operation(_updating(BROKEN), _port_conflict(_running), fails=True),
+    "suspend": Operation(_status_message(AccountStatus.SUSPENDED, 1), _running, takes_key=False, sent_again=True),
+    "resume": Operation(_status_message(AccountStatus.ACTIVE, 2), _suspended, takes_key=False, sent_again=True),
     "rotate": Operation(_rotating, _running, takes_key=False, sent_again=True),
     "repair-removed": Operation(_sweeping, _removed_by_hand, takes_key=False),
     "repair-dead": Operation(_sweeping, _died, takes_key=False),
-    "repair-taken": Operation(_sweeping, _keeping(_died), takes_key=False, fails=True),
+    "repair-taken": Operation(_sweeping, _port_conflict(_died), takes_key=False, fails=True),
     "repair-edited": Operation(_sweeping, _edited, takes_key=False),
     "delete-again": Operation(_sweeping, _back_after_delete, takes_key=False),
     "crash-loop": Operation(_sweeping, _crashing, takes_key=False),

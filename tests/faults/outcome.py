@@ -34,7 +34,9 @@ def outcome(env: Environment) -> Outcome:
     """Read the outcome from the store and the droplet."""
     instances = all_instances(env)
     events = [event for instance in instances for event in documents(env, f"{INSTANCES}/{instance.id}/events", "time")]
-    post_mortems = [one for instance in instances for one in documents(env, f"{INSTANCES}/{instance.id}/post_mortems")]
+    post_mortems = [
+        entry for instance in instances for entry in documents(env, f"{INSTANCES}/{instance.id}/post_mortems")
+    ]
     last = {event["generation"]: event for event in events if event["type"] in STATUS_EVENTS}
     return Outcome(
         [_comparable(instance) for instance in instances],

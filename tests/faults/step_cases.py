@@ -1,4 +1,4 @@
-"""Every step of a plan with what it needs to stand on, to be run once and once more on any shim."""
+"""Every kind of step of a plan, with the state that it needs, to be executed twice on any shim."""
 
 from __future__ import annotations
 
@@ -25,65 +25,68 @@ Make = Callable[[Container | None, Spec], steps.Step]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """`before`: the verbs of the shim that are called before the step, which is made of the container that this leaves.
+class StepCase:
+    """How to bring about a step.
 
-    `updated`: that is the version before of one that was given up.
+    Attributes:
+        before: The shim's commands that are called before the step.
+        step: Makes the step from the container that these commands leave.
+        update_failed: Whether that container is the previous version of an update that failed.
     """
 
     before: tuple[str, ...]
     step: Make
-    updated: bool = False
+    update_failed: bool = False
 
 
 CREATED, RUNNING = ("create",), ("create", "start")
 EXITED = (*RUNNING, "stop")
 
 
-def _of(kind: type[steps.Step]) -> Make:
-    return lambda seen, spec: kind(WHY, NAME)
+def _plain(kind: type[steps.Step]) -> Make:
+    return lambda container, spec: kind(WHY, NAME)
 
 
-def _restart(seen: Container | None, spec: Spec) -> steps.Step:
-    assert seen
-    return steps.RestartContainer(WHY, NAME, seen.started_at)
+def _restart(container: Container | None, spec: Spec) -> steps.Step:
+    assert container
+    return steps.RestartContainer(WHY, NAME, container.started_at)
 
 
-def _shake_hands(seen: Container | None, spec: Spec) -> steps.Step:
-    assert seen
-    return steps.ProbeMcp(WHY, NAME, Mcp(3000, "/mcp"), seen.endpoint_id)
+def _probe_mcp(container: Container | None, spec: Spec) -> steps.Step:
+    assert container
+    return steps.ProbeMcp(WHY, NAME, Mcp(3000, "/mcp"), container.endpoint_id)
 
 
-def _keep(seen: Container | None, spec: Spec) -> steps.Step:
-    assert seen
-    return steps.RecordPostMortem(WHY, NAME, exit_id(seen))
+def _record_post_mortem(container: Container | None, spec: Spec) -> steps.Step:
+    assert container
+    return steps.RecordPostMortem(WHY, NAME, exit_id(container))
 
 
-SCENES: dict[str, Scene] = {
-    "inspect": Scene(RUNNING, _of(steps.Inspect)),
-    "inspect-nothing": Scene((), _of(steps.Inspect)),
-    "await-health": Scene(RUNNING, _of(steps.AwaitHealth)),
-    "shake-hands": Scene(RUNNING, _shake_hands),
-    "pull": Scene((), lambda seen, spec: steps.PullImage(WHY, NAME, spec.image)),
-    "create": Scene((), lambda seen, spec: steps.CreateContainer(WHY, NAME, ID, 1, spec)),
-    "start": Scene(CREATED, _of(steps.StartContainer)),
-    "start-again": Scene(EXITED, _of(steps.StartContainer)),
-    "stop": Scene(RUNNING, _of(steps.StopContainer)),
-    "stop-unstarted": Scene(CREATED, _of(steps.StopContainer)),
-    "restart": Scene(RUNNING, _restart),
-    "restart-stopped": Scene(EXITED, _restart),
-    "keep-post-mortem": Scene(EXITED, _keep),
-    "fall-back": Scene(EXITED, _of(steps.RollBack), updated=True),
-    "redraw-ports": Scene((), lambda seen, spec: steps.ReallocatePorts(WHY, NAME, tuple(spec.allocated))),
-    "remove": Scene(EXITED, _of(steps.RemoveContainer)),
-    "remove-running": Scene(RUNNING, _of(steps.RemoveContainer)),
-    "remove-nothing": Scene((), _of(steps.RemoveContainer)),
+STEP_CASES: dict[str, StepCase] = {
+    "inspect": StepCase(RUNNING, _plain(steps.Inspect)),
+    "inspect-nothing": StepCase((), _plain(steps.Inspect)),
+    "await-health": StepCase(RUNNING, _plain(steps.AwaitHealth)),
+    "probe-mcp": StepCase(RUNNING, _probe_mcp),
+    "pull": StepCase((), lambda container, spec: steps.PullImage(WHY, NAME, spec.image)),
+    "create": StepCase((), lambda container, spec: steps.CreateContainer(WHY, NAME, ID, 1, spec)),
+    "start": StepCase(CREATED, _plain(steps.StartContainer)),
+    "start-again": StepCase(EXITED, _plain(steps.StartContainer)),
+    "stop": StepCase(RUNNING, _plain(steps.StopContainer)),
+    "stop-unstarted": StepCase(CREATED, _plain(steps.StopContainer)),
+    "restart": StepCase(RUNNING, _restart),
+    "restart-stopped": StepCase(EXITED, _restart),
+    "record-post-mortem": StepCase(EXITED, _record_post_mortem),
+    "roll-back": StepCase(EXITED, _plain(steps.RollBack), update_failed=True),
+    "reallocate-ports": StepCase((), lambda container, spec: steps.ReallocatePorts(WHY, NAME, tuple(spec.allocated))),
+    "remove": StepCase(EXITED, _plain(steps.RemoveContainer)),
+    "remove-running": StepCase(RUNNING, _plain(steps.RemoveContainer)),
+    "remove-nothing": StepCase((), _plain(steps.RemoveContainer)),
 }
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A scene made ready on a shim. `run` is a worker that knows nothing of another one's run."""
+class PreparedStep:
+    """A step case prepared on a shim. Each `run` is a worker that knows nothing of a previous run."""
 
     shim: Shim
     instance: Instance
@@ -98,26 +101,28 @@ class Stage:
         return execute(self.step, self.shim, self.instance, _by(self.now), self.deps, lambda progress: None)
 
 
-def staged(scene: Scene, shim: Shim, spec: Spec, now: datetime) -> Stage:
-    seen: Container | None = None
-    for verb in scene.before:
+def prepared(case: StepCase, shim: Shim, spec: Spec, now: datetime) -> PreparedStep:
+    container: Container | None = None
+    for verb in case.before:
         if verb == "create":
-            seen = shim.create(container_config(ID, 1, spec, {}), start_by=_by(now))
+            container = shim.create(container_config(ID, 1, spec, {}), start_by=_by(now))
         else:
-            seen = getattr(shim, verb)(NAME, start_by=_by(now))
+            container = getattr(shim, verb)(NAME, start_by=_by(now))
     instance = Instance(
         id=ID, toolbox_id="t", account="a", name="n", spec=spec, desired=Desired(DesiredState.RUNNING),
-        created_at=now, updated_at=now, observed=Observed(seen),
+        created_at=now, updated_at=now, observed=Observed(container),
     )  # fmt: skip
-    return Stage(shim, _updated(instance) if scene.updated else instance, scene.step(seen, spec), now)
+    return PreparedStep(
+        shim, _with_failed_update(instance) if case.update_failed else instance, case.step(container, spec), now
+    )
 
 
-def _updated(instance: Instance) -> Instance:
+def _with_failed_update(instance: Instance) -> Instance:
     failed = Observed(
         absent=True, previous=instance.observed.container, failure=Failure(2, Reason("start-failed", WHY))
     )
-    asked = request_spec(instance, instance.spec)
-    return replace(asked, observed=failed)
+    requested = request_spec(instance, instance.spec)
+    return replace(requested, observed=failed)
 
 
 def _by(now: datetime) -> datetime:

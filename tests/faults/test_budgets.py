@@ -59,16 +59,16 @@ def test_start_stop_and_restart_cost_three_reads_and_four_writes(
 
 
 @pytest.mark.parametrize("keyed", [False, True])
-@pytest.mark.parametrize("ports_asked", [0, 1, 2, 5])
+@pytest.mark.parametrize("port_count", [0, 1, 2, 5])
 def test_a_deploy_costs_three_reads_and_five_writes_and_one_more_a_port(
-    world: World, ports_asked: int, keyed: bool
+    world: World, port_count: int, keyed: bool
 ) -> None:
     store, deps = counted(world)
-    wanted = new(ports=tuple(20_001 + number for number in range(ports_asked)))
+    wanted = new(ports=tuple(20_001 + number for number in range(port_count)))
     deploy(deps, CALLER, TOOLBOX, wanted, replay() if keyed else None)
     assert world.droplet.running()
     assert store.reads <= 3
-    assert len(store.written) == 5 + ports_asked + 2 * keyed
+    assert len(store.written) == 5 + port_count + 2 * keyed
 
 
 def test_a_sweep_that_finds_nothing_changed_writes_no_instance_and_its_toolbox_once_in_four_minutes(

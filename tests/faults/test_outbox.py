@@ -1,4 +1,4 @@
-"""A worker that is killed between a webhook's delivery and its record: the next one delivers it again, with its id."""
+"""A worker that dies between the delivery of a webhook and its record: the next one delivers it again, with its id."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.fakes.world import TOOLBOX, World
 from tests.faults.crashing_worker import CrashingStore, CrashPoint, Effects, seeded_dependencies
 from tests.faults.environment import PROCESSES, WORKER_TIMEOUT_SECONDS
 
-# Of what a worker does: it queries, claims, reads the toolbox as it is now, delivers, and records that.
-CLAIM, RECORD = 2, 4
+# The effects of a worker: it queries, takes a lease, reads the toolbox, delivers, and records the delivery.
+LEASE, RECORD = 2, 4
 
 
 def worker(folder: Path, port: int, ahead: timedelta, cut: CrashPoint | None) -> None:
-    """The process's whole life, at a time that is so far ahead."""
+    """Deliver what is due, in a process whose clock is `ahead`."""
 
     def now() -> datetime:
         return datetime.now(UTC) + ahead
@@ -58,9 +58,11 @@ def run(folder: Path, receiver: Receiver, ahead: timedelta = timedelta(0), cut: 
 
 
 @pytest.mark.parametrize(
-    ("effect", "variant", "sent"), [(CLAIM, "acknowledged", 0), (RECORD, "before", 1), (RECORD, "acknowledged", 1)]
+    ("effect", "variant", "sent"), [(LEASE, "acknowledged", 0), (RECORD, "before", 1), (RECORD, "acknowledged", 1)]
 )
-def test_killed_around_a_delivery(tmp_path: Path, receiver: Receiver, effect: int, variant: str, sent: int) -> None:
+def test_a_webhook_is_delivered_again_unless_its_delivery_is_recorded(
+    tmp_path: Path, receiver: Receiver, effect: int, variant: str, sent: int
+) -> None:
     world = World()
     world.add_toolbox()
     world.droplet.reachable = False

@@ -1,7 +1,7 @@
-"""The real thing: real Docker, emulators and processes, killed and cut off in the middle of every operation.
+"""Real Docker, emulators and processes, killed or disconnected in the middle of every operation.
 
-After each blow, within two sweeps of the dead workers' leases: what was asked for is so, with one container for each
-instance and none besides.
+Afterwards, within two sweeps of the end of the dead workers' leases, every request is fulfilled, with one container for
+each instance and no other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.e2e.conftest import Api, Tools
 
 pytestmark = [pytest.mark.world, pytest.mark.timeout(600)]
 
-# A dead worker's lease ends after 30 s, and nobody takes over for another 10.
+# A dead worker's lease ends after 30 s, and no other worker takes over for another 10 s.
 SETTLED_WITHIN = 170
 EVERY_VARIANT = os.environ.get("TOOLBOXES_EVERY_VARIANT") == "1"
 SHIM_PORT_RULE = ("INPUT", "--protocol", "tcp", "--dport", "30000", "--jump", "DROP")
@@ -35,7 +35,7 @@ SHIM_PORT_RULE = ("INPUT", "--protocol", "tcp", "--dport", "30000", "--jump", "D
 
 @dataclass
 class Case:
-    """One operation on one instance, and the state that it asks for; None: gone."""
+    """One operation on one instance, and the state that it leads to; None: the instance is deleted."""
 
     verb: str
     name: str
@@ -44,7 +44,7 @@ class Case:
 
 @pytest.fixture
 def sweep(local_world: World) -> Callable[[], None]:
-    """What the scheduler does each minute, now."""
+    """Sweep now, as the scheduler does each minute."""
     platform = Api(local_world.gateway, Issuer(local_world).service_token())
 
     def now() -> None:
@@ -56,7 +56,7 @@ def sweep(local_world: World) -> Callable[[], None]:
 
 @pytest.fixture
 def cases(tools: Tools, image: str) -> Iterator[list[Case]]:
-    """An instance for each operation, as it has to be before it."""
+    """Prepare an instance for each operation."""
     made = {verb: f"real-{verb}-{uuid.uuid4().hex[:8]}" for verb in ("start", "stop", "restart", "delete", "update")}
     small = {"resourceLimits": {"memory": "128m"}}
     with ThreadPoolExecutor(3) as pool:
@@ -105,34 +105,34 @@ def kill_the_engine(local_world: World, droplet: Droplet) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.3] if EVERY_VARIANT else [0.2])
-@pytest.mark.parametrize("blow", [kill_the_functions, kill_the_shim, kill_the_engine])
-def test_a_kill_in_the_middle_of_every_operation_leaves_what_was_asked_for(
+@pytest.mark.parametrize("kill", [kill_the_functions, kill_the_shim, kill_the_engine])
+def test_every_operation_completes_after_a_component_was_killed(
     local_world: World, tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case],
-    blow: Callable[[World, Droplet], None], delay: float,
+    kill: Callable[[World, Droplet], None], delay: float,
 ) -> None:  # fmt: skip
     with ThreadPoolExecutor(len(cases)) as pool:
-        asked = [pool.submit(ask, tools, image, case) for case in cases]
+        futures = [pool.submit(ask, tools, image, case) for case in cases]
         time.sleep(delay)
-        blow(local_world, droplet)
-        for one in asked:
-            one.result()
+        kill(local_world, droplet)
+        for future in futures:
+            future.result()
     require_settled(tools, image, droplet, sweep, cases)
 
 
 def require_settled(tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case]) -> None:
-    """Send every request once more under its key, sweep, and wait until each case is as asked and nothing else is."""
+    """Resend every request under its key, sweep, and wait until each case has its expected state and nothing else."""
     deadline = time.monotonic() + SETTLED_WITHIN
-    seen: dict[str, Any] = {}
+    states: dict[str, Any] = {}
     while time.monotonic() < deadline:
         with ThreadPoolExecutor(len(cases)) as pool:
             list(pool.map(lambda case: ask(tools, image, case), cases))
         sweep()
         with suppress(requests.RequestException, KeyError, ValueError):
-            seen = {case.name: state(tools, case) for case in cases}
-            if all(seen[case.name] == case.expected for case in cases):
+            states = {case.name: state(tools, case) for case in cases}
+            if all(states[case.name] == case.expected for case in cases):
                 break
         time.sleep(5)
-    assert seen == {case.name: case.expected for case in cases}
+    assert states == {case.name: case.expected for case in cases}
     require_one_container_each(tools, droplet)
 
 
@@ -153,7 +153,7 @@ def require_one_container_each(tools: Tools, droplet: Droplet) -> None:
 
 
 @contextmanager
-def cut_off(droplet: Droplet) -> Iterator[None]:
+def disconnected(droplet: Droplet) -> Iterator[None]:
     droplet.run("iptables", "--insert", *SHIM_PORT_RULE)
     try:
         yield
@@ -161,11 +161,11 @@ def cut_off(droplet: Droplet) -> Iterator[None]:
         droplet.run("iptables", "--delete", *SHIM_PORT_RULE)
 
 
-def test_a_droplet_that_is_cut_off_is_unresponsive_and_takes_up_every_wish_when_it_is_back(
+def test_a_disconnected_droplet_is_unresponsive_and_catches_up_later(
     api: Api, tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case]
 ) -> None:
     toolbox = f"/toolboxes-user/{tools.path.split('/')[2]}"
-    with cut_off(droplet):
+    with disconnected(droplet):
         sweep()
         with ThreadPoolExecutor(len(cases)) as pool:
             list(pool.map(lambda case: ask(tools, image, case), cases))
@@ -178,15 +178,15 @@ def test_a_droplet_that_is_cut_off_is_unresponsive_and_takes_up_every_wish_when_
 
 
 @pytest.mark.emulator
-def test_a_store_that_stops_and_comes_back_has_lost_nothing(
+def test_no_write_is_lost_when_the_store_restarts(
     local_world: World, tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case]
 ) -> None:
     processes = services.of_world(local_world)
     with ThreadPoolExecutor(len(cases)) as pool:
-        asked = [pool.submit(ask, tools, image, case) for case in cases]
+        futures = [pool.submit(ask, tools, image, case) for case in cases]
         processes.restart("firestore")
-        for one in asked:
-            one.result()
+        for future in futures:
+            future.result()
     require_settled(tools, image, droplet, sweep, cases)
 
 
@@ -197,7 +197,7 @@ def test_twenty_deploys_at_once_with_one_key_are_one_instance(
     key = {"Idempotency-Key": uuid.uuid4().hex}
     with ThreadPoolExecutor(20) as pool:
         sent = [pool.submit(tools.api, "POST", tools.path, json=body, headers=key) for _ in range(20)]
-        answers = [one.result() for one in sent]
+        answers = [future.result() for future in sent]
     assert {answer.status_code for answer in answers} <= {201, 202, 503}
     assert len({answer.json()["id"] for answer in answers if answer.ok}) == 1
     tools.wait_for(name, "running")
@@ -230,7 +230,7 @@ def test_three_hundred_containers_removed_during_a_disconnect_all_return(
         answers = list(pool.map(lambda name: tools.deploy(image, name, **small), names))
     assert {answer.status_code for answer in answers} <= {201, 202}
     sweep()
-    with cut_off(droplet):
+    with disconnected(droplet):
         label = f"label=toolboxes.toolbox-id={tools.path.split('/')[2]}"
         droplet.run(
             "sh", "-c", f"docker ps -aq --filter {label} --filter status=created | xargs docker rm", seconds=200

@@ -1,4 +1,4 @@
-"""The world's store, stopped and started again in the middle of writes: what it says of them stays true."""
+"""The local world's store keeps what it acknowledged when it is restarted in the middle of writes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.world, pytest.mark.timeout(600)]
 
 
 @pytest.mark.emulator
-def test_what_the_store_acknowledged_is_there_after_it_was_stopped_and_started(of: World) -> None:
-    store = f"http://127.0.0.1:{of.firestore_port}/v1/"
+def test_acknowledged_writes_survive_a_restart_of_the_store(local_world: World) -> None:
+    store = f"http://127.0.0.1:{local_world.firestore_port}/v1/"
     documents = f"projects/{PROJECT}/databases/(default)/documents"
     acknowledged: list[str] = []
 
@@ -34,10 +34,10 @@ def test_what_the_store_acknowledged_is_there_after_it_was_stopped_and_started(o
 
     with ThreadPoolExecutor(4) as pool:
         writing = [pool.submit(write_until_refused) for _ in range(4)]
-        services.of_world(of).restart("firestore")
-        for one in writing:
-            one.result()
-    wait_until(Firestore(of, of.firestore_port).answers, 120, "the Firestore emulator")
+        services.of_world(local_world).restart("firestore")
+        for future in writing:
+            future.result()
+    wait_until(Firestore(local_world, local_world.firestore_port).answers, 120, "the Firestore emulator")
     read = requests.post(f"{store}{documents}:batchGet", json={"documents": acknowledged}, timeout=60).json()
     assert acknowledged
-    assert {one["found"]["name"] for one in read if "found" in one} == set(acknowledged)
+    assert {entry["found"]["name"] for entry in read if "found" in entry} == set(acknowledged)

@@ -1,4 +1,4 @@
-"""Every step of a plan, run twice, leaves what one run leaves: a worker may die between its act and its record."""
+"""Every step of a plan is idempotent: a worker may die after a command and before the commit that records it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from functions.domain.instance.container import Port
 from functions.domain.instance.spec import Spec
 from tests.fakes.droplet import IMAGE, FakeDroplet
 from tests.fakes.mcp_server import Server
-from tests.faults.step_cases import SCENES, Stage, staged
+from tests.faults.step_cases import STEP_CASES, PreparedStep, prepared
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PULLED = "registry.test/pulled:1"
@@ -22,54 +22,54 @@ PORT = Port(3000, 20_001)
 
 @pytest.fixture
 def droplet() -> FakeDroplet:
-    made = FakeDroplet(now=lambda: NOW, mcp=Server(["a", "b"]))
-    made.registry[PULLED] = None
-    return made
+    droplet = FakeDroplet(now=lambda: NOW, mcp=Server(["a", "b"]))
+    droplet.registry[PULLED] = None
+    return droplet
 
 
-def stage(scene: str, droplet: FakeDroplet) -> Stage:
-    return staged(
-        SCENES[scene],
+def prepare(case: str, droplet: FakeDroplet) -> PreparedStep:
+    return prepared(
+        STEP_CASES[case],
         ToolboxShim(droplet),
-        Spec(PULLED if scene == "pull" else IMAGE, ports=[PORT], allocated=[PORT]),
+        Spec(PULLED if case == "pull" else IMAGE, ports=[PORT], allocated=[PORT]),
         NOW,
     )
 
 
-@pytest.mark.parametrize("scene", SCENES)
-def test_a_step_that_is_run_twice_leaves_what_one_run_leaves(scene: str, droplet: FakeDroplet) -> None:
-    ready = stage(scene, droplet)
-    first = ready.run()
+@pytest.mark.parametrize("case", STEP_CASES)
+def test_running_a_step_twice_has_the_effect_of_running_it_once(case: str, droplet: FakeDroplet) -> None:
+    step = prepare(case, droplet)
+    first = step.run()
     state = copy.deepcopy((droplet.containers, droplet.images))
-    assert ready.run() == first
+    assert step.run() == first
     assert (droplet.containers, droplet.images) == state
 
 
-@pytest.mark.parametrize("scene", SCENES)
-def test_a_step_whose_answer_was_lost_leaves_what_one_run_leaves(scene: str, droplet: FakeDroplet) -> None:
-    """The first run's sender is gone; the second one's is told what came of both."""
-    lost, heard = copy.deepcopy(droplet), stage(scene, droplet).run()
-    ready = stage(scene, lost)
-    ready.run()
-    assert ready.run() == heard
+@pytest.mark.parametrize("case", STEP_CASES)
+def test_repeating_a_step_whose_answer_was_lost_returns_the_same_result(case: str, droplet: FakeDroplet) -> None:
+    """The sender of the first run died; the second run receives the result of both."""
+    lost, expected = copy.deepcopy(droplet), prepare(case, droplet).run()
+    step = prepare(case, lost)
+    step.run()
+    assert step.run() == expected
     assert (lost.containers, lost.images) == (droplet.containers, droplet.images)
 
 
-def test_every_step_has_its_scene(droplet: FakeDroplet) -> None:
-    staged_kinds = {type(stage(scene, copy.deepcopy(droplet)).step) for scene in SCENES}
+def test_every_kind_of_step_has_a_case(droplet: FakeDroplet) -> None:
+    kinds_with_case = {type(prepare(case, copy.deepcopy(droplet)).step) for case in STEP_CASES}
     kinds = {kind for kind in vars(steps).values() if isinstance(kind, type) and issubclass(kind, steps.Step)}
-    assert staged_kinds == kinds - {steps.Step}
+    assert kinds_with_case == kinds - {steps.Step}
 
 
-def test_a_scene_does_what_its_step_says(droplet: FakeDroplet) -> None:
-    """So that two runs are not alike for want of any."""
-    done = {}
-    for scene in SCENES:
-        fresh = copy.deepcopy(droplet)
-        ready = stage(scene, fresh)
-        before = dict(fresh.containers), set(fresh.images)
-        ready.run()
-        done[scene] = (fresh.containers, fresh.images) != before
+def test_each_step_case_changes_what_it_is_expected_to_change(droplet: FakeDroplet) -> None:
+    """Without this check two runs would also be equal if a step case did nothing."""
+    changes = {}
+    for case in STEP_CASES:
+        own_droplet = copy.deepcopy(droplet)
+        step = prepare(case, own_droplet)
+        before = dict(own_droplet.containers), set(own_droplet.images)
+        step.run()
+        changes[case] = (own_droplet.containers, own_droplet.images) != before
     expected = {
         "pull",
         "create",
@@ -81,4 +81,4 @@ def test_a_scene_does_what_its_step_says(droplet: FakeDroplet) -> None:
         "remove",
         "remove-running",
     }
-    assert {scene for scene, changed in done.items() if changed} == expected
+    assert {case for case, changed in changes.items() if changed} == expected

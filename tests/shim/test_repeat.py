@@ -22,7 +22,7 @@ from shim.__main__ import assemble
 from shim.configuration import Configuration
 from shim.contract import names, routes, tokens
 from shim.server import ShimServer
-from tests.faults.step_cases import SCENES, staged
+from tests.faults.step_cases import STEP_CASES, prepared
 from tests.shim.droplet import Registry
 
 pytestmark = pytest.mark.docker
@@ -65,12 +65,12 @@ def containers(engine: docker.APIClient, toolbox_id: str) -> dict[str, Any]:
     return {one["Id"]: (one["Name"], one["State"], one["RestartCount"]) for one in found}
 
 
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("case", STEP_CASES)
 def test_a_step_that_is_run_twice_leaves_what_one_run_leaves(
-    scene: str, shim: ToolboxShim, engine: docker.APIClient, toolbox_id: str, busybox: str, registry: Registry
+    case: str, shim: ToolboxShim, engine: docker.APIClient, toolbox_id: str, busybox: str, registry: Registry
 ) -> None:
-    image = registry.push(engine, busybox, "repeat") if scene == "pull" else busybox
-    ready = staged(SCENES[scene], shim, Spec(image, command=["sleep", "600"]), datetime.now(UTC))
+    image = registry.push(engine, busybox, "repeat") if case == "pull" else busybox
+    ready = prepared(STEP_CASES[case], shim, Spec(image, command=["sleep", "600"]), datetime.now(UTC))
     try:
         first = ready.run()
         stands = containers(engine, toolbox_id)
@@ -78,5 +78,5 @@ def test_a_step_that_is_run_twice_leaves_what_one_run_leaves(
         assert containers(engine, toolbox_id) == stands
         assert first[0].observed.obstacle is None
     finally:
-        if scene == "pull":
+        if case == "pull":
             engine.remove_image(image, force=True)

@@ -39,7 +39,7 @@ class Request:
     toolbox_id: str
     verb: str
     target: str
-    wanted: NewInstance | Changes | None
+    change: NewInstance | Changes | None
     key: str | None
     tries: int = 0
     effects: int = 0
@@ -86,10 +86,10 @@ class Clients:
     def _perform(self, request: Request) -> Answer:
         caller = Caller(request.account, request.account)
         parsed = InstanceRequest(caller, request.toolbox_id, request.target, request.replay())
-        if isinstance(request.wanted, NewInstance):
-            return deploy(self._deps, caller, request.toolbox_id, request.wanted, request.replay())
-        if isinstance(request.wanted, Changes):
-            return update(self._deps, parsed, request.wanted)
+        if isinstance(request.change, NewInstance):
+            return deploy(self._deps, caller, request.toolbox_id, request.change, request.replay())
+        if isinstance(request.change, Changes):
+            return update(self._deps, parsed, request.change)
         return VERBS[request.verb](self._deps, parsed)
 
     def _ended(self, worker: Worker, faults_stopped: bool) -> None:
@@ -113,11 +113,11 @@ class Clients:
 
     def _answered(self, request: Request, answer: Answer) -> None:
         request.answers.append(answer)
-        ids = {one.id if isinstance(one, Instance) else one[1]["id"] for one in request.answers}
+        ids = {answer.id if isinstance(answer, Instance) else answer[1]["id"] for answer in request.answers}
         require(len(ids) == 1, f"{request} was answered with different instances: {ids}")
         require(request.effects == 1, f"{request} was answered, and is not stored")
-        stored = [one for one in request.answers if not isinstance(one, Instance)]
-        require(all(one == stored[0] for one in stored), f"{request} was answered differently: {stored}")
+        stored = [answer for answer in request.answers if not isinstance(answer, Instance)]
+        require(all(answer == stored[0] for answer in stored), f"{request} was answered differently: {stored}")
 
     def _random_request(self, toolbox_id: str) -> Request:
         rng = self._scheduler.rng
@@ -125,16 +125,18 @@ class Clients:
         if rng.random() < 0.03:
             account = "somebody else"
         key = f"key-{number}" if rng.random() < 0.5 else None
-        here = [one for one in self._oracle.instances.values() if one.toolbox_id == toolbox_id]
-        target = rng.choice([one.id for one in here] if here and rng.random() < 0.3 else NAMES)
-        verb = rng.choice(("deploy", "start", "stop", "restart", "delete", "update", "update") if here else ("deploy",))
-        wanted: NewInstance | Changes | None = None
+        existing = [instance for instance in self._oracle.instances.values() if instance.toolbox_id == toolbox_id]
+        target = rng.choice([instance.id for instance in existing] if existing and rng.random() < 0.3 else NAMES)
+        verb = rng.choice(
+            ("deploy", "start", "stop", "restart", "delete", "update", "update") if existing else ("deploy",)
+        )
+        change: NewInstance | Changes | None = None
         if verb == "deploy":
             target = rng.choice(NAMES)
-            wanted = NewInstance(target, self._spec(Spec(SERVER)), CatalogEntry(), start=rng.random() < 0.85)
+            change = NewInstance(target, self._spec(Spec(SERVER)), CatalogEntry(), start=rng.random() < 0.85)
         elif verb == "update":
-            wanted = Changes(self._random_change(), self._random_ports() if rng.random() < 0.5 else None)
-        return Request(number, account, toolbox_id, verb, target, wanted, key)
+            change = Changes(self._random_change(), self._random_ports() if rng.random() < 0.5 else None)
+        return Request(number, account, toolbox_id, verb, target, change, key)
 
     def _spec(self, spec: Spec) -> Spec:
         return replace(self._random_change()(spec), ports=self._random_ports())

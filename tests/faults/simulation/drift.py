@@ -22,7 +22,7 @@ class Drift:
             self._remove, self._kill, self._rename, self._edit, self._crash, self._exit, self._pause, self._crash_loop,
             self._restart_engine, self._cut_power, self._replace_engine, self._disconnect, self._lose_images,
         ))  # fmt: skip
-        live = sorted(name for name, one in droplet.containers.items() if one.state in LIVE_STATES)
+        live = sorted(name for name, container in droplet.containers.items() if container.state in LIVE_STATES)
         name = rng.choice(live) if live else ""
         if name or change in (self._replace_engine, self._disconnect, self._lose_images):
             self._scheduler.log(f"drift: {change.__name__[1:]} {name} on {droplet.name}")

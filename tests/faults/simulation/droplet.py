@@ -105,10 +105,10 @@ class Droplet(FakeDroplet):
         container = self._found(name)
         if container.state in LIVE_STATES:
             return messages.Acted(container, changed=False)
-        acted = super()._start(name, body)
+        answer = super()._start(name, body)
         self.looping.discard(name)
         self.ran.add(name)
-        return acted
+        return answer
 
     def _bind(self, container: messages.Container) -> None:
         super()._bind(container)
@@ -130,8 +130,8 @@ class Droplet(FakeDroplet):
 
 
 def answer_as_mcp(request: messages.Request) -> messages.Response:
-    said = json.loads(request.body or "{}")
+    message = json.loads(request.body or "{}")
     results = {"initialize": {"protocolVersion": "2025-06-18"}, "tools/list": {"tools": [{"name": "echo"}]}}
-    result = results.get(said.get("method", ""), {})
-    body = json.dumps({"jsonrpc": "2.0", "id": said.get("id"), "result": result})
+    result = results.get(message.get("method", ""), {})
+    body = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": result})
     return messages.Response(200, {"content-type": "application/json"}, body, truncated=False)

@@ -33,24 +33,27 @@ class DropletOracle:
             self._removal(droplet, command)
 
     def changed(self, droplet: Droplet) -> None:
-        live = [one for one in droplet.containers.values() if one.state in LIVE_STATES]
-        for instance_id, count in Counter(one.instance_id for one in live).items():
-            names = [one.name for one in live if one.instance_id == instance_id]
+        live = [container for container in droplet.containers.values() if container.state in LIVE_STATES]
+        for instance_id, count in Counter(container.instance_id for container in live).items():
+            names = [container.name for container in live if container.instance_id == instance_id]
             require(count == 1, f"{count} containers of one instance run: {', '.join(names)}")
 
     def _removal(self, droplet: Droplet, command: Command) -> None:
         """A post-mortem is stored before a container that ran is removed; the previous version outlives the proof."""
         instance = command.instance
         assert instance
-        seen = {one.name: one for one in (instance.observed.container, instance.observed.previous) if one}
-        there, known = droplet.containers[command.name], seen.get(command.name)
-        if known and known.started_at and known.id == there.id:
+        observed = instance.observed.container, instance.observed.previous
+        container = droplet.containers[command.name]
+        known = {found.name: found for found in observed if found}.get(command.name)
+        if known and known.started_at and known.id == container.id:
             require(known.id in self._oracle.post_mortems, f"{command} began without a post-mortem")
         if command.name != instance.previous_name or instance.desired.state is DesiredState.DELETED:
             return
-        if there.started_at == "":
+        if container.started_at == "":
             return  # A container that never ran is no version to roll back to.
-        if instance.previous_version and to_container(there).limits != engine_limits(instance.previous_version.spec):
+        if instance.previous_version and to_container(container).limits != engine_limits(
+            instance.previous_version.spec
+        ):
             return  # It was edited by hand and was being recreated when the next version was requested.
         proven = droplet.made if instance.id in self._oracle.ever_stopped else droplet.ran
         require(instance.container_name in proven, f"{command} began before the version that replaces it was proven")

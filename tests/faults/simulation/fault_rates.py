@@ -49,7 +49,9 @@ class FaultRates:
 
     @classmethod
     def from_seed(cls, rng: random.Random) -> FaultRates:
-        return cls({fault: most * rng.random() if rng.random() < 0.5 else 0.0 for fault, most in MAX_RATES.items()})
+        return cls(
+            {fault: maximum * rng.random() if rng.random() < 0.5 else 0.0 for fault, maximum in MAX_RATES.items()}
+        )
 
     def occurs(self, rng: random.Random, fault: str) -> bool:
         """Draw whether `fault` occurs at this opportunity."""

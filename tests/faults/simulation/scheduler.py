@@ -168,11 +168,11 @@ class Scheduler:
                 if not self._advance():
                     break
                 continue
-            drawn = self.rng.randrange(len(runnable) + len(due))
-            if drawn < len(runnable):
-                return runnable[drawn]
+            index = self.rng.randrange(len(runnable) + len(due))
+            if index < len(runnable):
+                return runnable[index]
             self.current = self._main
-            timer = due[drawn - len(runnable)]
+            timer = due[index - len(runnable)]
             self._timers.remove(timer)
             self._guarded(timer[1])
         return self._main

@@ -103,7 +103,7 @@ class SimulatedShim(ForwardingShim):
             listed = self._scheduler.rng.choice(self._droplet.history)
             self._scheduler.log("receives a stale list")
         if self._occurs("list partial"):
-            some = [one for one in listed.containers if self._scheduler.rng.random() < 0.5]
+            some = [entry for entry in listed.containers if self._scheduler.rng.random() < 0.5]
             listed = replace(listed, complete=False, containers=some)
             self._scheduler.log("receives a part of the list")
         etag = self._droplet.etag(listed)

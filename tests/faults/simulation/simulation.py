@@ -149,7 +149,7 @@ class Simulation:
             self._sweep()
             self.scheduler.run(MAX_STEPS, to_the_end=True)
             found = [decode(Toolbox, snapshot) for snapshot in self.store.query(Query(TOOLBOXES))]
-            left = unconverged(self.oracle, [one.value for one in found if one], self.droplets)
+            left = unconverged(self.oracle, [loaded.value for loaded in found if loaded], self.droplets)
         require(not left, f"after {self.sweeps} sweeps without a fault: {'; '.join(left)}")
 
 

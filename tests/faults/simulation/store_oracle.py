@@ -175,5 +175,5 @@ def _requested(spec: Spec) -> list[Port]:
 
 
 def _observed(instance: Instance) -> set[str]:
-    seen = instance.observed.container, instance.observed.previous
-    return {container.name for container in seen if container}
+    observed = instance.observed.container, instance.observed.previous
+    return {container.name for container in observed if container}
