@@ -1,4 +1,4 @@
-"""Secret values: as they are kept, which is sealed, and as they are shown, which is struck out. Pure."""
+"""Secret values: the sealed form in which they are stored, and their redaction from text. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 REDACTED = "***"
-# A line of a longer value is struck out by itself from this length on: a log has one line at a time.
+# Logs come line by line, so each line of a secret with several lines is redacted too. Shorter lines are not: a line
+# such as "}" is in every log.
 MIN_LINE_CHARACTERS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """Values by their names. The names are in the clear; the rest is base64 and opened by the vault alone.
+    """Encrypted values; only the vault can open them. The names of the variables are not encrypted.
 
-    `key` names the key-encryption key that wraps `data_key`, which opens `values`.
+    `key` names the key-encryption key that encrypts `data_key`, which encrypts `values`. Both are base64.
     """
 
     names: list[str]
@@ -25,7 +26,10 @@ class Sealed:
 
 
 def redact(text: str, values: Collection[str]) -> str:
-    """`text` with each of `values` struck out, also where it stands as JSON writes it."""
+    """Replace each of `values` in `text` by ***, also where it is escaped as in JSON.
+
+    Longer forms are replaced first, so that a value that contains another one disappears as a whole.
+    """
     for value in sorted(set(_forms(values)), key=len, reverse=True):
         text = text.replace(value, REDACTED)
     return text

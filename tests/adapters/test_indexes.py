@@ -145,7 +145,7 @@ def test_the_file_has_what_each_query_needs(asked: Query) -> None:
 
 def test_expired_documents_are_deleted_from_each_collection_that_has_them() -> None:
     expiring = {one["collectionGroup"] for one in CONTENT["fieldOverrides"] if one.get("ttl")}
-    assert expiring == {INSTANCES, "events", "rates", "requests", "rotations", "webhooks_heard"}
+    assert expiring == {INSTANCES, "events", "rates", "requests", "rotations", "webhook_messages"}
     assert all(one["fieldPath"] == "expire_at" for one in CONTENT["fieldOverrides"] if one.get("ttl"))
 
 

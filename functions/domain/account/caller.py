@@ -1,4 +1,4 @@
-"""Who is asking, and whose things that opens. Read from a token's verified claims."""
+"""The caller of a request, read from the verified claims of a token, and what the caller may see."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Claims = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`account` is whose things these are; `subject` is who acts, and stands in the events as their actor.
+    """Who makes a request.
 
-    They differ where somebody acts on an account's behalf. `admin` opens every account's things; what an admin makes
-    anew is its own account's.
+    `account` owns what the caller creates; `subject` is recorded as the actor in events. They differ where somebody
+    acts for an account, as the backend does. An `admin` sees what every account has, and creates for its own account.
     """
 
     account: str
@@ -27,20 +27,23 @@ class Caller:
     admin: bool = False
 
     def may_see(self, account: str) -> bool:
+        """Whether the caller may see and change what `account` has."""
         return self.admin or account == self.account
 
 
 @dataclass(frozen=True, slots=True)
 class AdminClaim:
-    """What an admin's token holds: `value` at `path` (`app_metadata.role`: a claim within a claim).
+    """The claim that makes a caller an admin.
 
-    The claim is that text, or a list with it, or true where `value` is "true".
+    `path` names a claim, or a claim within a claim (`app_metadata.role`). It must equal `value`, or be a list that
+    holds `value`, or be true where `value` is "true".
     """
 
     path: str
     value: str
 
-    def stands_in(self, claims: Claims) -> bool:
+    def matches(self, claims: Claims) -> bool:
+        """Whether a token with these claims is an admin's."""
         found: Any = claims
         for name in self.path.split("."):
             found = found.get(name) if isinstance(found, Mapping) else None
@@ -50,18 +53,18 @@ class AdminClaim:
 
 
 def caller_from_claims(claims: Claims, admin: AdminClaim) -> Caller:
-    """The account is the token's `sub`, whatever characters it is made of that a log line can show."""
+    """The caller that verified claims name: the account is the token's `sub`. Raises Unauthorized."""
     try:
         subject = valid_account(claims.get("sub"))
     except ValueError as error:
-        raise Unauthorized(f"the token names no account: {error}") from None
-    return Caller(subject, subject, admin.stands_in(claims))
+        raise Unauthorized(f"The token's `sub` is not an account: {error}.") from None
+    return Caller(subject, subject, admin.matches(claims))
 
 
 def valid_account(name: Any) -> str:
-    """Raises ValueError with a sentence."""
+    """Return `name` if it can be an account's. Raises ValueError with a sentence."""
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_SUBJECT:
         raise ValueError(f"an account has 1 to {MAX_SUBJECT} characters")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise ValueError("an account has no control character")
+        raise ValueError("an account contains no control characters, so that it can be logged")
     return name

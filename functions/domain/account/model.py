@@ -1,4 +1,4 @@
-"""An account, as far as the backend has spoken of it: one that it never named is in good standing."""
+"""What the backend has announced about an account. An account that it never mentioned is active."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from enum import StrEnum
 
 
 class AccountStatus(StrEnum):
+    """The backend's word: a suspended account's instances are stopped, a deleted account's toolboxes deprovisioned."""
+
     ACTIVE = "active"
     SUSPENDED = "suspended"
     DELETED = "deleted"
@@ -15,9 +17,11 @@ class AccountStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`since`: when the backend's fact happened. `due_at`: the toolboxes have not all been told of it yet.
+    """An account document.
 
-    `revision` also changes with each toolbox that is made, so that no two are made on one count, or past a suspension.
+    `since` is when the status changed, by the backend's clock. `due_at` is set until every toolbox has the status.
+    `revision` changes with each new toolbox as well, so that two requests cannot both pass one count of toolboxes, nor
+    one pass while the account is being suspended.
     """
 
     account: str
@@ -26,8 +30,8 @@ class Account:
     due_at: datetime | None = None
     revision: str = ""
 
-    def overtakes(self, standing: AccountStatus, at: datetime) -> bool:
-        """Whether what stands on record is newer than that the account was `standing` `at` that time."""
+    def supersedes(self, at: datetime) -> bool:
+        """Whether a change of status at `at` is out of date. Messages arrive in any order; a deletion is final."""
         if self.status is AccountStatus.DELETED:
             return True
         return self.since is not None and at < self.since

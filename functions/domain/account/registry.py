@@ -1,4 +1,4 @@
-"""A private registry's credentials, as an account keeps them."""
+"""An account's credentials for a private container registry, and which registry an image is pulled from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCKER_HUB = "docker.io"
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """`host` with its port, where it has one, as it stands in image references; `password` is sealed."""
+    """Credentials for `host`, written as in image references, with a port where it has one. `password` is sealed."""
 
     account: str
     host: str
@@ -26,13 +26,17 @@ class Registry:
 
 
 def is_host(text: str) -> bool:
-    """Whether `text` can stand before an image's path and is a host there: https://github.com/distribution/reference"""
+    """Whether the part of an image reference before the first slash is a registry's host.
+
+    As the Docker Engine decides it (https://github.com/distribution/reference): a host has a dot or a port, or is
+    localhost. Anything else is part of a path on Docker Hub.
+    """
     name, _, port = text.partition(":")
-    told = "." in name or bool(port) or name == "localhost"
-    return told and len(text) <= 255 and HOST.fullmatch(text) is not None and int(port or 1) < 65536
+    names_host = "." in name or bool(port) or name == "localhost"
+    return names_host and len(text) <= 255 and HOST.fullmatch(text) is not None and int(port or 1) < 65536
 
 
 def registry_host(image: str) -> str:
-    """The registry that an image reference is pulled from."""
+    """The host of the registry that an image is pulled from."""
     first, slash, _ = image.partition("/")
     return first.lower() if slash and is_host(first.lower()) else DOCKER_HUB

@@ -1,4 +1,4 @@
-"""An operator's wish that every toolbox have the present shim: a few at a time, up to the first failure."""
+"""A rollout: every toolbox gets the present shim, a few at a time, and it ends at the first failure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from enum import StrEnum
 
 from functions.domain.toolbox.model import Toolbox
 
-AT_ONCE = 3
+# How many toolboxes are upgraded at the same time: a broken shim reaches no more than these.
+MAX_CONCURRENT = 3
 
 
 class Stage(StrEnum):
+    """How far a rollout is."""
+
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
@@ -19,10 +22,14 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """`image` by digest is also what it is known by. `running` are the toolboxes that were asked and have not ended.
+    """A rollout document, identified by the shim's `image`, by digest.
 
-    `after` is the id up to which all were asked. `skipped` are those that could not be asked now, or were meant for
-    something else meanwhile. `due_at` while it is running.
+    due_at    when to look at it next; None once it has ended
+    running   ids of the toolboxes that are being upgraded
+    after     toolboxes are upgraded in the order of their ids; this is the last one that was reached
+    upgraded  how many have the image
+    skipped   how many could not be upgraded, or got another request meanwhile
+    failed    the id of the toolbox that ended the rollout, with the `reason`
     """
 
     image: str
@@ -40,11 +47,14 @@ class Rollout:
 
 
 def fold_toolbox(rollout: Rollout, toolbox: Toolbox | None, toolbox_id: str) -> Rollout:
-    """What has become of one of those that were asked: it goes on, has ended well, is gone, or stops it all."""
+    """Fold in a toolbox that is being upgraded; None where it was deleted.
+
+    It is still being upgraded, is upgraded, has another request, or has failed, which ends the rollout.
+    """
     if toolbox and toolbox.upgrade and toolbox.upgrade.image == rollout.image:
         return rollout
-    left = replace(rollout, running=[one for one in rollout.running if one != toolbox_id])
+    without = replace(rollout, running=[running for running in rollout.running if running != toolbox_id])
     if toolbox is None or toolbox.failure_reason is None or toolbox.shim_image == rollout.image:
-        ended_well = toolbox is not None and toolbox.shim_image == rollout.image
-        return replace(left, upgraded=left.upgraded + ended_well, skipped=left.skipped + (not ended_well))
-    return replace(left, stage=Stage.FAILED, due_at=None, failed=toolbox_id, reason=toolbox.error)
+        is_upgraded = toolbox is not None and toolbox.shim_image == rollout.image
+        return replace(without, upgraded=without.upgraded + is_upgraded, skipped=without.skipped + (not is_upgraded))
+    return replace(without, stage=Stage.FAILED, due_at=None, failed=toolbox_id, reason=toolbox.error)

@@ -1,4 +1,7 @@
-"""How often somebody may ask: counted in this process, and for accounts over all processes.
+"""Rate limits: within one process, and per account over all processes of all functions.
+
+The state over all processes is one document per account that has much to do. It is written once per lot of requests
+rather than once per request, since a document takes about one write a second.
 
 rates/{hash(account)}   {full_at, expire_at}
 """
@@ -19,17 +22,18 @@ from functions.lifecycle.dependencies import Create, Dependencies, Document, Ref
 from functions.lifecycle.repository import pause_before_retry
 
 RATES = "rates"
-KEPT_FOR = timedelta(days=1)
-# Those who asked longest ago are forgotten first, which only lets them ask again.
-MAX_KNOWN = 10_000
-# So many parts of an account's rate a process grants on its own word; so many a lot from the shared part has.
+RETENTION = timedelta(days=1)
+# The keys that were used longest ago are forgotten first; a forgotten key has its full allowance.
+MAX_KEYS = 10_000
+# A process grants a quarter of an account's rate by itself. Beyond that it takes lots from the shared allowance, each a
+# tenth of the rate.
 OWN_PART, LOT_PART = 4, 10
 ATTEMPTS = 3
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Rates:
-    """A rate for each key, held within this process: for what is public, or cheap enough."""
+    """A rate limit per key within this process: for public routes, and where an approximate limit is enough."""
 
     def __init__(self, rate: Rate, now: Callable[[], datetime]) -> None:
         self._rate, self._now = rate, now
@@ -37,25 +41,28 @@ class Rates:
         self._lock = threading.Lock()
 
     def take(self, key: str) -> None:
-        """Raises TooManyRequests."""
+        """Count one request of `key`. Raises TooManyRequests."""
         wait = self.wait(key)
         if wait > timedelta(0):
             raise too_many_requests(wait)
 
     def wait(self, key: str) -> timedelta:
-        """Takes one, where this is not more than nothing; else how long to wait for it."""
+        """Count one request if it is allowed, and return zero or less; otherwise return how long to wait."""
         with self._lock:
             full_at, now = self._full_at.pop(key, LONG_AGO), self._now()
             wait = self._rate.wait(full_at, now)
             self._full_at[key] = full_at if wait > timedelta(0) else self._rate.spent(full_at, now)
-            if len(self._full_at) > MAX_KNOWN:
+            if len(self._full_at) > MAX_KEYS:
                 self._full_at.popitem(last=False)
             return wait
 
 
 @dataclass
 class _Lot:
-    """What this process has taken of an account's shared allowance, and until when there is none to be had."""
+    """What is left of the lot that this process took of an account's shared allowance.
+
+    Until `none_until` the shared allowance is empty, and is not asked for again.
+    """
 
     left: int = 0
     none_until: datetime = LONG_AGO
@@ -63,11 +70,11 @@ class _Lot:
 
 
 class AccountRates:
-    """Each account's rate over all processes of all functions.
+    """The rate limit of each account over all processes of all functions.
 
-    What holds: no account gets more than the rate, and a quarter of it more for each process that it reaches. A process
-    grants that quarter by itself, at no cost; only who asks for more has a document, written once in so many requests
-    as a lot has, by none but that account's own, and not at all by those that are refused.
+    An account gets at most its rate, and a quarter of it more for each process that it reaches. A process grants that
+    quarter without the store. Only an account that sends more has a document. Requests that are refused write nothing,
+    so that a flood of requests is not a flood of writes.
     """
 
     def __init__(self, deps: Dependencies) -> None:
@@ -77,15 +84,15 @@ class AccountRates:
         self._lock = threading.Lock()
 
     def take(self, account: str) -> None:
-        """Raises TooManyRequests; Unavailable where the store has to be asked and does not answer."""
+        """Count one request. Raises TooManyRequests; Unavailable where the store is needed and does not answer."""
         if self._own.wait(account) <= timedelta(0):
             return
         with self._lock:
             lot = self._lots.pop(account, None) or _Lot()
             self._lots[account] = lot
-            if len(self._lots) > MAX_KNOWN:
+            if len(self._lots) > MAX_KEYS:
                 self._lots.popitem(last=False)
-        # An account's own requests wait for each other here, and find the lot that the first has brought.
+        # Concurrent requests of one account wait here, and then use the lot that the first one took.
         with lot.lock:
             if lot.left == 0:
                 self._fill(account, lot)
@@ -114,8 +121,9 @@ class AccountRates:
 
 
 def too_many_requests(wait: timedelta) -> TooManyRequests:
+    """The error for a request that may be sent again after `wait`."""
     seconds = max(1, math.ceil(wait.total_seconds()))
-    return TooManyRequests(f"too many requests; ask again in {seconds} s", seconds)
+    return TooManyRequests(f"Too many requests. Try again in {seconds} s.", seconds)
 
 
 def _ref(account: str) -> Ref:
@@ -123,4 +131,4 @@ def _ref(account: str) -> Ref:
 
 
 def _document(full_at: datetime) -> Document:
-    return {"full_at": full_at, "expire_at": full_at + KEPT_FOR}
+    return {"full_at": full_at, "expire_at": full_at + RETENTION}

@@ -1,4 +1,4 @@
-"""An account's private registries: their credentials kept sealed, and opened for a pull.
+"""Credentials for an account's private registries: stored encrypted, and decrypted for a pull only.
 
 registries/{hash(account, host)}          Registry
 """
@@ -21,38 +21,41 @@ PASSWORD = "password"  # noqa: S105  the name of the sealed value
 
 
 def put(deps: Dependencies, caller: Caller, host: str, username: str, password: str) -> Registry:
-    """Keep these credentials for `host`, in place of any before. Raises NotAllowedNow where there are too many."""
+    """Store credentials for `host`, instead of earlier ones. Raises NotAllowedNow at MAX_REGISTRIES, and Contended."""
     ref = _ref(caller.account, host)
     sealed = deps.vault.seal({PASSWORD: password}, _associated_data(caller.account, host))
 
     def attempt() -> Registry:
         now, found = deps.now(), _load(deps, caller.account, host)
         if found is None and len(page(deps, caller)) >= MAX_REGISTRIES:
-            raise NotAllowedNow(f"an account has at most {MAX_REGISTRIES} registries")
+            raise NotAllowedNow(f"The account has {MAX_REGISTRIES} registries, which is the limit. Delete one first.")
         since = found.value.created_at if found else now
         registry = Registry(caller.account, host, username, sealed, since, now)
         deps.store.commit([overwrite(ref, encode(deps, registry), found)])
         return registry
 
-    return update_with_retry(deps, attempt, f"registry {host} is being changed by others; ask again")
+    return update_with_retry(deps, attempt, f"The registry {host} is being changed by other requests. Try again.")
 
 
 def get(deps: Dependencies, caller: Caller, host: str) -> Registry:
+    """The account's credentials for `host`. Raises NotFound."""
     found = _load(deps, caller.account, host)
     if found is None:
-        raise NotFound(f"no credentials are kept for {host}")
+        raise NotFound(f"The account has no credentials for {host}.")
     return found.value
 
 
 def page(deps: Dependencies, caller: Caller) -> list[Registry]:
-    """All of the account's, newest first."""
+    """All registries of the account, newest first."""
     asked = Query(REGISTRIES, (("account", "==", caller.account),), limit=MAX_REGISTRIES)
     found = [loaded.value for loaded in query(deps, Registry, asked)]
     return sorted(found, key=lambda registry: registry.created_at, reverse=True)
 
 
 def delete(deps: Dependencies, caller: Caller, host: str, request: RequestKey | None = None) -> None:
-    """Forget the credentials; forgetting what is not kept succeeds. A repeat leaves what was kept since.
+    """Delete the credentials; it succeeds where there are none.
+
+    A repeat under the same idempotency key does not delete credentials that were stored since.
 
     Raises KeyReused, Contended.
     """
@@ -64,17 +67,17 @@ def delete(deps: Dependencies, caller: Caller, host: str, request: RequestKey | 
     try:
         deps.store.commit(writes)
     except Conflict:
-        raise Contended("another request under this Idempotency-Key came at the same time; ask again") from None
+        raise Contended("Another request with this Idempotency-Key arrived at the same time. Try again.") from None
 
 
 def credentials(deps: Dependencies, account: str, image: str) -> RegistryCredentials | None:
-    """What to pull `image` with, None where nothing is kept for its host. Raises SecretsUnreadable."""
+    """The credentials to pull `image` with, None where the account has none for its host. Raises SecretsUnreadable."""
     found = _load(deps, account, registry_host(image))
     if found is None:
         return None
-    kept = found.value
+    registry = found.value
     return RegistryCredentials(
-        kept.username, deps.vault.open(kept.password, _associated_data(account, kept.host))[PASSWORD]
+        registry.username, deps.vault.open(registry.password, _associated_data(account, registry.host))[PASSWORD]
     )
 
 

@@ -1,4 +1,8 @@
-"""What the backend says of an account: recorded first, then applied to each of its toolboxes."""
+"""Apply a change of an account's status that the backend announces: suspended, resumed or deleted.
+
+The change is recorded in the account's document first, in the commit that also records the message. It is then applied
+to each toolbox by a task: a failure in the middle leaves `due_at` set, and the next sweep continues.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +35,15 @@ from functions.lifecycle.toolbox.change import ToolboxRequest, deprovision
 
 log = logging.getLogger(__name__)
 
-RECEIVED = "webhooks_heard"
-# Longer than any sender goes on: an id that comes again within it is not taken for another.
+RECEIVED = "webhook_messages"
+# Longer than any sender retries, so that a repeated message is recognized as long as it can come.
 RECEIVED_TTL = timedelta(days=30)
 PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class AccountStatusChange:
-    """The backend's word, in its message `id`: what an account has been since `at`."""
+    """The backend's message `id`: the account has had this status since `at`, by the backend's clock."""
 
     id: str
     account: str
@@ -48,71 +52,76 @@ class AccountStatusChange:
 
 
 def deduplication_ref(message_id: str) -> Ref:
+    """Where the deduplication record of a webhook message is."""
     return Ref(RECEIVED, hashlib.sha256(message_id.encode()).hexdigest())
 
 
 def deduplication_write(deps: Dependencies, message_id: str, account: str) -> Write:
-    """To be committed with what the message says: refused where it was heard before."""
+    """Return a write to commit together with the change: the commit is refused where the message was handled before."""
     now = deps.now()
     return Create(deduplication_ref(message_id), {"account": account, "time": now, "expire_at": now + RECEIVED_TTL})
 
 
-def receive(deps: Dependencies, word: AccountStatusChange) -> None:
-    """Record the change, once, however often and in whatever order messages come; then it cannot be lost any more."""
-    ref = account_ref(word.account)
+def receive(deps: Dependencies, change: AccountStatusChange) -> None:
+    """Record the change. Repeats and messages that arrive late change nothing. Raises Contended."""
+    ref = account_ref(change.account)
 
     def attempt() -> None:
-        already, found = deps.store.get([deduplication_ref(word.id), ref])
+        already, found = deps.store.get([deduplication_ref(change.id), ref])
         if already:
             return
         known = decode(deps, Account, found)
-        writes = [deduplication_write(deps, word.id, word.account)]
-        if known is None or not known.value.overtakes(word.status, word.at):
-            account = Account(word.account, word.status, word.at, deps.now(), deps.new_id())
+        writes = [deduplication_write(deps, change.id, change.account)]
+        if known is None or not known.value.supersedes(change.at):
+            account = Account(change.account, change.status, change.at, deps.now(), deps.new_id())
             writes.append(account_write(deps, known, account))
         deps.store.commit(writes)
         publish_or_leave_to_sweep(deps, Task("account", ref.id))
 
-    update_with_retry(deps, attempt, "this account is being changed by others; send the message again")
+    update_with_retry(deps, attempt, "The account is being changed by other requests. Send the message again.")
 
 
 def apply(deps: Dependencies, account_id: str) -> None:
-    """Tell every toolbox of the account how it stands. What fails is left due."""
+    """Apply the account's status to each of its toolboxes. The account stays due where that fails for one of them."""
     found = load(deps, Account, Ref(ACCOUNTS, account_id))
     if found is None or found.value.due_at is None:
         return
     account = found.value
-    untold = [toolbox for toolbox in _toolboxes(deps, account.account) if not _tell(deps, toolbox, account)]
+    pending = [toolbox for toolbox in _toolboxes(deps, account.account) if not _apply_to(deps, toolbox, account)]
     if account.status is AccountStatus.DELETED:
-        _forget(deps, Caller(account.account, event.BACKEND))
-    if untold:
+        _delete_all(deps, Caller(account.account, event.BACKEND))
+    if pending:
         return
     try:
         deps.store.commit([account_write(deps, found, replace(account, due_at=None))])
     except Conflict:
-        log.info("there was further word of the account meanwhile", extra={"account": account.account})
+        log.info("the account's status changed again in the meantime", extra={"account": account.account})
 
 
-def _tell(deps: Dependencies, found: Loaded[Toolbox], account: Account) -> bool:
-    """Whether the toolbox knows now; where it is just being written by others, it is told the next time."""
+def _apply_to(deps: Dependencies, found: Loaded[Toolbox], account: Account) -> bool:
+    """Apply the status to one toolbox; return False where another worker is writing it, to try again later."""
     toolbox, since = found.value, account.since
     assert since is not None
-    # Also by a worker that was at it before this one, and knew of something newer.
+    # Another worker has applied this change, or a newer one.
     if toolbox.account_status_since is not None and toolbox.account_status_since >= since:
         return True
-    # Without an ETag its next look is at everything.
-    stands = replace(toolbox, suspended=account.status is not AccountStatus.ACTIVE, account_status_since=since, etag="")
-    after = stamp(deps, stands)
+    # Without the ETag the next inspection looks at every container, and stops or starts each.
+    changed = replace(
+        toolbox, suspended=account.status is not AccountStatus.ACTIVE, account_status_since=since, etag=""
+    )
+    after = stamp(deps, changed)
     applied = event.account_status_applied(after, account, event.BACKEND, deps.now())
     if not save(deps, after, found, [toolbox_event(deps, after, applied)]):
-        log.info("the toolbox is being changed by others; it is tried again later", extra={"toolbox": toolbox.id})
+        log.info(
+            "another worker is writing the toolbox; its account status is applied later", extra={"toolbox": toolbox.id}
+        )
         return False
     publish_or_leave_to_sweep(deps, Task("toolbox", toolbox.id))
     return True
 
 
-def _forget(deps: Dependencies, backend: Caller) -> None:
-    """Nothing of it stays: each toolbox goes, and what opens its registries. Asked again, it is the same wish."""
+def _delete_all(deps: Dependencies, backend: Caller) -> None:
+    """Deprovision every toolbox and delete the registry credentials of a deleted account. A repeat does no harm."""
     for toolbox in _toolboxes(deps, backend.account):
         deprovision(deps, ToolboxRequest(backend, toolbox.value.id))
     for registry in registries.page(deps, backend):

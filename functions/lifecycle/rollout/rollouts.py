@@ -1,4 +1,4 @@
-"""The shims of all toolboxes upgraded by an operator's one call.
+"""Roll out the present shim to all toolboxes: a few at a time, by a task that each sweep continues.
 
 rollouts/{hash(image)}   Rollout
 """
@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from functions.domain.account.caller import Caller
 from functions.domain.errors import Conflict, NotAllowedNow, NotFound
-from functions.domain.rollout.model import AT_ONCE, Rollout, Stage, fold_toolbox
+from functions.domain.rollout.model import MAX_CONCURRENT, Rollout, Stage, fold_toolbox
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.dependencies import Dependencies, Query, Ref, Task, Write
 from functions.lifecycle.idempotency import RequestKey, find_earlier
@@ -34,40 +34,45 @@ log = logging.getLogger(__name__)
 
 ROLLOUTS = "rollouts"
 PAGE = 50
-LOOKED_AT_EVERY = timedelta(seconds=30)
+CHECK_INTERVAL = timedelta(seconds=30)
 
 
 def start(deps: Dependencies, caller: Caller, image: str, request: RequestKey | None = None) -> Rollout:
-    """Begin, or begin again where it has ended; one that is running goes on. Raises NotFound for all but admins.
+    """Start a rollout, or start it again where it has ended; one that is running is returned as it is.
 
-    A repeat tells how the one stands that the first attempt began or met. Raises KeyReused, Conflict.
+    A repeat under the same idempotency key returns the rollout of the first attempt as it is now. Raises NotFound for
+    callers that are not admins, KeyReused, Conflict.
     """
     _require_admin(caller)
     known, expired = find_earlier(deps, request)
     found = _load(deps, Ref(ROLLOUTS, known.about) if known else _ref(image))
     now = deps.now()
-    asked: list[Write] = [request.asked(_ref(image).id, now, expired)] if request and not known else []
+    key_writes: list[Write] = [request.asked(_ref(image).id, now, expired)] if request and not known else []
     if found and (known or found.value.stage is Stage.RUNNING):
-        if asked:
-            deps.store.commit(asked)
+        if key_writes:
+            deps.store.commit(key_writes)
         return found.value
     rollout = Rollout(image, caller.subject, started_at=now, due_at=now)
-    _saved(deps, found, rollout, asked)
+    _save(deps, found, rollout, key_writes)
     publish_or_leave_to_sweep(deps, Task("rollout", _ref(image).id))
     return rollout
 
 
 def get(deps: Dependencies, caller: Caller, image: str) -> Rollout:
-    """Raises NotFound."""
+    """The rollout of the shim `image`. Raises NotFound, also for callers that are not admins."""
     _require_admin(caller)
     found = _load(deps, _ref(image))
     if found is None:
-        raise NotFound("the present shim is not being rolled out")
+        raise NotFound("There is no rollout of the present shim. Start one with POST.")
     return found.value
 
 
 def run(deps: Dependencies, rollout_id: str) -> None:
-    """See what has become of those that were asked, and ask the next ones. Whoever was asked twice had one wish."""
+    """Check the toolboxes that are being upgraded, and request the upgrade of the next ones.
+
+    Two workers may do so at the same time: requesting an upgrade twice is the same as once, and the second save is
+    refused.
+    """
     found = _load(deps, Ref(ROLLOUTS, rollout_id))
     if found is None or found.value.stage is not Stage.RUNNING:
         return
@@ -75,46 +80,46 @@ def run(deps: Dependencies, rollout_id: str) -> None:
     for toolbox_id, loaded in zip(rollout.running, load_many(deps, Toolbox, _refs(rollout)), strict=True):
         rollout = fold_toolbox(rollout, loaded.value if loaded else None, toolbox_id)
     if rollout.stage is Stage.RUNNING:
-        rollout = _further(deps, rollout)
+        rollout = _upgrade_next(deps, rollout)
     try:
-        _saved(deps, found, rollout)
+        _save(deps, found, rollout)
     except Conflict:
-        log.info("another worker was first", extra={"rollout": rollout_id})
+        log.info("another worker has continued the rollout", extra={"rollout": rollout_id})
 
 
-def _further(deps: Dependencies, rollout: Rollout) -> Rollout:
-    """The next ones asked, as many as may be under way; done where none is left."""
+def _upgrade_next(deps: Dependencies, rollout: Rollout) -> Rollout:
+    """Request upgrades until MAX_CONCURRENT are running; the rollout is done where no toolbox is left."""
     active = (("status", "==", ToolboxStatus.ACTIVE),)
-    while len(rollout.running) < AT_ONCE:
+    while len(rollout.running) < MAX_CONCURRENT:
         after = (rollout.after,) if rollout.after else None
         page = query(deps, Toolbox, Query(TOOLBOXES, active, limit=PAGE, after=after))
         if not page:
             break
         for toolbox in (loaded.value for loaded in page):
-            if len(rollout.running) < AT_ONCE:
-                rollout = _asked(deps, replace(rollout, after=toolbox.id), toolbox)
+            if len(rollout.running) < MAX_CONCURRENT:
+                rollout = _upgrade(deps, replace(rollout, after=toolbox.id), toolbox)
     if rollout.running:
-        return replace(rollout, due_at=deps.now() + LOOKED_AT_EVERY)
+        return replace(rollout, due_at=deps.now() + CHECK_INTERVAL)
     return replace(rollout, stage=Stage.DONE, due_at=None)
 
 
-def _asked(deps: Dependencies, rollout: Rollout, toolbox: Toolbox) -> Rollout:
+def _upgrade(deps: Dependencies, rollout: Rollout, toolbox: Toolbox) -> Rollout:
     if toolbox.shim_image == rollout.image:
         return replace(rollout, upgraded=rollout.upgraded + 1)
-    under_way = toolbox.upgrade is not None and toolbox.upgrade.image == rollout.image
+    is_requested = toolbox.upgrade is not None and toolbox.upgrade.image == rollout.image
     try:
-        if not under_way:
+        if not is_requested:
             operator = Caller(rollout.actor, rollout.actor, admin=True)
             upgrade_shim(deps, ToolboxRequest(operator, toolbox.id), rollout.image)
     except (NotAllowedNow, NotFound) as error:
-        log.info("not upgraded: %s", error, extra={"toolbox": toolbox.id})
+        log.info("the toolbox is skipped: %s", error, extra={"toolbox": toolbox.id})
         return replace(rollout, skipped=rollout.skipped + 1)
     return replace(rollout, running=[*rollout.running, toolbox.id])
 
 
 def _require_admin(caller: Caller) -> None:
     if not caller.admin:
-        raise NotFound("there is no such thing")
+        raise NotFound("There is no such route.")
 
 
 def _ref(image: str) -> Ref:
@@ -122,14 +127,14 @@ def _ref(image: str) -> Ref:
 
 
 def _refs(rollout: Rollout) -> list[Ref]:
-    return [toolbox_ref(one) for one in rollout.running]
+    return [toolbox_ref(toolbox_id) for toolbox_id in rollout.running]
 
 
 def _load(deps: Dependencies, ref: Ref) -> Loaded[Rollout] | None:
     return load(deps, Rollout, ref)
 
 
-def _saved(deps: Dependencies, found: Loaded[Rollout] | None, rollout: Rollout, writes: Sequence[Write] = ()) -> None:
-    """With `writes` in the same commit. Raises Conflict."""
+def _save(deps: Dependencies, found: Loaded[Rollout] | None, rollout: Rollout, writes: Sequence[Write] = ()) -> None:
+    """Save the rollout, with `writes` in the same commit. Raises Conflict."""
     ref, document = _ref(rollout.image), encode(deps, replace(rollout, revision=deps.new_id()))
     deps.store.commit([overwrite(ref, document, found), *writes])

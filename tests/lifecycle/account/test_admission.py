@@ -29,7 +29,7 @@ def add_toolbox(world: World, toolbox_id: str) -> None:
 def test_toolbox_beyond_the_quota_is_refused(world: World) -> None:
     world.deps = replace(world.deps, limits=Limits(toolboxes=2))
     add_toolbox(world, OTHER)
-    with pytest.raises(QuotaExceeded, match="the account has 2 toolboxes, and may have no more"):
+    with pytest.raises(QuotaExceeded, match="The account has 2 toolboxes, which is its quota"):
         admit_toolbox(world.deps, ACCOUNT)
     admit_toolbox(world.deps, OTHER_CALLER.account)
 
@@ -50,5 +50,5 @@ def test_suspension_refuses_an_admission_that_is_not_committed(world: World) -> 
     account_status.receive(world.deps, AccountStatusChange("msg_1", ACCOUNT, AccountStatus.SUSPENDED, NOON))
     with pytest.raises(Conflict):
         world.store.commit([admission])
-    with pytest.raises(AccountNotActive, match="the account is suspended"):
+    with pytest.raises(AccountNotActive, match="The account is suspended"):
         admit_toolbox(world.deps, ACCOUNT)

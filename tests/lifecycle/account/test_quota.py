@@ -28,7 +28,7 @@ def test_deploy_beyond_the_instance_quota_is_refused(world: World) -> None:
     world.add_toolbox(OTHER_TOOLBOX)
     world.deploy(new("first"))
     deploy(world.deps, CALLER, OTHER_TOOLBOX, new("second"))
-    with pytest.raises(QuotaExceeded, match="the account has 2 instances, and may have no more"):
+    with pytest.raises(QuotaExceeded, match="The account has 2 instances, and its quota is 2"):
         world.deploy(new("third"))
     world.delete("first")
     world.deploy(new("third"))
@@ -37,7 +37,7 @@ def test_deploy_beyond_the_instance_quota_is_refused(world: World) -> None:
 def test_deploy_beyond_the_memory_quota_is_refused(world: World) -> None:
     set_limits(world, Limits(memory_mib=1024))
     world.deploy(with_memory("first", "768m"))
-    with pytest.raises(QuotaExceeded, match="512 MiB of memory more are asked for and 256 MiB are left"):
+    with pytest.raises(QuotaExceeded, match="512 MiB more requested, 256 MiB left"):
         world.deploy(with_memory("second", "512m"))
     world.stop("first")
     with pytest.raises(QuotaExceeded):
@@ -62,7 +62,7 @@ def test_update_may_use_the_remaining_quota_and_may_always_shrink(world: World) 
         world.sweep()
 
     set_memory("1024m")
-    with pytest.raises(QuotaExceeded, match="1 MiB of memory more are asked for and 0 MiB are left"):
+    with pytest.raises(QuotaExceeded, match="1 MiB more requested, 0 MiB left"):
         set_memory("1025m")
     set_limits(world, Limits(memory_mib=1))
     set_memory("16m")
