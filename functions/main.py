@@ -1,4 +1,4 @@
-"""Entry points, one per deployed function; each wires its adapters to the lifecycle once, on first use.
+"""Entry points, one for each deployed function. Each wires its adapters to the lifecycle once, on first use.
 
 functions-framework loads this file as module `main` and appends its folder, not the repository's root, to
 `sys.path`; the root goes first here, so that `functions.domain.errors` is one module and its classes are one.
@@ -37,16 +37,13 @@ from functions.adapters.webhooks import WebhookSender, WebhookVerifier
 from functions.lifecycle.account.rates import AccountRates
 from functions.lifecycle.dependencies import Dependencies, Store
 from functions.lifecycle.outbox import OutboxStore
-from functions.web import app, description, log_lines, shims, workers
+from functions.web import app, console, enrolment, instances, openapi, toolboxes, workers
 from functions.web import digitalocean_options as options
-from functions.web import toolbox_dtma_console as console
-from functions.web import toolbox_tools as tools
-from functions.web import toolboxes_user as user
-from functions.web import webhooks as backend
-from functions.web.callers import Callers
+from functions.web import webhooks as inbound
+from functions.web.authentication import Callers
 
-log_lines.install()
-# Read at start-up, so that a gap in the configuration stops the function there and not at its first request.
+app.install_logging()
+# Read at start-up, so that a missing setting stops the function there and not at its first request.
 SETTINGS = settings.read(os.environ)
 
 
@@ -58,7 +55,7 @@ def _digitalocean() -> DigitalOcean:
 
 @cache
 def _dependencies() -> Dependencies:
-    """Made on first use, after the server has forked: a gRPC client does not survive a fork."""
+    """Built on first use, after the server has forked: a gRPC client does not survive a fork."""
     backend, queue, announces = SETTINGS.store, SETTINGS.queue, SETTINGS.webhook_target is not None
     store: Store = SqliteStore(backend.name) if backend.kind == "sqlite" else FirestoreStore(SETTINGS.project)
     return Dependencies(
@@ -93,18 +90,18 @@ def _sender() -> WebhookSender | None:
 
 
 BUILDERS: dict[str, Callable[[], Flask]] = {
-    "toolboxes-user": lambda: user.build(
-        _dependencies(), _callers(), description.document, SETTINGS.fingerprint_key, SETTINGS.shim_image
+    "toolboxes-user": lambda: toolboxes.build(
+        _dependencies(), _callers(), openapi.document, SETTINGS.fingerprint_key, SETTINGS.shim_image
     ),
-    "toolbox-tools": lambda: tools.build(_dependencies(), _callers(), SETTINGS.fingerprint_key),
+    "toolbox-tools": lambda: instances.build(_dependencies(), _callers(), SETTINGS.fingerprint_key),
     "toolbox-dtma-console": lambda: console.build(
         _dependencies(), _callers(), SETTINGS.fingerprint_key, SETTINGS.shim_image
     ),
-    "webhooks": lambda: backend.build(_dependencies(), WebhookVerifier(SETTINGS.webhook_secrets)),
+    "webhooks": lambda: inbound.build(_dependencies(), WebhookVerifier(SETTINGS.webhook_secrets)),
     "converge": lambda: workers.build_converge(_dependencies(), _services(), SETTINGS.service_email, _sender()),
     "sweep": lambda: workers.build_sweep(_dependencies(), _services(), SETTINGS.service_email),
-    "enrol": lambda: shims.build_enrol(_dependencies(), ShimCertificates(), SETTINGS.control_keys),
-    "notify": lambda: shims.build_notify(_dependencies(), ShimCertificates()),
+    "enrol": lambda: enrolment.build_enrol(_dependencies(), ShimCertificates(), SETTINGS.control_keys),
+    "notify": lambda: enrolment.build_notify(_dependencies(), ShimCertificates()),
     "digitalocean-options": lambda: options.build(_dependencies(), _digitalocean()),
 }
 
@@ -116,44 +113,44 @@ def _app(name: str) -> Flask:
 
 @functions_framework.http
 def toolboxes_user(request: Request) -> Response:
-    return app.answer(_app("toolboxes-user"), "toolboxes-user", request)
+    return app.serve(_app("toolboxes-user"), "toolboxes-user", request)
 
 
 @functions_framework.http
 def toolbox_tools(request: Request) -> Response:
-    return app.answer(_app("toolbox-tools"), "toolbox-tools", request)
+    return app.serve(_app("toolbox-tools"), "toolbox-tools", request)
 
 
 @functions_framework.http
 def toolbox_dtma_console(request: Request) -> Response:
-    return app.answer(_app("toolbox-dtma-console"), "toolbox-dtma-console", request)
+    return app.serve(_app("toolbox-dtma-console"), "toolbox-dtma-console", request)
 
 
 @functions_framework.http
 def webhooks(request: Request) -> Response:
-    return app.answer(_app("webhooks"), "webhooks", request)
+    return app.serve(_app("webhooks"), "webhooks", request)
 
 
 @functions_framework.http
 def converge(request: Request) -> Response:
-    return app.answer(_app("converge"), "converge", request)
+    return app.serve(_app("converge"), "converge", request)
 
 
 @functions_framework.http
 def sweep(request: Request) -> Response:
-    return app.answer(_app("sweep"), "sweep", request)
+    return app.serve(_app("sweep"), "sweep", request)
 
 
 @functions_framework.http
 def enrol(request: Request) -> Response:
-    return app.answer(_app("enrol"), "enrol", request)
+    return app.serve(_app("enrol"), "enrol", request)
 
 
 @functions_framework.http
 def notify(request: Request) -> Response:
-    return app.answer(_app("notify"), "notify", request)
+    return app.serve(_app("notify"), "notify", request)
 
 
 @functions_framework.http
 def digitalocean_options(request: Request) -> Response:
-    return app.answer(_app("digitalocean-options"), "digitalocean-options", request)
+    return app.serve(_app("digitalocean-options"), "digitalocean-options", request)

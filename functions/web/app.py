@@ -1,34 +1,37 @@
-"""A Flask application as every function has it: errors as problems, CORS, bounded bodies, one log line a request."""
+"""What every function's Flask application has: problem documents, CORS, bounded requests, JSON logs."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import time
 
 from flask import Flask, Response, g, request
 from flask_cors import CORS
+from pythonjsonlogger.json import JsonFormatter
 from werkzeug.exceptions import RequestURITooLarge
 from werkzeug.wrappers import Request
 from werkzeug.wrappers import Response as WsgiResponse
 
 from functions.domain.account.limits import Limits
 from functions.web import problems
-from functions.web.requests import below, request_id
+from functions.web.requests import path_below, request_id
 
 log = logging.getLogger(__name__)
 
 ALLOWED_HEADERS = ["authorization", "x-client-info", "apikey", "content-type", "idempotency-key", "x-retry-count"]
-# Path and query, as they are without their encoding: the server itself takes any length.
+# Characters of the decoded path and query together. gunicorn, which functions-framework uses, sets no limit.
 MAX_TARGET = 8_192
-# A line of the log shows so much of a path.
-SHOWN_PATH = 512
+# Characters of a path that a log line shows.
+MAX_LOGGED_PATH = 512
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def create(name: str, limits: Limits) -> Flask:
+    """An application without routes for the function `name`."""
     app = Flask(f"toolboxes.{name}", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = limits.body_bytes
-    # A path is what it says, and is not redirected to what it may have meant.
+    # A redirect would turn a client's POST into a GET, so `//` is an unknown route.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     problems.install(app)
@@ -45,18 +48,43 @@ def create(name: str, limits: Limits) -> Flask:
         response.headers["X-Request-Id"] = request_id()
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.setdefault("Cache-Control", "no-store")
-        taken = round((time.monotonic() - g.began) * 1000)
-        path = request.path[:SHOWN_PATH]
-        told = {"method": request.method, "path": path, "status": response.status_code, "ms": taken}
-        log.info("%s %s", request.method, path, extra=told)
+        milliseconds = round((time.monotonic() - g.began) * 1000)
+        path = request.path[:MAX_LOGGED_PATH]
+        fields = {"method": request.method, "path": path, "status": response.status_code, "ms": milliseconds}
+        log.info("%s %s", request.method, path, extra=fields)
         return response
 
     return app
 
 
-def answer(app: Flask, name: str, outer: Request) -> WsgiResponse:
-    """Serve `outer`, which reached the function `name`, by `app`, whatever path it was mounted under."""
+def serve(app: Flask, name: str, outer: Request) -> WsgiResponse:
+    """Serve a request of the function `name` by `app`, under whatever path the function is mounted.
+
+    The platform calls a function at several prefixes, and werkzeug's DispatcherMiddleware would redirect `/name` to
+    `/name/`, which neither a POST nor a Pub/Sub push follows.
+    """
     environ = dict(outer.environ)
-    environ["PATH_INFO"] = below(name, environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+    environ["PATH_INFO"] = path_below(name, environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
     environ["SCRIPT_NAME"] = ""
     return WsgiResponse.from_app(app, environ)
+
+
+class _RequestId(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request = request_id()
+        return True
+
+
+def log_formatter() -> JsonFormatter:
+    """One JSON object a line in Cloud Logging's field names: https://cloud.google.com/logging/docs/structured-logging"""
+    names = {"levelname": "severity", "exc_info": "stack_trace"}
+    fields = "%(levelname)s %(message)s %(name)s %(request)s"
+    return JsonFormatter(fields, rename_fields=names, timestamp="time")
+
+
+def install_logging() -> None:
+    """Write the whole process's log to stdout, each line with the id of its request."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(_RequestId())
+    handler.setFormatter(log_formatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -1,12 +1,11 @@
-"""`digitalocean-options`: where droplets can be made, and of which sizes. Public, as DigitalOcean's own list is."""
+"""The function `digitalocean-options`: in which regions and sizes droplets can be created. Public, as its source is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
-from flask import Flask, Response, jsonify
-from typing_extensions import TypedDict
+from flask import Flask, Response
+from pydantic import Field
 
 from functions.domain import errors
 from functions.domain.account.limits import Rate
@@ -14,56 +13,69 @@ from functions.lifecycle.account.rates import Rates
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.toolbox.options import CachedList
 from functions.web.app import create
-from functions.web.record_types import exact
+from functions.web.records import Record, answer_list
 from functions.web.requests import client_address
 from functions.web.route import Proof, Route
 
 NAME = "digitalocean-options"
-ASKED = Rate(at_once=30, a_minute=60)
+# Of one client address.
+RATE = Rate(at_once=30, a_minute=60)
 MAX_AGE_SECONDS = 300
 
 
-@exact
-class Region(TypedDict):
-    """As DigitalOcean's API has it: https://docs.digitalocean.com/reference/api/reference/regions/"""
+class Region(Record):
+    """https://docs.digitalocean.com/reference/api/reference/regions/"""
 
-    slug: str
-    name: str
-    features: list[str]
-    sizes: list[str]
-    available: bool
+    slug: str = Field(description="The region's name in requests.")
+    name: str = Field(description="The region's name for people.")
+    features: list[str] = Field(description="Features that droplets can have there.")
+    sizes: list[str] = Field(description="Slugs of the sizes that can be created there.")
+    available: bool = Field(description="Whether droplets can be created there.")
 
 
-@exact
-class Size(TypedDict):
-    """Likewise: `memory` in MiB, `disk` in GiB, `transfer` in TiB a month, prices in US dollars."""
+class Size(Record):
+    """https://docs.digitalocean.com/reference/api/reference/sizes/"""
 
-    slug: str
-    description: str
-    memory: int
-    vcpus: int
-    disk: int
-    transfer: float
-    price_monthly: float
-    price_hourly: float
-    regions: list[str]
-    available: bool
+    slug: str = Field(description="The size's name in requests.")
+    description: str = Field(description="The kind of size in words.")
+    memory: int = Field(description="Memory in MiB.")
+    vcpus: int = Field(description="Number of virtual CPUs.")
+    disk: int = Field(description="Disk in GiB.")
+    transfer: float = Field(description="Outbound transfer included, in TiB a month.")
+    price_monthly: float = Field(description="Price of a month in US dollars.")
+    price_hourly: float = Field(description="Price of an hour in US dollars.")
+    regions: list[str] = Field(description="Slugs of the regions that have the size.")
+    available: bool = Field(description="Whether droplets of the size can be created.")
 
 
 _PROBLEMS = (
     errors.TooManyRequests, errors.DigitalOceanRefused, errors.DigitalOceanBusy, errors.DigitalOceanUnknown,
 )  # fmt: skip
 REGIONS = Route(
-    "GET", "/regions", "Where droplets can be made now", {200: list[Region]}, problems=_PROBLEMS, proof=Proof.ANYBODY
+    operation="listRegions",
+    method="GET",
+    path="/regions",
+    summary="List regions",
+    description="Those in which droplets can be created now, as DigitalOcean lists them.",
+    answers={200: list[Region]},
+    problems=_PROBLEMS,
+    proof=Proof.ANYBODY,
 )
 SIZES = Route(
-    "GET", "/sizes", "The sizes that droplets can have now", {200: list[Size]}, problems=_PROBLEMS, proof=Proof.ANYBODY
+    operation="listSizes",
+    method="GET",
+    path="/sizes",
+    summary="List droplet sizes",
+    description="Those that can be created now, as DigitalOcean lists them.",
+    answers={200: list[Size]},
+    problems=_PROBLEMS,
+    proof=Proof.ANYBODY,
 )
 ROUTES = (REGIONS, SIZES)
 
 
 class Catalogue(Protocol):
-    """DigitalOcean's lists, as its API has them."""
+    """DigitalOcean's lists in its API's own fields."""
 
     def regions(self) -> list[dict[str, Any]]: ...
 
@@ -72,23 +84,21 @@ class Catalogue(Protocol):
 
 def build(deps: Dependencies, catalogue: Catalogue) -> Flask:
     app = create(NAME, deps.limits)
-    rates = Rates(ASKED, deps.now)
+    rates = Rates(RATE, deps.now)
     regions, sizes = CachedList(catalogue.regions, deps.now), CachedList(catalogue.sizes, deps.now)
 
     @REGIONS.on(app)
     def list_regions() -> Response:
-        rates.take(client_address())
-        return _answer([{key: one[key] for key in Region.__annotations__} for one in regions.get()])
+        return listed(Region, regions)
 
     @SIZES.on(app)
     def list_sizes() -> Response:
+        return listed(Size, sizes)
+
+    def listed(kind: type[Record], cached: CachedList) -> Response:
         rates.take(client_address())
-        return _answer([{key: one[key] for key in Size.__annotations__} for one in sizes.get()])
+        response = answer_list(kind, cached.get())
+        response.headers["Cache-Control"] = f"public, max-age={MAX_AGE_SECONDS}"
+        return response
 
     return app
-
-
-def _answer(records: list[Mapping[str, Any]]) -> Response:
-    response = jsonify(records)
-    response.headers["Cache-Control"] = f"public, max-age={MAX_AGE_SECONDS}"
-    return response

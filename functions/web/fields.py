@@ -1,4 +1,4 @@
-"""The values that requests are made of: each with its rule as code and, as far as one can, as a schema says it."""
+"""The types of values in requests: each rule as code and, as far as JSON Schema can express it, as schema."""
 
 from __future__ import annotations
 
@@ -15,64 +15,63 @@ from functions.lifecycle.instance.host_ports import ANY_HOST_PORT
 from shim.contract import names
 
 _HOST_PORTS = names.HOST_PORTS
-# Firestore keeps names that begin and end so for itself.
+# Firestore reserves field names that begin and end with two underscores.
 _VARIABLE = rf"(?!__.*__$){names.ENVIRONMENT_NAME.pattern}"
 _WITHOUT_NUL = Field(json_schema_extra={"not": {"pattern": r"\x00"}})
 _NAME = r"[^/\\\x00-\x1f\x7f-\x9f]{1,128}"
 
 
-def _said(pattern: str, **more: Any) -> Any:
-    """A rule of pydantic's own cannot look ahead, so a schema shows the pattern that a function of ours checks."""
+def _schema_pattern(pattern: str, **more: Any) -> Any:
+    """A pattern for the schema alone: pydantic's own engine has no look-ahead, so a function checks the value."""
     return Field(json_schema_extra={"pattern": f"^{pattern}$", **more})
 
 
-def _matching(pattern: str, told: str) -> AfterValidator:
-    """`told` ends the sentence that begins with what was sent."""
+def _matching(pattern: str, predicate: str) -> AfterValidator:
+    """`predicate` ends the error message that begins with the value."""
     rule = re.compile(pattern)
 
     def check(text: str) -> str:
         if not rule.fullmatch(text):
-            raise ValueError(f"{text[:80]!r} {told}")
+            raise ValueError(f"{text[:80]!r} {predicate}")
         return text
 
     return AfterValidator(check)
 
 
 def _digits(text: object) -> object:
-    """Of a query string."""
     if isinstance(text, str) and not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ValueError("must be a whole number")
+        raise ValueError(f"{text[:80]!r} is not a whole number of at most nine digits")
     return text
 
 
 def _integral(number: object) -> object:
-    """To JSON 1.0 is the same number as 1."""
+    """In JSON 1.0 and 1 are the same number."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _name(text: str) -> str:
-    """1 to 128 characters of any script, NFC; nothing that a path or a log line could trip over."""
+    """1 to 128 characters of any script in NFC, without those that break a path or a log line."""
     name = unicodedata.normalize("NFC", text)
     if not 1 <= len(name) <= 128:
-        raise ValueError("a name has 1 to 128 characters")
+        raise ValueError(f"a name has 1 to 128 characters, this one has {len(name)}")
     if any(character in "/\\" or unicodedata.category(character) in ("Cc", "Cs") for character in name):
-        raise ValueError("a name has no slash, backslash or control character")
+        raise ValueError("a name contains no slash, backslash or control character")
     if name in (".", "..") or names.UUID.fullmatch(name.lower()):
-        raise ValueError("a name is not '.', '..' or of an id's form")
+        raise ValueError("a name is not '.' or '..' and has not the form of a UUID, since ids stand in the same place")
     return name
 
 
 def _variable_name(name: str) -> str:
     if not names.ENVIRONMENT_NAME.fullmatch(name):
-        raise ValueError(f"{name[:80]!r} is not an environment variable's name")
+        raise ValueError(f"{name[:80]!r} is not the name of an environment variable")
     if not re.fullmatch(_VARIABLE, name):
-        raise ValueError(f"{name[:80]!r} is reserved: a name does not both begin and end with two underscores")
+        raise ValueError(f"{name[:80]!r} is reserved: a name cannot both begin and end with two underscores")
     return name
 
 
 def _text(text: str) -> str:
     if "\0" in text:
-        raise ValueError("a NUL cannot be in it")
+        raise ValueError("the text contains a NUL character")
     return text
 
 
@@ -83,70 +82,68 @@ def _secret(value: SecretStr) -> SecretStr:
 
 def _host_port(port: int) -> int:
     if port not in ANY_HOST_PORT and port not in _HOST_PORTS:
-        raise ValueError("a host port is from 20000 to 29999, or left out to have one chosen")
+        raise ValueError(f"host port {port} is not from 20000 to 29999; leave it out to have one chosen")
     return port
 
 
-def _read_by(read: Callable[[str], int]) -> AfterValidator:
+def _parsed_by(parse: Callable[[str], int]) -> AfterValidator:
     def check(text: str) -> str:
-        read(text)
+        parse(text)
         return text
 
     return AfterValidator(check)
 
 
-# A whole number in a query string, and in JSON. They stand last, before them the bounds, which a schema shows then.
+# A whole number in a query string, and in JSON. They stand after the bounds, else the schema shows no bounds.
 DIGITS, WHOLE = BeforeValidator(_digits), BeforeValidator(_integral)
 
-ToolboxId = Annotated[str, Field(pattern=f"^{names.UUID.pattern}$", description="a toolbox's id")]
-InstanceKey = Annotated[str, Field(min_length=1, max_length=128, description="an instance's id or name")]
-RegistryHost = Annotated[str, Field(pattern=f"^{HOST.pattern}$", max_length=255, description="a registry's host")]
+ToolboxId = Annotated[str, Field(pattern=f"^{names.UUID.pattern}$", description="A toolbox's id.")]
+InstanceKey = Annotated[str, Field(min_length=1, max_length=128, description="An instance's id or name.")]
+RegistryHost = Annotated[str, Field(pattern=f"^{HOST.pattern}$", max_length=255, description="A registry's host.")]
 
 _UUID_ANY_CASE = names.UUID.pattern.replace("a-f", "a-fA-F")
-_NO_NAME = {"anyOf": [{"enum": [".", ".."]}, {"pattern": f"^{_UUID_ANY_CASE}$"}]}
-Name = Annotated[str, AfterValidator(_name), _said(_NAME, **{"not": _NO_NAME})]
+_NOT_A_NAME = {"anyOf": [{"enum": [".", ".."]}, {"pattern": f"^{_UUID_ANY_CASE}$"}]}
+Name = Annotated[str, AfterValidator(_name), _schema_pattern(_NAME, **{"not": _NOT_A_NAME})]
 Image = Annotated[
     str,
     Field(max_length=512),
     _matching(names.IMAGE_REFERENCE.pattern, "is not an image reference like registry.example/name:tag"),
-    _said(names.IMAGE_REFERENCE.pattern, format="image"),
+    _schema_pattern(names.IMAGE_REFERENCE.pattern, format="image"),
 ]
 Text = Annotated[str, AfterValidator(_text), _WITHOUT_NUL]
 Argument = Annotated[Text, Field(max_length=8192)]
-# What is run has a name.
-_FIRST: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 8192, "not": {"pattern": r"\x00"}}
-FIRST_GIVEN = Field(json_schema_extra={"prefixItems": [_FIRST]})
+# The first argument is the program, so it is not empty.
+_PROGRAM: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 8192, "not": {"pattern": r"\x00"}}
+PROGRAM_FIRST = Field(json_schema_extra={"prefixItems": [_PROGRAM]})
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 VARIABLES = Field(max_length=512, json_schema_extra={"propertyNames": {"pattern": f"^{_VARIABLE}$"}})
 Value = Annotated[Text, Field(max_length=32768)]
 Secret = Annotated[SecretStr, Field(max_length=32768), AfterValidator(_secret), _WITHOUT_NUL]
 Environment = Annotated[dict[VariableName, Value], VARIABLES]
-# Of null the value stays that is kept: a record shows each so, and can be sent again.
+# Null keeps the stored value: a record shows every secret as null, and can so be sent again.
 Secrets = Annotated[dict[VariableName, Secret | None], VARIABLES]
-GivenSecrets = Annotated[dict[VariableName, Secret], VARIABLES]
+SecretValues = Annotated[dict[VariableName, Secret], VARIABLES]
 VolumeName = Annotated[
     str,
     _matching(names.VOLUME_NAME.pattern, "is not a volume name: 1 to 64 of a-z, 0-9, _, . and -"),
-    _said(names.VOLUME_NAME.pattern),
+    _schema_pattern(names.VOLUME_NAME.pattern),
 ]
 ContainerPath = Annotated[
     str,
     _matching(names.CONTAINER_PATH.pattern, "is not an absolute path in the container"),
-    _said(names.CONTAINER_PATH.pattern),
+    _schema_pattern(names.CONTAINER_PATH.pattern),
 ]
 HttpPath = Annotated[
     str,
-    _matching(r"/[!-~]{0,511}", "is not a path: it begins with a slash and has no white space"),
-    _said(r"/[!-~]{0,511}"),
+    _matching(r"/[!-~]{0,511}", "is not an HTTP path: it begins with a slash and contains no white space"),
+    _schema_pattern(r"/[!-~]{0,511}"),
 ]
 Port = Annotated[int, Field(ge=1, le=65535), WHOLE]
 _ANY_OF_HOST_PORTS = [
     {"type": "integer", "minimum": _HOST_PORTS.start, "maximum": _HOST_PORTS.stop - 1},
     {"enum": list(ANY_HOST_PORT)},
 ]
-HostPort = Annotated[
-    int, AfterValidator(_host_port), Field(json_schema_extra={"anyOf": _ANY_OF_HOST_PORTS}), WHOLE
-]  # fmt: skip
-Memory = Annotated[str, _read_by(memory_bytes), _said("[1-9][0-9]{0,14}[bkmgBKMG]?", format="memory")]
-Cpu = Annotated[str, _read_by(nano_cpus), _said(r"[0-9]{1,3}(\.[0-9]{1,9})?", format="cpu")]
-Username = Annotated[str, Field(pattern=r"^[!-9;-~]{1,255}$", description="visible ASCII without a colon")]
+HostPort = Annotated[int, AfterValidator(_host_port), Field(json_schema_extra={"anyOf": _ANY_OF_HOST_PORTS}), WHOLE]
+Memory = Annotated[str, _parsed_by(memory_bytes), _schema_pattern("[1-9][0-9]{0,14}[bkmgBKMG]?", format="memory")]
+Cpu = Annotated[str, _parsed_by(nano_cpus), _schema_pattern(r"[0-9]{1,3}(\.[0-9]{1,9})?", format="cpu")]
+Username = Annotated[str, Field(pattern=r"^[!-9;-~]{1,255}$", description="Visible ASCII without a colon.")]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import hmac
 import re
 
-from flask import current_app, request
+from flask import Response, current_app, jsonify, request
 
 from functions.domain.errors import BadRequest
-from functions.lifecycle.idempotency import Render, Replay, RequestKey
+from functions.lifecycle.idempotency import Render, Replay, RequestKey, StoredAnswer
 from functions.lifecycle.repository import D
 from functions.web.requests import raw_body
 
@@ -24,13 +24,23 @@ def request_key(account: str, secret: bytes) -> RequestKey | None:
     if key is None:
         return None
     if not _KEY.fullmatch(key):
-        raise BadRequest("an Idempotency-Key has 1 to 255 printable ASCII characters without spaces")
-    # The path is below the function's own name, and several functions have the same ones.
-    told = f"{request.method}\n{current_app.name}\n{request.path}\n".encode() + raw_body()
-    return RequestKey(account, key, hmac.digest(secret, told, "sha256").hex())
+        raise BadRequest("An Idempotency-Key has 1 to 255 printable ASCII characters without spaces.")
+    # The path is below the function's own name, and several functions have the same paths.
+    content = f"{request.method}\n{current_app.name}\n{request.path}\n".encode() + raw_body()
+    return RequestKey(account, key, hmac.digest(secret, content, "sha256").hex())
 
 
 def replay(account: str, secret: bytes, render: Render[D]) -> Replay[D] | None:
-    """What the request's key asks for, None where it has none. Raises BadRequest."""
+    """The request's key with `render`, which makes the final answer; None where it has none. Raises BadRequest."""
     key = request_key(account, secret)
     return Replay(key.account, key.key, key.fingerprint, render) if key else None
+
+
+def stored_answer(stored: StoredAnswer) -> Response:
+    """The answer of an earlier attempt."""
+    status, content = stored
+    response = jsonify(content)
+    response.status_code = status
+    if status >= 400:
+        response.mimetype = "application/problem+json"
+    return response

@@ -1,100 +1,94 @@
-"""`toolboxes-user`: what only an operator may see and ask; to everybody else it is not there."""
+"""Routes for operators: the rollout of a shim, and droplets without a toolbox. Part of `toolboxes-user`.
+
+An account without the admin claim gets the 404 of a route that does not exist.
+"""
 
 from __future__ import annotations
 
-from flask import Flask, Response, jsonify
-from typing_extensions import TypedDict
+from flask import Flask, Response
+from pydantic import Field
 
 from functions.domain import errors
-from functions.domain.rollout.model import Rollout, Stage
+from functions.domain.rollout.model import Stage
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.rollout import rollouts
 from functions.lifecycle.toolbox import orphan_droplets
-from functions.web.callers import Callers
+from functions.web.authentication import Callers
 from functions.web.idempotency import request_key
-from functions.web.record_types import Time, exact
+from functions.web.records import Record, Time, answer, answer_list
 from functions.web.requests import body
-from functions.web.route import Empty, Route
+from functions.web.route import NoFields, Route
 
 
-@exact
-class RolloutRecord(TypedDict):
-    """`running`: those whose shim is being replaced now. `failed`: the one that stopped it, with the reason."""
+class RolloutRecord(Record):
+    """The replacement of every toolbox's shim by one image."""
 
-    image: str
-    stage: Stage
-    running: list[str]
-    upgraded: int
-    skipped: int
-    failed: str | None
-    reason: str | None
-    started_at: Time
+    image: str = Field(description="The shim's image, by digest.")
+    stage: Stage = Field(description="`running`, `done`, or `failed` at the first toolbox that failed.")
+    running: list[str] = Field(description="Toolboxes whose shim is being replaced now.")
+    upgraded: int = Field(description="Number of toolboxes that have the image.")
+    skipped: int = Field(description="Number of toolboxes that could not be upgraded now.")
+    failed: str | None = Field(description="The toolbox that stopped the rollout.")
+    reason: str | None = Field(description="Why that toolbox failed.")
+    started_at: Time = Field(description="When the rollout was started.")
 
 
-@exact
-class StrayDropletRecord(TypedDict):
-    """A droplet with our tag that no toolbox knows; `toolbox_id` is the one that its name or a tag speaks of."""
+class OrphanDropletRecord(Record):
+    """A droplet that carries the tag of toolboxes and belongs to none."""
 
-    id: str
-    name: str
-    address: str | None
-    tags: list[str]
-    toolbox_id: str | None
-    created_at: Time
-    first_seen_at: Time
+    id: str = Field(description="DigitalOcean's id of the droplet.")
+    name: str = Field(description="Its name.")
+    address: str | None = Field(description="Its public IPv4 address.")
+    tags: list[str] = Field(description="Its tags.")
+    toolbox_id: str | None = Field(description="The toolbox that its name or a tag mentions.")
+    created_at: Time = Field(description="When it was created.")
+    first_seen_at: Time = Field(description="When it was first found without a toolbox.")
 
 
 UPGRADE_ALL = Route(
-    "POST", "/upgrade-shims", "The present shim on every toolbox, a few at a time; operators only",
-    {202: RolloutRecord}, Empty, problems=(errors.NotFound, errors.Conflict), replayed=True,
-)  # fmt: skip
-UPGRADES = Route(
-    "GET", "/upgrade-shims", "How that stands; operators only", {200: RolloutRecord}, problems=(errors.NotFound,)
+    operation="startRollout",
+    method="POST",
+    path="/upgrade-shims",
+    summary="Upgrade every toolbox's shim",
+    description="Operators only. Three toolboxes at a time, until the first failure. A running rollout goes on.",
+    answers={202: RolloutRecord},
+    body=NoFields,
+    problems=(errors.NotFound, errors.Conflict),
+    idempotent=True,
 )
-STRAYS = Route(
-    "GET", "/stray-droplets", "Droplets with our tag that no toolbox knows; operators only",
-    {200: list[StrayDropletRecord]}, problems=(errors.NotFound,),
-)  # fmt: skip
-ROUTES = (UPGRADE_ALL, UPGRADES, STRAYS)
+GET_ROLLOUT = Route(
+    operation="getRollout",
+    method="GET",
+    path="/upgrade-shims",
+    summary="Get the rollout of the configured shim",
+    description="Operators only.",
+    answers={200: RolloutRecord},
+    problems=(errors.NotFound,),
+)
+LIST_ORPHANS = Route(
+    operation="listOrphanDroplets",
+    method="GET",
+    path="/orphan-droplets",
+    summary="List orphan droplets",
+    description="Operators only. Droplets with the tag of toolboxes that belong to none. They are never destroyed.",
+    answers={200: list[OrphanDropletRecord]},
+    problems=(errors.NotFound,),
+)
+ROUTES = (UPGRADE_ALL, GET_ROLLOUT, LIST_ORPHANS)
 
 
 def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_image: str) -> None:
     @UPGRADE_ALL.on(app)
-    def upgrade_all() -> tuple[Response, int]:
+    def upgrade_all() -> Response:
         caller = callers()
-        body(Empty)
+        body(NoFields)
         request = request_key(caller.account, fingerprint_key)
-        return jsonify(rollout_record(rollouts.start(deps, caller, shim_image, request))), 202
+        return answer(RolloutRecord.model_validate(rollouts.start(deps, caller, shim_image, request)), 202)
 
-    @UPGRADES.on(app)
-    def upgrades() -> Response:
-        return jsonify(rollout_record(rollouts.get(deps, callers(), shim_image)))
+    @GET_ROLLOUT.on(app)
+    def get_rollout() -> Response:
+        return answer(RolloutRecord.model_validate(rollouts.get(deps, callers(), shim_image)))
 
-    @STRAYS.on(app)
-    def list_strays() -> Response:
-        found: list[StrayDropletRecord] = [
-            {
-                "id": one["id"],
-                "name": one["name"],
-                "address": one["address"],
-                "tags": one["tags"],
-                "toolbox_id": one["toolbox_id"],
-                "created_at": one["created_at"].isoformat(),
-                "first_seen_at": one["first_seen_at"].isoformat(),
-            }
-            for one in orphan_droplets.page(deps, callers())
-        ]
-        return jsonify(found)
-
-
-def rollout_record(rollout: Rollout) -> RolloutRecord:
-    return {
-        "image": rollout.image,
-        "stage": rollout.stage,
-        "running": rollout.running,
-        "upgraded": rollout.upgraded,
-        "skipped": rollout.skipped,
-        "failed": rollout.failed,
-        "reason": rollout.reason,
-        "started_at": rollout.started_at.isoformat(),
-    }
+    @LIST_ORPHANS.on(app)
+    def list_orphans() -> Response:
+        return answer_list(OrphanDropletRecord, orphan_droplets.page(deps, callers()))

@@ -1,25 +1,27 @@
-"""The one place that turns errors into HTTP: RFC 9457 problem documents, with `message` beside `detail`.
+"""The one place that turns errors into HTTP: RFC 9457 problem documents with `message` beside `detail`.
 
-The existing frontend reads `message`. What is not one of our errors is logged with its traceback, and its caller
-learns only that it is an internal error, with the id by which to find it.
+The existing frontend reads `message`. An error that is not one of ours is logged with its traceback, and the caller
+learns only that it is an internal error, with the request id under which the log has it.
 """
 
 from __future__ import annotations
 
 import logging
 
-from flask import Flask, Response, jsonify
-from typing_extensions import TypedDict
+from flask import Flask, Response
+from pydantic import Field
 from werkzeug.exceptions import HTTPException
 
 from functions.domain import errors
-from functions.web.record_types import exact
+from functions.web.records import Record, answer
 from functions.web.requests import request_id
 from shim.contract.errors import Refused, ShimError
 
 log = logging.getLogger(__name__)
 
 TYPE = "urn:toolboxes:problem:"
+RETRY_AFTER_SECONDS = 5
+# Errors that werkzeug raises before or instead of a view.
 HTTP_CODES = {
     400: "bad-request",
     404: "unknown-route",
@@ -29,78 +31,71 @@ HTTP_CODES = {
 }
 
 
-@exact
-class ProblemDocument(TypedDict):
-    """https://www.rfc-editor.org/rfc/rfc9457: `type` is stable, `message` equal to `detail`."""
+class ProblemDocument(Record):
+    """https://www.rfc-editor.org/rfc/rfc9457"""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    message: str
-    request_id: str
+    type: str = Field(description="Stable URN of the kind of problem; compare this one.")
+    title: str = Field(description="The kind of problem in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong, and what to do.")
+    message: str = Field(description="The same as `detail`.")
+    request_id: str = Field(description="Id under which the request is in the logs.")
 
 
 def status_of(error: type[errors.ToolboxesError] | type[ShimError]) -> int:
-    # A refusal of what we sent is our fault and not the caller's, who never speaks to the shim.
+    """The HTTP status of a kind of error."""
+    # Where a shim refuses what the functions sent it, the caller has done nothing wrong.
     if issubclass(error, ShimError) and (issubclass(error, Refused) or error.status == 500):
         return 502
     return error.status
 
 
-def document(error: errors.ToolboxesError | ShimError) -> ProblemDocument:
-    """Of an error that is expected."""
+def problem_of(error: errors.ToolboxesError | ShimError) -> ProblemDocument:
+    """The problem document of an expected error."""
     if isinstance(error, ShimError):
-        return _document(error.code, status_of(type(error)), f"the toolbox answered: {error.message}")
-    return _document(error.code, error.status, error.detail)
+        detail = f"The toolbox answered: {error.message}"
+        return _problem(error.code, status_of(type(error)), detail)
+    return _problem(error.code, error.status, error.detail)
 
 
-def internal() -> ProblemDocument:
-    """Of a bug: it is in the logs under the same request id."""
-    return _document("internal-error", 500, "internal error")
+def internal_problem() -> ProblemDocument:
+    """The problem document of a bug."""
+    return _problem("internal-error", 500, "Internal error. Report the request_id.")
 
 
-def _document(code: str, status: int, detail: str) -> ProblemDocument:
-    return {
-        "type": f"{TYPE}{code}",
-        "title": code.replace("-", " "),
-        "status": status,
-        "detail": detail,
-        "message": detail,
-        "request_id": request_id(),
-    }
-
-
-def answer(document: ProblemDocument) -> Response:
-    response = jsonify(document)
-    response.status_code = document["status"]
+def problem_answer(problem: ProblemDocument) -> Response:
+    """The answer that carries a problem document."""
+    response = answer(problem, problem.status)
     response.mimetype = "application/problem+json"
     return response
 
 
 def install(app: Flask) -> None:
+    """Have `app` answer every error with a problem document."""
+
     @app.errorhandler(errors.ToolboxesError)
-    def ours(error: errors.ToolboxesError) -> Response:
+    def expected(error: errors.ToolboxesError) -> Response:
         if error.status >= 500:
             log.error("%s: %s", error.code, error.detail, exc_info=error)
-        response = answer(document(error))
+        response = problem_answer(problem_of(error))
         if isinstance(error, errors.Unauthorized):
             response.headers["WWW-Authenticate"] = "Bearer"
         if isinstance(error, errors.TooManyRequests):
             response.headers["Retry-After"] = str(error.retry_after)
         if error.status == 503:
-            response.headers["Retry-After"] = "5"
+            response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response
 
     @app.errorhandler(ShimError)
-    def the_shims(error: ShimError) -> Response:
+    def from_shim(error: ShimError) -> Response:
         log.error("the shim answered %s: %s", error.code, error.message, exc_info=error)
-        return answer(document(error))
+        return problem_answer(problem_of(error))
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
         status = error.code or 500
-        response = answer(_document(HTTP_CODES.get(status, "http-error"), status, error.description or error.name))
+        code = HTTP_CODES.get(status, "http-error")
+        response = problem_answer(_problem(code, status, error.description or error.name))
         for name, value in error.get_headers():
             if name == "Allow":
                 response.headers[name] = value
@@ -108,5 +103,16 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def bug(error: Exception) -> Response:
-        log.exception("unexpected error")
-        return answer(internal())
+        log.exception("unexpected error", exc_info=error)
+        return problem_answer(internal_problem())
+
+
+def _problem(code: str, status: int, detail: str) -> ProblemDocument:
+    return ProblemDocument(
+        type=f"{TYPE}{code}",
+        title=code.replace("-", " "),
+        status=status,
+        detail=detail,
+        message=detail,
+        request_id=request_id(),
+    )

@@ -1,246 +1,321 @@
-"""Records as the frontend knows them: documents in its column names. Nothing is in them that was not stored."""
+"""The records of toolboxes, instances and their history, and the one path by which a record becomes an answer.
+
+A record is read from the attributes of a document, so each field is stated once: its name on the wire, the attribute
+it comes from, its type and its description. openapi.json shows the same models. Every field is always present, and
+null where there is nothing to say. Times are RFC 3339 in UTC. Names are the columns that the existing frontend reads.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
 
-from functions.domain.instance import container as domain_container
-from functions.domain.instance.container import HealthCheck
-from functions.domain.instance.image import PullProgress, image_tag
-from functions.domain.instance.model import Instance, McpServer
-from functions.domain.instance.model import Reason as Told
-from functions.domain.instance.spec import Spec
-from functions.domain.toolbox.model import Toolbox
-from functions.domain.toolbox.shim import DropletMetrics
-from functions.lifecycle.dependencies import Document
-from functions.web.record_types import (
-    Disk,
-    EventRecord,
-    Exit,
-    Health,
-    InstanceRecord,
-    Mcp,
-    Memory,
-    Port,
-    PostMortemRecord,
-    Progress,
-    Reason,
-    SpecHealthCheck,
-    SpecRecord,
-    SystemMetrics,
-    ToolboxRecord,
-)
+from flask import Response
+from pydantic import AliasGenerator, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, Json, TypeAdapter
+from pydantic.alias_generators import to_camel
 
-SUSPENDED = Told("account-suspended", "the account is suspended; once it is resumed this will run again")
+from functions.domain.instance.image import image_tag
+from functions.domain.instance.model import DesiredState, InstanceStatus
+from functions.domain.secrets import Sealed
+from functions.domain.toolbox.model import ToolboxStatus
 
 
-def toolbox_record(toolbox: Toolbox) -> ToolboxRecord:
-    return {
-        "id": toolbox.id,
-        "user_id": toolbox.account,
-        "name": toolbox.name,
-        "description": toolbox.description,
-        "status": toolbox.status,
-        "region_slug": toolbox.region,
-        "size_slug": toolbox.size,
-        "image_slug": toolbox.image,
-        "do_droplet_id": toolbox.droplet_id,
-        "do_droplet_name": toolbox.droplet_name,
-        "public_ip_address": toolbox.address,
-        "provisioning_error_message": toolbox.error,
-        "last_heartbeat_at": _time_if_any(toolbox.last_heartbeat_at),
-        "dtma_last_known_version": toolbox.shim_version,
-        "dtma_health_details_json": toolbox_health(toolbox),
-        "dtma_bearer_token": None,
-        "generation": toolbox.generation,
-        "observed_generation": toolbox.observed_generation,
-        "created_at": _time(toolbox.created_at),
-        "updated_at": _time(toolbox.updated_at),
-    }
+def _closed(schema: dict[str, Any]) -> None:
+    # `extra="forbid"` would say the same, but it also refuses a stored event that carries its delivery state.
+    schema["additionalProperties"] = False
 
 
-def instance_record(instance: Instance) -> InstanceRecord:
-    observed, container, catalogue = instance.observed, instance.observed.container, instance.catalogue
-    mcp, reason = instance.spec.mcp, _why(instance)
-    seen_at = _time_if_any(observed.at)
-    return {
-        "id": instance.id,
-        "account_tool_environment_id": instance.toolbox_id,
-        "user_id": instance.account,
-        "tool_catalog_id": catalogue.tool_catalog_id,
-        "instance_name_on_toolbox": instance.name,
-        "status_on_toolbox": instance.status,
-        "status_reason": _reason(reason),
-        "instance_error_message": instance.failure.message if instance.failure else None,
-        "desired_state": instance.desired.state,
-        "generation": instance.desired.generation,
-        "observed_generation": observed.generation,
-        "observed_at": seen_at,
-        "last_heartbeat_from_dtma": seen_at,
-        "reachable": observed.reachable,
-        "spec": _spec(instance.spec),
-        "base_config_override_json": _json(catalogue.base_config_override_json),
-        "image": instance.spec.image,
-        "image_digest": container.image_digest if container else None,
-        "version": image_tag(instance.spec.image),
-        "container_id": container.id if container else None,
-        "container_name": container.name if container else None,
-        "ports": [_port(port) for port in instance.spec.ports],
-        "health": container.health if container else None,
-        "mcp": _mcp(observed.mcp),
-        "mcp_server_type": "mcp" if mcp else None,
-        "mcp_transport_type": catalogue.mcp_transport or ("streamable-http" if mcp else None),
-        "mcp_endpoint_path": catalogue.mcp_endpoint or (mcp.path if mcp else None),
-        "mcp_server_capabilities": _json(catalogue.mcp_capabilities_json),
-        "exit": _exit(instance),
-        "restart_count": container.restart_count if container else 0,
-        "started_at": container.started_at or None if container else None,
-        "progress": _progress(observed.progress) if observed.progress else None,
-        "created_at": _time(instance.created_at),
-        "updated_at": _time(instance.updated_at),
-    }
+class Record(BaseModel):
+    """A JSON object of an answer, read from an object's attributes or from a stored document."""
+
+    model_config = ConfigDict(
+        from_attributes=True, json_schema_serialization_defaults_required=True, json_schema_extra=_closed
+    )
 
 
-def event_record(document: Document) -> EventRecord:
-    return {
-        "id": document["id"],
-        "time": _time(document["time"]),
-        "type": document["type"],
-        "actor": document["actor"],
-        "generation": document["generation"],
-        "from": document["before"],
-        "to": document["after"],
-        "detail": document["detail"],
-    }
+class CamelRecord(Record):
+    """A record whose keys are camelCase, as request bodies and some answers of the existing frontend are."""
+
+    model_config = ConfigDict(alias_generator=AliasGenerator(serialization_alias=to_camel))
 
 
-def post_mortem_record(document: Document) -> PostMortemRecord:
-    return {
-        "id": document["id"],
-        "container_name": document["container_name"],
-        "generation": document["generation"],
-        "cause": document["cause"],
-        "container": document["container"],
-        "logs": document["logs"],
-        "missing": document["missing"],
-        "time": _time(document["time"]),
-    }
+R = TypeVar("R", bound=Record)
 
 
-def toolbox_health(toolbox: Toolbox) -> Health | None:
-    if toolbox.metrics is None:
-        return None
-    return {
-        "system_metrics": system_metrics(toolbox.metrics),
-        "engine_version": toolbox.metrics.engine_version,
-        "contract": toolbox.contract,
-    }
+def answer(record: Record, status: int = 200) -> Response:
+    """The record as JSON."""
+    return Response(record.model_dump_json(by_alias=True), status, mimetype="application/json")
 
 
-def system_metrics(seen: DropletMetrics) -> SystemMetrics:
-    memory: Memory = {
-        "total_bytes": seen.memory.total_bytes,
-        "active_bytes": seen.memory.active_bytes,
-        "free_bytes": seen.memory.free_bytes,
-        "used_bytes": seen.memory.used_bytes,
-    }
-    disk: Disk = {
-        "mount": seen.disk.mount,
-        "total_bytes": seen.disk.total_bytes,
-        "used_bytes": seen.disk.used_bytes,
-        "free_bytes": seen.disk.free_bytes,
-    }
-    return {"cpu_load_percent": seen.cpu_load_percent, "memory": memory, "disk": disk}
+def answer_list(kind: type[Record], documents: Iterable[object]) -> Response:
+    """The documents as a JSON array of records of `kind`."""
+    adapter = _list_of(kind)
+    return Response(adapter.dump_json(adapter.validate_python(documents), by_alias=True), mimetype="application/json")
 
 
-def _spec(spec: Spec) -> SpecRecord:
-    check = spec.health_check
-    return {
-        "dockerImage": spec.image,
-        "command": spec.command,
-        "environmentVariables": spec.environment,
-        "secretVariables": dict.fromkeys(spec.secrets.names) if spec.secrets else {},
-        "portMappings": [
-            {"containerPort": port.container_port, "hostPort": port.host_port, "protocol": port.protocol}
-            for port in spec.ports
-        ],
-        "volumes": [{"name": volume.name, "path": volume.path} for volume in spec.volumes],
-        "resourceLimits": {"memory": spec.limits.memory, "cpu": spec.limits.cpu, "pids": spec.limits.pids},
-        "restartPolicy": spec.restart_policy,
-        "healthCheck": _health_check(check) if check else None,
-        "mcp": {"port": spec.mcp.port, "path": spec.mcp.path} if spec.mcp else None,
-        "init": spec.init,
-    }
+def answer_page(
+    kind: type[Record], documents: Sequence[object], limit: int, last: tuple[datetime, str] | None
+) -> Response:
+    """One page of a list; `last` is time and id of its last record where more may follow.
+
+    The `Link` header (RFC 8288) is relative to the request's own URL, since a function does not know its public one.
+    """
+    response = answer_list(kind, documents)
+    if last:
+        place = json.dumps([last[0].isoformat(), last[1]]).encode()
+        query = urlencode({"limit": limit, "cursor": base64.urlsafe_b64encode(place).decode()})
+        response.headers["Link"] = f'<?{query}>; rel="next"'
+    return response
 
 
-def _health_check(check: HealthCheck) -> SpecHealthCheck:
-    return {
-        "command": check.command,
-        "interval": check.interval,
-        "timeout": check.timeout,
-        "retries": check.retries,
-        "start_period": check.start_period,
-    }
+def as_json(record: Record) -> dict[str, Any]:
+    """The record as plain JSON values, to be stored or put into another document."""
+    return record.model_dump(mode="json", by_alias=True)
 
 
-def _port(port: domain_container.Port) -> Port:
-    return {
-        "container_port": port.container_port,
-        "host_ip": port.host_ip,
-        "host_port": port.host_port,
-        "protocol": port.protocol,
-    }
+@cache
+def _list_of(kind: type[Record]) -> TypeAdapter[list[Any]]:
+    # Compiling an adapter takes milliseconds.
+    return TypeAdapter(list[kind])  # type: ignore[valid-type]
 
 
-def _progress(progress: PullProgress) -> Progress:
-    return {
-        "bytes_done": progress.bytes_done,
-        "bytes_total": progress.bytes_total,
-        "layers_done": progress.layers_done,
-        "layers_total": progress.layers_total,
-    }
+def at(path: str, description: str, default: Any = None) -> Any:
+    """A field that is read from the dotted attribute `path`, and is `default` where an attribute of it is missing."""
+    return Field(default=default, validation_alias=AliasPath(*path.split(".")), description=description)
 
 
-def _exit(instance: Instance) -> Exit | None:
-    container = instance.observed.container
-    if container is None or container.state not in ("exited", "dead"):
-        return None
-    return {
-        "exit_code": container.exit_code,
-        "oom_killed": container.oom_killed,
-        "finished_at": container.finished_at,
-    }
+def _rfc3339(time: datetime | str) -> str:
+    # pydantic would write UTC as "Z", where clients have always read "+00:00".
+    return time if isinstance(time, str) else time.isoformat()
 
 
-def _mcp(seen: McpServer | None) -> Mcp | None:
-    if seen is None:
-        return None
-    return {
-        "tools_count": seen.tools_count,
-        "tools_hash": seen.tools_hash,
-        "checked_at": _time(seen.checked_at),
-    }
+def _none_if_empty(text: str | None) -> str | None:
+    return text or None
 
 
-def _why(instance: Instance) -> Told | None:
-    """Why it is not as desired, where it is not."""
-    held = instance.target_state is not instance.desired.state
-    return instance.failure or instance.observed.obstacle or (SUSPENDED if held else None)
+def _names_alone(sealed: Sealed | None) -> dict[str, None]:
+    return dict.fromkeys(sealed.names) if sealed else {}
 
 
-def _reason(told: Told | None) -> Reason | None:
-    return {"code": told.code, "message": told.message} if told else None
+def _tag(image: str) -> str | None:
+    return image_tag(image)
 
 
-def _json(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+def _server_type(mcp: object) -> str | None:
+    return "mcp" if mcp else None
 
 
-def _time(time: datetime) -> str:
-    return time.isoformat()
+Time = Annotated[str, BeforeValidator(_rfc3339), Field(json_schema_extra={"format": "date-time"})]
+# Docker's own time, which is "" where the event did not happen yet.
+DockerTime = Annotated[str | None, BeforeValidator(_none_if_empty), Field(json_schema_extra={"format": "date-time"})]
 
 
-def _time_if_any(time: datetime | None) -> str | None:
-    return time.isoformat() if time else None
+class MemoryUse(Record):
+    total_bytes: int = Field(description="All memory of the droplet.")
+    active_bytes: int = Field(description="Memory that was used recently.")
+    free_bytes: int = Field(description="Memory that holds nothing.")
+    used_bytes: int = Field(description="Memory in use, without caches.")
+
+
+class DiskUse(Record):
+    mount: str = Field(description="Where the file system is mounted.")
+    total_bytes: int = Field(description="Size of the file system.")
+    used_bytes: int = Field(description="Bytes in use.")
+    free_bytes: int = Field(description="Bytes that can still be written.")
+
+
+class SystemMetrics(Record):
+    cpu_load_percent: float = Field(description="Load of all cores together; 100 is every core busy.")
+    memory: MemoryUse = Field(description="The droplet's memory.")
+    disk: DiskUse = Field(description="The file system that holds images, containers and volumes.")
+
+
+class Health(Record):
+    """What a droplet uses, as its shim measured it."""
+
+    system_metrics: SystemMetrics = Field(validation_alias="metrics", description="Load, memory and disk.")
+    engine_version: str = Field(description="Version of the droplet's Docker Engine.")
+    contract: int | None = Field(description="Version of the contract that the shim speaks.")
+
+
+class ToolboxRecord(Record):
+    """A toolbox: an account's DigitalOcean droplet."""
+
+    id: str = Field(description="The toolbox's id, a UUID.")
+    user_id: str = Field(validation_alias="account", description="The account that owns it: the token's `sub`.")
+    name: str = Field(description="The name that it was provisioned with.")
+    description: str | None = Field(description="Free text that it was provisioned with.")
+    status: ToolboxStatus = Field(description="Where it is between provisioning and deprovisioned.")
+    region_slug: str = Field(validation_alias="region", description="DigitalOcean region.")
+    size_slug: str = Field(validation_alias="size", description="DigitalOcean droplet size.")
+    image_slug: str = Field(validation_alias="image", description="Operating system image of the droplet.")
+    do_droplet_id: str | None = at("droplet_id", "DigitalOcean's id of the droplet; null before it is created.")
+    do_droplet_name: str | None = at("droplet_name", "Name of the droplet at DigitalOcean.")
+    public_ip_address: str | None = at("address", "The droplet's public IPv4 address.")
+    provisioning_error_message: str | None = at("error", "Why it does not get on, in a sentence.")
+    last_heartbeat_at: Time | None = Field(description="When its shim last answered. Null: it never did.")
+    dtma_last_known_version: str | None = at("shim_version", "Version of its shim.")
+    dtma_health_details_json: Health | None = at("health", "What the droplet used at the last heartbeat.")
+    dtma_bearer_token: None = Field(default=None, description="Always null: commands to the shim are signed instead.")
+    generation: int = Field(description="Grows by one with each change of the desired state.")
+    observed_generation: int = Field(description="The generation that was reached, or given up with an error.")
+    created_at: Time = Field(description="When it was requested.")
+    updated_at: Time = Field(description="When its document last changed.")
+
+
+class ReasonRecord(Record):
+    code: str = Field(description="Stable code, e.g. `image-not-found`.")
+    message: str = Field(description="What is wrong, in a sentence.")
+
+
+class PublishedPort(Record):
+    container_port: int = Field(description="Port inside the container.")
+    host_ip: str = Field(description="Address of the droplet that the port is published on.")
+    host_port: int = Field(description="Port on the droplet, 20000 to 29999.")
+    protocol: str = Field(description="`tcp` or `udp`.")
+
+
+class McpServerRecord(Record):
+    """What the MCP server offered when it was last probed."""
+
+    tools_count: int = Field(description="Number of tools that the server lists.")
+    tools_hash: str = Field(description="SHA-256 of the list of tools; another value means other tools.")
+    checked_at: Time = Field(description="When the server was probed.")
+
+
+class ExitRecord(Record):
+    exit_code: int = Field(description="Exit code of the container's main process.")
+    oom_killed: bool = Field(description="Whether the kernel ended it for lack of memory.")
+    finished_at: str = Field(description="When it ended.", json_schema_extra={"format": "date-time"})
+
+
+class PullProgress(Record):
+    bytes_done: int = Field(description="Bytes of the image that are on the droplet.")
+    bytes_total: int = Field(description="Bytes of the layers that the registry has announced so far.")
+    layers_done: int = Field(description="Layers that are on the droplet.")
+    layers_total: int = Field(description="Layers that the registry has announced so far.")
+
+
+class SpecPort(CamelRecord):
+    container_port: int = Field(description="Port inside the container.")
+    host_port: int = Field(description="Port on the droplet, also where it was chosen for the caller.")
+    protocol: str = Field(description="`tcp` or `udp`.")
+
+
+class SpecVolume(CamelRecord):
+    name: str = Field(description="Name of the volume within the instance.")
+    path: str = Field(description="Where it is mounted in the container.")
+
+
+class SpecLimits(CamelRecord):
+    memory: str = Field(description="Memory limit in Docker's notation, e.g. `512m`.")
+    cpu: str = Field(description="CPU limit in cores, e.g. `0.5`.")
+    pids: int = Field(description="Largest number of processes and threads.")
+
+
+class SpecHealthCheck(Record):
+    command: list[str] = Field(description="Command that exits with 0 while the container is healthy.")
+    interval: int = Field(description="Seconds between two checks.")
+    timeout: int = Field(description="Seconds after which a check has failed.")
+    retries: int = Field(description="Failed checks in a row that make the container unhealthy.")
+    start_period: int = Field(description="Seconds after the start in which a failed check does not count.")
+
+
+class SpecMcp(CamelRecord):
+    port: int = Field(description="Port inside the container that the MCP server listens on.")
+    path: str = Field(description="HTTP path of the MCP server.")
+
+
+class SpecRecord(CamelRecord):
+    """The keys of the deploy body with their defaults filled in, so that it can be sent again."""
+
+    docker_image: str = Field(validation_alias="image", description="Image reference.")
+    command: list[str] = Field(description="Command in place of the image's own; empty: the image's.")
+    environment_variables: dict[str, str] = Field(validation_alias="environment", description="Environment variables.")
+    secret_variables: Annotated[dict[str, None], BeforeValidator(_names_alone)] = Field(
+        validation_alias="secrets",
+        description="Names of the secret variables, each with null. A null that is sent again keeps the stored value.",
+    )
+    port_mappings: list[SpecPort] = Field(validation_alias="ports", description="Published ports.")
+    volumes: list[SpecVolume] = Field(description="Volumes.")
+    resource_limits: SpecLimits = Field(validation_alias="limits", description="Limits of memory, CPU and processes.")
+    restart_policy: str = Field(description="Docker's restart policy.")
+    health_check: SpecHealthCheck | None = Field(description="Health check; null: the image's own, if it has one.")
+    mcp: SpecMcp | None = Field(description="Where the MCP server answers; null: this is not an MCP server.")
+    init: bool = Field(description="Whether an init process runs as PID 1.")
+
+
+class InstanceRecord(Record):
+    """An instance: one managed container on a toolbox."""
+
+    id: str = Field(description="The instance's id, a UUID.")
+    account_tool_environment_id: str = Field(validation_alias="toolbox_id", description="The toolbox that it is on.")
+    user_id: str = Field(validation_alias="account", description="The account that owns it: the token's `sub`.")
+    tool_catalog_id: str | None = at("catalogue.tool_catalog_id", "The caller's catalogue entry, as it was sent.")
+    instance_name_on_toolbox: str = Field(validation_alias="name", description="Its name, unique on the toolbox.")
+    status_on_toolbox: InstanceStatus = Field(validation_alias="status", description="Desired and observed as one.")
+    status_reason: ReasonRecord | None = Field(description="Why it is not as desired; null where it is.")
+    instance_error_message: str | None = at("failure.message", "Why the present generation failed.")
+    desired_state: DesiredState = at("desired.state", "What the account requested.", ...)
+    generation: int = at("desired.generation", "Grows by one with each change of the desired state.", ...)
+    observed_generation: int = at("observed.generation", "The generation that was reached or has failed.", ...)
+    observed_at: Time | None = at("observed.at", "When its container was last observed.")
+    last_heartbeat_from_dtma: Time | None = at("observed.at", "The same as `observed_at`.")
+    reachable: bool = at("observed.reachable", "Whether the toolbox could be reached at the last attempt.", ...)
+    spec: SpecRecord = Field(description="What was deployed.")
+    base_config_override_json: Json[Any] | None = at(
+        "catalogue.base_config_override_json", "As it was sent, without secrets."
+    )
+    image: str = at("spec.image", "Image reference.", ...)
+    image_digest: str | None = at("observed.container.image_digest", "Digest of the image that the container runs.")
+    version: Annotated[str | None, BeforeValidator(_tag)] = at("spec.image", "Tag of the image reference.", ...)
+    container_id: str | None = at("observed.container.id", "Docker's id of the container; null while there is none.")
+    container_name: str | None = at("observed.container.name", "Docker's name of the container.")
+    ports: list[PublishedPort] = at("spec.ports", "Published ports.", ...)
+    health: str | None = at("observed.container.health", "Result of the health check: starting, healthy, unhealthy.")
+    mcp: McpServerRecord | None = at("observed.mcp", "The MCP server, once it has answered a probe.", ...)
+    mcp_server_type: Annotated[str | None, BeforeValidator(_server_type)] = at(
+        "spec.mcp", "`mcp` for an MCP server, else null.", ...
+    )
+    mcp_transport_type: str | None = at("mcp_transport", "Transport of the MCP server.", ...)
+    mcp_endpoint_path: str | None = at("mcp_path", "HTTP path of the MCP server.", ...)
+    mcp_server_capabilities: Json[Any] | None = at(
+        "catalogue.mcp_capabilities_json", "The caller's catalogue entry, as sent."
+    )
+    exit: ExitRecord | None = at("exited_container", "How the container ended; null while it has not.")
+    restart_count: int = at("observed.container.restart_count", "How often Docker has restarted the container.", 0)
+    started_at: DockerTime = at("observed.container.started_at", "When the container was last started.")
+    progress: PullProgress | None = at("observed.progress", "Progress of the image pull; null where none is running.")
+    created_at: Time = Field(description="When it was requested.")
+    updated_at: Time = Field(description="When its document last changed.")
+
+
+class EventRecord(Record):
+    """One line of the history of an instance or toolbox."""
+
+    id: str = Field(description="The event's id, unique within its instance or toolbox.")
+    time: Time = Field(description="When it was recorded.")
+    type: str = Field(description="What happened, e.g. `status_changed`.")
+    actor: str = Field(description="Who caused it: a token's `sub`, `converge` or `backend`.")
+    generation: int = Field(description="The generation that it belongs to.")
+    before: str | None = Field(serialization_alias="from", description="Status before; null where it is not about one.")
+    after: str | None = Field(serialization_alias="to", description="Status after; null where it is not about one.")
+    detail: str | None = Field(description="More about it, in a sentence.")
+
+
+class PostMortemRecord(Record):
+    """What was kept of a container before it was removed or when it was found dead."""
+
+    id: str = Field(description="The post-mortem's id.")
+    container_name: str = Field(description="Docker's name of the container.")
+    generation: int = Field(description="The generation that it belongs to.")
+    cause: str = Field(description="Why the post-mortem was recorded.")
+    container: dict[str, Any] | None = Field(description="The last inspect, in the contract's fields.")
+    logs: list[str] = Field(description="The last lines of its log, oldest first.")
+    missing: list[str] = Field(description="What could not be fetched, and why.")
+    time: Time = Field(description="When it was recorded.")

@@ -1,65 +1,95 @@
-"""`toolboxes-user/registries`: an account's credentials for private registries; the password goes in and never out."""
+"""An account's credentials for private registries. Part of `toolboxes-user`. A password is stored and never shown."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response
 from pydantic import Field, SecretStr
-from typing_extensions import TypedDict
 
-from functions.domain.account.registry import Registry, is_host
+from functions.domain.account.registry import is_host
 from functions.domain.errors import NotAllowedNow, NotFound
 from functions.lifecycle.account import registries
 from functions.lifecycle.dependencies import Dependencies
-from functions.web.callers import Callers
+from functions.web.authentication import Callers
 from functions.web.fields import Username
 from functions.web.idempotency import request_key
-from functions.web.record_types import Time, exact
+from functions.web.records import Record, Time, answer, answer_list
 from functions.web.requests import body
-from functions.web.route import Empty, Route
+from functions.web.route import Body, Route
 
 
-class Credentials(Empty):
-    username: Username
-    password: Annotated[SecretStr, Field(min_length=1, max_length=16384)]
+class Credentials(Body):
+    username: Username = Field(description="User name at the registry: visible ASCII without a colon.")
+    password: Annotated[SecretStr, Field(min_length=1, max_length=16384)] = Field(
+        description="Password or access token. It is stored encrypted and never shown."
+    )
 
 
-@exact
-class RegistryRecord(TypedDict):
-    host: str
-    username: str
-    created_at: Time
-    updated_at: Time
+class RegistryRecord(Record):
+    host: str = Field(description="The registry's host as in image references, with its port.")
+    username: str = Field(description="User name at the registry.")
+    created_at: Time = Field(description="When credentials were first stored.")
+    updated_at: Time = Field(description="When they were last replaced.")
 
 
 ONE = "/registries/<host>"
-LIST = Route("GET", "/registries", "The account's private registries, newest first", {200: list[RegistryRecord]})
-GET = Route("GET", ONE, "A private registry", {200: RegistryRecord})
-PUT = Route(
-    "PUT", ONE, "Keep credentials for a registry", {200: RegistryRecord}, Credentials, problems=(NotAllowedNow,)
+LIST = Route(
+    operation="listRegistries",
+    method="GET",
+    path="/registries",
+    summary="List private registries",
+    description="All of the account's, newest first.",
+    answers={200: list[RegistryRecord]},
 )
-DELETE = Route("DELETE", ONE, "Forget a registry's credentials", {204: None}, replayed=True)
+GET = Route(
+    operation="getRegistry",
+    method="GET",
+    path=ONE,
+    summary="Get a private registry",
+    description="Without its password.",
+    answers={200: RegistryRecord},
+)
+PUT = Route(
+    operation="putRegistry",
+    method="PUT",
+    path=ONE,
+    summary="Store credentials for a registry",
+    description="The account's images on that host are pulled with them. They replace any before.",
+    answers={200: RegistryRecord},
+    body=Credentials,
+    problems=(NotAllowedNow,),
+)
+DELETE = Route(
+    operation="deleteRegistry",
+    method="DELETE",
+    path=ONE,
+    summary="Delete a registry's credentials",
+    description="Also succeeds where none are stored.",
+    answers={204: None},
+    idempotent=True,
+)
 ROUTES = (LIST, GET, PUT, DELETE)
 
 
 def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> None:
     @LIST.on(app)
     def list_registries() -> Response:
-        return jsonify([registry_record(registry) for registry in registries.page(deps, callers())])
+        return answer_list(RegistryRecord, registries.page(deps, callers()))
 
     @GET.on(app)
-    def get(host: str) -> Response:
-        return jsonify(registry_record(registries.get(deps, callers(), registry_host(host))))
+    def get_registry(host: str) -> Response:
+        return answer(RegistryRecord.model_validate(registries.get(deps, callers(), registry_host(host))))
 
     @PUT.on(app)
-    def put(host: str) -> Response:
+    def put_registry(host: str) -> Response:
         caller, given = callers(), body(Credentials)
         password = given.password.get_secret_value()
-        return jsonify(registry_record(registries.put(deps, caller, registry_host(host), given.username, password)))
+        stored = registries.put(deps, caller, registry_host(host), given.username, password)
+        return answer(RegistryRecord.model_validate(stored))
 
     @DELETE.on(app)
-    def delete(host: str) -> tuple[str, int]:
+    def delete_registry(host: str) -> tuple[str, int]:
         caller = callers()
         request = request_key(caller.account, fingerprint_key)
         registries.delete(deps, caller, registry_host(host), request)
@@ -67,16 +97,7 @@ def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: by
 
 
 def registry_host(text: str) -> str:
-    """Hosts are the same in any case. What cannot be one has nothing kept for it. Raises NotFound."""
+    """The host in lower case, since hosts are the same in any case. Raises NotFound where it cannot be one."""
     if not is_host(text.lower()):
-        raise NotFound(f"{text[:80]!r} is not a registry's host, like registry.example or registry.example:5000")
+        raise NotFound(f"{text[:80]!r} is not a registry's host like registry.example or registry.example:5000.")
     return text.lower()
-
-
-def registry_record(registry: Registry) -> RegistryRecord:
-    return {
-        "host": registry.host,
-        "username": registry.username,
-        "created_at": registry.created_at.isoformat(),
-        "updated_at": registry.updated_at.isoformat(),
-    }

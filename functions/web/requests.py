@@ -1,22 +1,27 @@
-"""What every request has: a path below its function's name, an id, and a bounded JSON body."""
+"""Reading a request: the path below its function's name, ids, query string, one page of a list, the bounded body."""
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import unicodedata
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import IPv4Address, IPv6Network, ip_address
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from flask import g, has_request_context, request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from functions.domain.account.limits import Limits
 from functions.domain.errors import BadRequest, NotFound, PayloadTooLarge
-from functions.web.fields import InstanceKey, RegistryHost, ToolboxId
-from functions.web.route import Query, asked_for
+from functions.web.fields import DIGITS, InstanceKey, RegistryHost, ToolboxId
+from functions.web.route import Query, query_values
 from shim.contract.names import UUID
 
+DEFAULT_LIMIT = 100
 _TRACE = re.compile(r"[0-9a-f]{32}")
 
 B = TypeVar("B", bound=BaseModel)
@@ -25,22 +30,61 @@ Q = TypeVar("Q", bound=Query)
 
 @dataclass(frozen=True, slots=True)
 class PathParameter:
+    """A variable part of a route's path as openapi.json shows it."""
+
     name: str
     kind: Any
+    description: str
+    example: str
 
 
-# What stands in a route's path, by the view's own word for it.
+# By the names of the views' arguments.
 PATH_PARAMETERS = {
-    "box": PathParameter("toolboxId", ToolboxId),
-    "key": PathParameter("instance", InstanceKey),
-    "host": PathParameter("host", RegistryHost),
+    "toolbox": PathParameter(
+        "toolboxId", ToolboxId, "The toolbox's id, a UUID.", "11111111-1111-4111-8111-111111111111"
+    ),
+    "instance": PathParameter("instance", InstanceKey, "The instance's id, or its name percent-encoded.", "everything"),
+    "host": PathParameter(
+        "host", RegistryHost, "The registry's host as in image references, with its port.", "registry.example:5000"
+    ),
 }
 
 
-def below(function: str, path: str) -> str:
+class Page(Query):
+    """One page of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=Limits().page), DIGITS] | None = Field(
+        default=None,
+        description=f"Largest number of records; {DEFAULT_LIMIT} if left out. A deployment can lower the maximum.",
+    )
+    cursor: Annotated[str, Field(json_schema_extra={"format": "cursor"})] | None = Field(
+        default=None, description="Where the page begins: from the `Link` header of the page before."
+    )
+
+    def after(self) -> tuple[object, str] | None:
+        """The (time, id) after which the page begins. Raises BadRequest."""
+        if self.cursor is None:
+            return None
+        try:
+            time, last_id = json.loads(base64.urlsafe_b64decode(self.cursor.encode("ascii")))
+            return datetime.fromisoformat(time), str(last_id)
+        except (ValueError, TypeError):
+            raise BadRequest("cursor is invalid. Use the URL of a Link header, or leave cursor out.") from None
+
+
+def page(limits: Limits) -> tuple[int, tuple[object, str] | None]:
+    """`limit` and the (time, id) after which the page begins. Raises BadRequest."""
+    asked = query(Page)
+    limit = min(DEFAULT_LIMIT, limits.page) if asked.limit is None else asked.limit
+    if limit > limits.page:
+        raise BadRequest(f"limit is {limit} and can be at most {limits.page}.")
+    return limit, asked.after()
+
+
+def path_below(function: str, path: str) -> str:
     """The path below the function's own name, whatever stands before it, without a trailing slash.
 
-    A function answers at `/functions/v1/{name}/…`, at `/api/{name}/…`, at `/{name}/…`, and bare on its own host.
+    A function answers at `/functions/v1/{name}/…`, at `/api/{name}/…`, at `/{name}/…`, and bare on a host of its own.
     """
     mounted = re.match(rf"(?:/functions/v1|/api)?/{re.escape(function)}(?=/|$)", path)
     rest = path[mounted.end() :] if mounted else path
@@ -48,7 +92,7 @@ def below(function: str, path: str) -> str:
 
 
 def request_id() -> str:
-    """The trace id that the platform gave, else a random one; the same for the whole request."""
+    """The platform's trace id, else a random id; the same for the whole request. "" outside a request."""
     if not has_request_context():
         return ""
     if "request_id" not in g:
@@ -58,47 +102,60 @@ def request_id() -> str:
 
 
 def body(kind: type[B]) -> B:
-    """The JSON body as `kind`; an empty one is `{}`. Raises BadRequest, naming what is wrong and where."""
+    """The JSON body as `kind`; an empty body is `{}`. Raises BadRequest, which names each wrong key."""
     assert kind is g.route.body, f"{request.endpoint} does not describe its body as {kind.__name__}"
     try:
         return kind.model_validate_json(raw_body().strip() or b"{}")
     except ValidationError as error:
-        raise _refused(error) from None
+        raise _bad_request(error) from None
 
 
 def query(kind: type[Q]) -> Q:
     """The query string as `kind`. Raises BadRequest."""
     assert kind is g.route.query, f"{request.endpoint} does not describe its query as {kind.__name__}"
     try:
-        return kind.model_validate(asked_for())
+        return kind.model_validate(query_values())
     except ValidationError as error:
-        raise _refused(error) from None
-
-
-def _refused(error: ValidationError) -> BadRequest:
-    return BadRequest("; ".join(_sentence(dict(e)) for e in error.errors(include_url=False)[:5]))
+        raise _bad_request(error) from None
 
 
 def raw_body() -> bytes:
     """The body as it was sent. Raises PayloadTooLarge, RequestEntityTooLarge."""
-    content, longest = request.get_data(cache=True), request.max_content_length
-    # Of a body that does not say its length werkzeug reads so much, and drops the rest without a word.
-    if request.content_length is None and longest is not None and len(content) >= longest:
-        raise PayloadTooLarge(f"a body has less than {longest} bytes")
+    content, maximum = request.get_data(cache=True), request.max_content_length
+    # Without a Content-Length werkzeug reads up to the maximum and silently drops the rest.
+    if request.content_length is None and maximum is not None and len(content) >= maximum:
+        raise PayloadTooLarge(f"The body is too large. It must have less than {maximum} bytes.")
     return content
 
 
 def client_address() -> str:
-    """Whence the request came, as the platform's last proxy saw it; a whole network of one subscriber with IPv6.
+    """The client's address as the platform's last proxy recorded it; with IPv6 the /64 network of one subscriber.
 
-    What stands before that in X-Forwarded-For is the client's own word.
+    What stands before that in X-Forwarded-For was written by the client itself.
     """
-    seen = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or request.remote_addr or ""
+    text = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or request.remote_addr or ""
     try:
-        address = ip_address(seen)
+        address = ip_address(text)
     except ValueError:
-        return seen
+        return text
     return str(address if isinstance(address, IPv4Address) else IPv6Network((int(address) >> 64 << 64, 64)))
+
+
+def instance_key(text: str) -> str:
+    """An instance's id or name in the form that is stored; the case of an id's letters does not matter."""
+    name = unicodedata.normalize("NFC", text)
+    return name.lower() if len(name) == 36 and name.count("-") == 4 else name
+
+
+def toolbox_id(text: str) -> str:
+    """`text` if it has the form of an id. Raises NotFound without a look into the store."""
+    if not UUID.fullmatch(text):
+        raise NotFound(f"there is no toolbox {text[:80]!r}")
+    return text
+
+
+def _bad_request(error: ValidationError) -> BadRequest:
+    return BadRequest("; ".join(_sentence(dict(e)) for e in error.errors(include_url=False)[:5]))
 
 
 def _sentence(error: dict[str, object]) -> str:
@@ -108,18 +165,5 @@ def _sentence(error: dict[str, object]) -> str:
         return f"unknown key {where!r}"
     if error["type"] == "missing":
         return f"{where!r} is required"
-    said = str(error["msg"]).removeprefix("Value error, ")
-    return f"{where}: {said}" if where else said
-
-
-def instance_key(text: str) -> str:
-    """An instance's id or name as it is stored; an id is the same in any case of its letters."""
-    name = unicodedata.normalize("NFC", text)
-    return name.lower() if len(name) == 36 and name.count("-") == 4 else name
-
-
-def toolbox_id(text: str) -> str:
-    """Only an id is looked up; anything else is there for nobody. Raises NotFound."""
-    if not UUID.fullmatch(text):
-        raise NotFound(f"there is no toolbox {text!r}")
-    return text
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

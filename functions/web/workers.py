@@ -1,4 +1,4 @@
-"""`converge` and `sweep`: called by Pub/Sub and by the scheduler, with their identity tokens."""
+"""The functions `converge` and `sweep`, which Pub/Sub and the scheduler call with identity tokens."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import base64
 from functools import partial
 from typing import Any
 
-from flask import Flask, Response, jsonify
-from pydantic import BaseModel, ConfigDict, ValidationError
-from typing_extensions import TypedDict
+from flask import Flask, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from functions.domain.errors import BadRequest
 from functions.lifecycle import outbox
@@ -16,22 +15,22 @@ from functions.lifecycle.dependencies import Dependencies, Task
 from functions.lifecycle.outbox import Sender
 from functions.lifecycle.reconcile import sweep
 from functions.lifecycle.reconcile.tasks import Kind, run_task
-from functions.web.announcements import announcement
 from functions.web.app import create
-from functions.web.callers import Verify, service
-from functions.web.record_types import exact
+from functions.web.authentication import Verify, require_service
+from functions.web.records import Record, answer
 from functions.web.requests import body
 from functions.web.route import Proof, Route
+from functions.web.webhooks import outbound_message
 
 
-class Message(BaseModel):
-    """Pub/Sub's push envelope has more in it, and may get more."""
-
-    data: str
+class PushedMessage(BaseModel):
+    data: str = Field(description="The task as JSON in base64.")
 
 
 class Push(BaseModel):
-    message: Message
+    """Pub/Sub's push request. It has more keys, and may get new ones."""
+
+    message: PushedMessage = Field(description="The message that was published.")
 
 
 class TaskData(BaseModel):
@@ -41,23 +40,39 @@ class TaskData(BaseModel):
     id: str
 
 
-@exact
-class Swept(TypedDict):
-    published: int
+class Swept(Record):
+    published: int = Field(description="Number of tasks that were published.")
 
 
-CONVERGE = Route("POST", "/", "Take up a task (Pub/Sub's push)", {204: None}, Push, proof=Proof.PLATFORM)
-SWEEP = Route("POST", "/", "Publish whatever is due", {200: Swept}, proof=Proof.PLATFORM)
+CONVERGE = Route(
+    operation="runTask",
+    method="POST",
+    path="/",
+    summary="Run a task",
+    description="Called by Pub/Sub. A task is an id to reconcile; running it twice has no further effect.",
+    answers={204: None},
+    body=Push,
+    proof=Proof.PLATFORM,
+)
+SWEEP = Route(
+    operation="sweep",
+    method="POST",
+    path="/",
+    summary="Publish every task that is due",
+    description="Called by the scheduler each minute.",
+    answers={200: Swept},
+    proof=Proof.PLATFORM,
+)
 
 
 def build_converge(deps: Dependencies, verify: Verify, email: str, sender: Sender | None) -> Flask:
-    """`sender`: where webhooks go, None where nowhere is configured."""
+    """`email`: the service account that may call. `sender` sends webhooks, None where no target is configured."""
     app = create("converge", deps.limits)
 
     @CONVERGE.on(app)
     def push() -> tuple[str, int]:
-        service(verify, email)
-        deliver = partial(outbox.deliver, deps, sender, announcement) if sender else None
+        require_service(verify, email)
+        deliver = partial(outbox.deliver, deps, sender, outbound_message) if sender else None
         run_task(deps, _task(body(Push)), deliver)
         return "", 204
 
@@ -65,13 +80,13 @@ def build_converge(deps: Dependencies, verify: Verify, email: str, sender: Sende
 
 
 def build_sweep(deps: Dependencies, verify: Verify, email: str) -> Flask:
+    """`email`: the service account that may call."""
     app = create("sweep", deps.limits)
 
     @SWEEP.on(app)
     def run() -> Response:
-        service(verify, email)
-        swept: Swept = {"published": sweep.sweep(deps)}
-        return jsonify(swept)
+        require_service(verify, email)
+        return answer(Swept(published=sweep.sweep(deps)))
 
     return app
 
@@ -80,5 +95,5 @@ def _task(envelope: Push) -> Task:
     try:
         data: dict[str, Any] = TaskData.model_validate_json(base64.b64decode(envelope.message.data)).model_dump()
     except (ValidationError, ValueError):
-        raise BadRequest("the message holds no task") from None
+        raise BadRequest("The message's data is not a task: base64 of a JSON object with `kind` and `id`.") from None
     return Task(**data)

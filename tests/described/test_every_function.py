@@ -21,14 +21,14 @@ from schemathesis import Case, GenerationMode
 from werkzeug.wrappers import Request
 
 from functions.domain.account.limits import Limits
-from functions.web import app, description
+from functions.web import app, openapi
 from tests.fakes.droplet import IMAGE
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
 from tests.web.conftest import Caller, built
 
 EXAMPLES = 25
-OPERATIONS = [(path, verb) for path, verbs in description.document()["paths"].items() for verb in verbs]
+OPERATIONS = [(path, verb) for path, verbs in openapi.document()["paths"].items() for verb in verbs]
 CURSOR = base64.urlsafe_b64encode(json.dumps(["2026-01-01T00:00:00+00:00", "1"]).encode()).decode()
 
 # What a pattern cannot say of a value, by the format that the document names.
@@ -46,7 +46,7 @@ class Gateway:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         name = environ["PATH_INFO"].split("/")[1]
-        return app.answer(self._apps[name], name, Request(environ))(environ, start_response)
+        return app.serve(self._apps[name], name, Request(environ))(environ, start_response)
 
 
 def name_what_exists(case: Case) -> None:

@@ -20,7 +20,7 @@ from functions.lifecycle.dependencies import Create
 from functions.lifecycle.outbox import OutboxStore
 from functions.lifecycle.repository import toolbox_ref
 from functions.lifecycle.toolbox import inspect as toolbox_inspect
-from functions.web.announcements import announcement
+from functions.web.webhooks import outbound_message
 from tests.fakes.receiver import CERTIFICATE, Receiver, sender_to
 from tests.fakes.world import TOOLBOX, World
 from tests.faults.crashing_worker import CrashingStore, CrashPoint, Effects, seeded_dependencies
@@ -40,7 +40,8 @@ def worker(folder: Path, port: int, ahead: timedelta, cut: CrashPoint | None) ->
     store = CrashingStore(SqliteStore(str(folder / "store.db")), effects)
     queue = SqliteQueue(str(folder / "queue.db"))
     sender = sender_to(folder / CERTIFICATE, port)
-    outbox.deliver(seeded_dependencies(1, store, queue, NoShims(), NoDroplets(), now, time.sleep), sender, announcement)
+    deps = seeded_dependencies(1, store, queue, NoShims(), NoDroplets(), now, time.sleep)
+    outbox.deliver(deps, sender, outbound_message)
 
 
 @pytest.fixture

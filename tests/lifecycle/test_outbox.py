@@ -17,7 +17,7 @@ from functions.lifecycle.dependencies import Delete, Query, Write
 from functions.lifecycle.outbox import OutboxStore
 from functions.lifecycle.reconcile import sweep
 from functions.lifecycle.repository import instance_ref
-from functions.web.announcements import announcement
+from functions.web.webhooks import outbound_message
 from tests.adapters.indexes import IndexedStore
 from tests.fakes.world import TOOLBOX, World, new
 
@@ -59,7 +59,7 @@ def sender(world: World) -> FakeSender:
 
 
 def deliver(world: World, sender: FakeSender) -> None:
-    outbox.deliver(world.deps, sender, announcement)
+    outbox.deliver(world.deps, sender, outbound_message)
 
 
 def queued(world: World) -> int:

@@ -12,16 +12,16 @@ from functions.adapters.webhooks import WebhookVerifier
 from functions.domain.account.caller import AdminClaim
 from functions.lifecycle.account.rates import AccountRates
 from functions.web import (
-    description,
+    console,
     digitalocean_options,
-    shims,
-    toolbox_dtma_console,
-    toolbox_tools,
-    toolboxes_user,
+    enrolment,
+    instances,
+    openapi,
+    toolboxes,
     webhooks,
     workers,
 )
-from functions.web.callers import Callers
+from functions.web.authentication import Callers
 from tests.fakes.fleet import FleetCertificates
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, World
@@ -80,13 +80,13 @@ def built(world: World, issuer: Issuer) -> dict[str, Flask]:
     callers = Callers(TokenVerifier(issuer.settings), ADMIN_CLAIM, AccountRates(world.deps))
     services = TokenVerifier(replace(issuer.settings, audience=SERVICE_AUDIENCE))
     return {
-        "toolboxes-user": toolboxes_user.build(world.deps, callers, description.document, b"secret", SHIM_IMAGE),
-        "toolbox-tools": toolbox_tools.build(world.deps, callers, b"secret"),
-        "toolbox-dtma-console": toolbox_dtma_console.build(world.deps, callers, b"secret", SHIM_IMAGE),
+        "toolboxes-user": toolboxes.build(world.deps, callers, openapi.document, b"secret", SHIM_IMAGE),
+        "toolbox-tools": instances.build(world.deps, callers, b"secret"),
+        "toolbox-dtma-console": console.build(world.deps, callers, b"secret", SHIM_IMAGE),
         "webhooks": webhooks.build(world.deps, WebhookVerifier([*WEBHOOK_SECRETS])),
         "digitalocean-options": digitalocean_options.build(world.deps, world.digitalocean),
-        "enrol": shims.build_enrol(world.deps, FleetCertificates(), CONTROL_KEYS),
-        "notify": shims.build_notify(world.deps, FleetCertificates()),
+        "enrol": enrolment.build_enrol(world.deps, FleetCertificates(), CONTROL_KEYS),
+        "notify": enrolment.build_notify(world.deps, FleetCertificates()),
         "converge": workers.build_converge(world.deps, services, SERVICE, None),
         "sweep": workers.build_sweep(world.deps, services, SERVICE),
     }

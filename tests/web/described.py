@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from functions.web import description, openapi, problems
+from functions.web import openapi, problems
 
 # What comes before a route is found, and what a bug answers.
 ANYWHERE = {"unknown-route", "method-not-allowed", "internal-error"}
@@ -39,8 +39,8 @@ def _operation(app: Flask, function: str, method: str, path: str) -> dict[str, A
         endpoint, _ = app.url_map.bind("localhost").match(path, method)
     except HTTPException:
         return None
-    [route] = [route for route in description.FUNCTIONS[function] if route.endpoint == endpoint]
-    return dict(description.document()["paths"][openapi.path_of(function, route)][method.lower()])
+    [route] = [route for route in openapi.FUNCTIONS[function] if route.endpoint == endpoint]
+    return dict(openapi.document()["paths"][openapi.path_of(function, route)][method.lower()])
 
 
 def _hold_schema(response: dict[str, Any], answer: TestResponse) -> None:
@@ -50,5 +50,5 @@ def _hold_schema(response: dict[str, Any], answer: TestResponse) -> None:
     assert answer.mimetype in response["content"]
     if answer.mimetype.endswith("json"):
         schema = response["content"][answer.mimetype]["schema"]
-        whole = {**schema, "components": description.document()["components"]}
+        whole = {**schema, "components": openapi.document()["components"]}
         Draft202012Validator(whole).validate(answer.json)

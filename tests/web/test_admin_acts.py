@@ -11,7 +11,7 @@ from flask import Flask
 from functions.domain.instance.model import Instance
 from functions.lifecycle.dependencies import Query, Replace
 from functions.lifecycle.repository import INSTANCES, TOOLBOXES, toolbox_ref
-from functions.web import description
+from functions.web import openapi
 from functions.web.route import Proof, Route
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import TOOLBOX, World
@@ -19,13 +19,13 @@ from tests.web.conftest import Caller
 from tests.web.test_tenancy import OWN, bodies, filled
 
 # These ask, and change nothing that is desired.
-LOOKS = {"POST /<box>/refresh-status"}
+LOOKS = {"POST /<toolbox>/refresh-status"}
 LOOKING = {None, "logs", "status"}
 
 
 def acts() -> list[Any]:
     found = []
-    for function, routes in description.FUNCTIONS.items():
+    for function, routes in openapi.FUNCTIONS.items():
         for route in routes:
             if route.proof is not Proof.ACCOUNT or route.method == "GET" or (function, route.endpoint) in OWN:
                 continue
@@ -50,7 +50,7 @@ def test_an_admins_act_is_an_event_with_its_subject(
     world: World, apps: dict[str, Flask], issuer: Issuer, instance: Instance, function: str, route: Route, body: Any
 ) -> None:
     operator = Caller(apps, issuer.token("operator", app_metadata={"role": "admin"}))
-    shape = filled((f"{route.method} {route.path}", body), {"box": TOOLBOX, "key": instance.id})
+    shape = filled((f"{route.method} {route.path}", body), {"toolbox": TOOLBOX, "instance": instance.id})
     if shape.body and "instanceNameOnToolbox" in json.dumps(shape.body):
         world.delete(instance.id)
     answer = operator(shape.method, function, shape.path, **({} if shape.body is None else {"json": shape.body}))

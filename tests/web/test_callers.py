@@ -41,7 +41,7 @@ ACCOUNT_ROUTES = [
 OWN_ROUTES = [
     ("POST", "toolboxes-user", "/upgrade-shims"),
     ("GET", "toolboxes-user", "/upgrade-shims"),
-    ("GET", "toolboxes-user", "/stray-droplets"),
+    ("GET", "toolboxes-user", "/orphan-droplets"),
     ("POST", "toolboxes-user", "/"),
     ("POST", "toolbox-tools", "/"),
     ("POST", "toolbox-dtma-console", "/"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from functions.domain.errors import ToolboxUnreachable, Unavailable
-from functions.web.log_lines import formatter
+from functions.web.app import log_formatter
 from shim.contract import errors as shim_errors
 from shim.contract import messages, routes
 from tests.fakes.droplet import IMAGE, Fault
@@ -136,7 +136,7 @@ def test_of_environment_and_input_nothing_is_kept_or_logged_and_the_act_is_on_re
     world.droplet.faults.append(Fault(shim_errors.OutcomeUnknown("it broke off"), routes.EXECUTE, after=True))
     run(call)
     written = [path.read_bytes().decode("latin-1") for path in tmp_path.iterdir()]
-    for text in [*written, *(formatter().format(record) for record in caplog.records), repr(SENT)]:
+    for text in [*written, *(log_formatter().format(record) for record in caplog.records), repr(SENT)]:
         assert "planted" not in text
     told = call("GET", "toolbox-tools", EXEC.replace("exec", "events")).json
     acts = [(event["type"], event["actor"]) for event in told if event["type"] == "exec_requested"]

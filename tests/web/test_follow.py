@@ -40,7 +40,7 @@ def test_lines_come_as_events_with_their_times_and_secrets_struck_out(call: Call
     time = "2026-01-01T00:00:00.000000001Z"
     assert answer.text == (
         f": \n\nid: {time}\ndata: {time} one\n\n: \n\nid: {time}\ndata: {time} two ***\ndata: over\n\n"
-        'event: end\ndata: {"reason": "nothing more will come"}\n\n'
+        'event: end\ndata: {"reason": "The log has ended: the container has stopped."}\n\n'
     )
 
 
@@ -54,7 +54,7 @@ def test_a_busy_log_has_a_comment_every_fifteen_seconds_and_ends_after_five_minu
     text = follow(call).text
     assert text.count("data: 2026") == 60
     assert text.count(": \n\n") == 1 + 20
-    assert "it has lasted 300 seconds" in text
+    assert "The stream has lasted 300 seconds." in text
 
 
 def test_what_fails_in_the_middle_is_the_last_event_and_a_problem(call: Caller, world: World) -> None:
@@ -94,9 +94,7 @@ def test_a_stream_outlives_the_request_of_the_application_that_handed_it_on(
 ) -> None:
     """As functions-framework does: its own Flask application serves, and ours is behind it."""
     outer = Flask("outer")
-    outer.add_url_rule(
-        "/<path:below>", "all", lambda below: app.answer(apps["toolbox-tools"], "toolbox-tools", request)
-    )
+    outer.add_url_rule("/<path:below>", "all", lambda below: app.serve(apps["toolbox-tools"], "toolbox-tools", request))
     world.droplet.log = [line("one"), RuntimeError("a bug")]
     path = f"/api/toolbox-tools{TOOLS}/server/logs?follow=1"
     answer = outer.test_client().get(path, headers={"Authorization": f"Bearer {call.token}"})

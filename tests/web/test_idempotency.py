@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from functions.domain.errors import Unavailable
-from functions.web import description
+from functions.web import openapi
 from functions.web.route import Proof, Route
 from shim.contract import errors as shim_errors
 from shim.contract import routes as contract_routes
@@ -23,7 +23,7 @@ from tests.web.conftest import SHIM_IMAGE, Caller, built
 
 KEY = {"Idempotency-Key": "once"}
 CONSOLE, REGISTRY, REFRESH = "toolbox-dtma-console", "/registries/registry.test", f"/{TOOLBOX}/refresh-status"
-ROUTES = {(name, route.endpoint): route for name, routes in description.FUNCTIONS.items() for route in routes}
+ROUTES = {(name, route.endpoint): route for name, routes in openapi.FUNCTIONS.items() for route in routes}
 OF_ACCOUNTS = [
     (name, route)
     for (name, _), route in ROUTES.items()
@@ -31,8 +31,8 @@ OF_ACCOUNTS = [
 ]
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("toolboxes-user", "POST /"): {"name": "box", "regionSlug": "fra1", "sizeSlug": "s-1vcpu-1gb"},
-    ("toolbox-tools", "POST /<box>/tools"): {"instanceNameOnToolbox": "other", "dockerImage": IMAGE},
-    ("toolbox-tools", "POST /<box>/tools/<key>/exec"): {"command": ["true"]},
+    ("toolbox-tools", "POST /<toolbox>/tools"): {"instanceNameOnToolbox": "other", "dockerImage": IMAGE},
+    ("toolbox-tools", "POST /<toolbox>/tools/<instance>/exec"): {"command": ["true"]},
     ("toolbox-tools", "POST /"): {"toolboxId": TOOLBOX, "action": "stop", "instanceId": "server"},
     (CONSOLE, "POST /"): {"toolboxId": TOOLBOX},
 }
@@ -57,7 +57,7 @@ def test_no_function_serves_an_account_a_change_without_a_key(apps: dict[str, Fl
     ]
     accounts = [route for route in served if route.proof is Proof.ACCOUNT]
     assert len(accounts) == len(OF_ACCOUNTS) > 10
-    assert [route.endpoint for route in accounts if not route.replayed] == []
+    assert [route.endpoint for route in accounts if not route.idempotent] == []
 
 
 @pytest.mark.parametrize(("name", "route"), OF_ACCOUNTS, ids=lambda one: getattr(one, "endpoint", one))
@@ -66,7 +66,7 @@ def test_a_key_that_came_with_another_request_is_refused_by_each(operator: Calle
         "POST", "toolbox-tools", f"/{TOOLBOX}/tools", json={"instanceNameOnToolbox": "server", "dockerImage": IMAGE}
     )
     assert console(operator, "restart").status_code == 200
-    path = route.path.replace("<box>", TOOLBOX).replace("<key>", "server").replace("<host>", "registry.test")
+    path = route.path.replace("<toolbox>", TOOLBOX).replace("<instance>", "server").replace("<host>", "registry.test")
     answer = operator(route.method, name, path, json=BODIES.get((name, route.endpoint), {}), headers=KEY)
     assert (answer.status_code, answer.json["type"]) == (422, "urn:toolboxes:problem:idempotency-key-reused")
 

@@ -9,8 +9,8 @@ from flask import Flask
 from functions.adapters.tokens import TokenVerifier
 from functions.domain.account.limits import Limits
 from functions.lifecycle.account.rates import AccountRates
-from functions.web import toolbox_tools
-from functions.web.callers import Callers
+from functions.web import instances
+from functions.web.authentication import Callers
 from functions.web.requests import client_address
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
@@ -24,7 +24,7 @@ LIMITS = Limits(requests_at_once=4, requests_a_minute=30, body_bytes=2_000, page
 def call(world: World, issuer: Issuer) -> Caller:
     deps = replace(world.deps, limits=LIMITS)
     callers = Callers(TokenVerifier(issuer.settings), ADMIN_CLAIM, AccountRates(deps))
-    return Caller({"toolbox-tools": toolbox_tools.build(deps, callers, b"secret")}, issuer.token(ACCOUNT))
+    return Caller({"toolbox-tools": instances.build(deps, callers, b"secret")}, issuer.token(ACCOUNT))
 
 
 def test_a_burst_is_a_429_that_says_when_to_ask_again(world: World, call: Caller) -> None:

@@ -6,7 +6,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
 from functions.web import app
-from functions.web.requests import below
+from functions.web.requests import path_below
 from tests.fakes.world import TOOLBOX
 from tests.web.conftest import Caller
 
@@ -14,18 +14,18 @@ from tests.web.conftest import Caller
 @pytest.mark.parametrize("prefix", ["", "/toolbox-tools", "/api/toolbox-tools", "/functions/v1/toolbox-tools"])
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_function_answers_below_its_name_with_any_prefix_and_slash(prefix: str, slash: str) -> None:
-    assert below("toolbox-tools", f"{prefix}/a/tools{slash}") == "/a/tools"
-    assert below("toolbox-tools", prefix + slash) == "/"
+    assert path_below("toolbox-tools", f"{prefix}/a/tools{slash}") == "/a/tools"
+    assert path_below("toolbox-tools", prefix + slash) == "/"
 
 
 def test_a_name_that_only_begins_like_the_functions_is_a_path_of_its_own() -> None:
-    assert below("toolbox-tools", "/toolbox-tools-x/a") == "/toolbox-tools-x/a"
+    assert path_below("toolbox-tools", "/toolbox-tools-x/a") == "/toolbox-tools-x/a"
 
 
 def test_a_mounted_request_reaches_its_route(apps: dict[str, Flask], call: Caller) -> None:
     path = f"/functions/v1/toolboxes-user/{TOOLBOX}/"
     outer = EnvironBuilder(path=path, headers={"Authorization": f"Bearer {call.token}"}).get_environ()
-    answer = app.answer(apps["toolboxes-user"], "toolboxes-user", Request(outer))
+    answer = app.serve(apps["toolboxes-user"], "toolboxes-user", Request(outer))
     assert answer.status_code == 200
     assert answer.json["id"] == TOOLBOX  # type: ignore[index]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from flask import Flask
-from jsonschema import ValidationError
+from jsonschema import Draft202012Validator, ValidationError
 
-from functions.web import description
+from functions.web import openapi
 from functions.web.openapi import path_of
 from functions.web.requests import body
 from tests.fakes.droplet import IMAGE
@@ -16,7 +17,7 @@ from tests.fakes.world import TOOLBOX, World
 from tests.web import described
 from tests.web.conftest import Caller
 
-DOCUMENT = description.document()
+DOCUMENT = openapi.document()
 TOOLS = f"/{TOOLBOX}/tools"
 
 
@@ -26,8 +27,8 @@ def operation(method: str, path: str) -> dict[str, Any]:
 
 def test_every_route_that_flask_serves_is_described_and_no_other(apps: dict[str, Flask]) -> None:
     served = {(name, rule.endpoint) for name, app in apps.items() for rule in app.url_map.iter_rules()}
-    assert served == {(name, route.endpoint) for name, routes in description.FUNCTIONS.items() for route in routes}
-    for name, routes in description.FUNCTIONS.items():
+    assert served == {(name, route.endpoint) for name, routes in openapi.FUNCTIONS.items() for route in routes}
+    for name, routes in openapi.FUNCTIONS.items():
         for route in routes:
             assert operation(route.method.lower(), path_of(name, route))["responses"]
 
@@ -45,11 +46,11 @@ def test_a_body_is_described_by_the_type_that_reads_it() -> None:
 
 
 def test_a_view_cannot_read_a_body_that_its_route_does_not_describe(apps: dict[str, Flask]) -> None:
-    from functions.web.bodies import Deploy, Patch
-    from functions.web.toolbox_tools import DEPLOY
+    from functions.web.instance_bodies import Deploy, Patch
+    from functions.web.instances import DEPLOY
 
     app = Flask("other")
-    DEPLOY.on(app)(lambda box: str(body(Patch)))
+    DEPLOY.on(app)(lambda toolbox: str(body(Patch)))
     app.testing = True
     with pytest.raises(AssertionError, match="does not describe its body as Patch"):
         app.test_client().post(TOOLS, json={})
@@ -70,7 +71,43 @@ def test_an_answer_with_a_field_more_or_less_than_described_is_found_by_these_te
     made = call("POST", "toolbox-tools", TOOLS, json={"instanceNameOnToolbox": "server", "dockerImage": IMAGE}).json
     record = {**made, "surprise": 1} if wrong == "more" else {key: made[key] for key in list(made)[:-1]}
     app = apps["toolbox-tools"]
-    app.view_functions["GET /<box>/tools/<key>"] = lambda box, key: record
+    app.view_functions["GET /<toolbox>/tools/<instance>"] = lambda toolbox, instance: record
     answer = app.test_client().get(f"{TOOLS}/server")
     with pytest.raises(ValidationError):
         described.hold(app, "toolbox-tools", "GET", answer)
+
+
+OPERATIONS = [(path, verb) for path, verbs in DOCUMENT["paths"].items() for verb in verbs]
+SCHEMAS = DOCUMENT["components"]["schemas"]
+
+
+@pytest.mark.parametrize(("path", "verb"), OPERATIONS)
+def test_an_operation_has_an_id_a_tag_an_imperative_summary_and_a_description(path: str, verb: str) -> None:
+    described_one = operation(verb, path)
+    assert re.fullmatch("[a-z][A-Za-z]+", described_one["operationId"])
+    assert described_one["tags"][0] in [tag["name"] for tag in DOCUMENT["tags"]]
+    assert re.fullmatch(r"[A-Z][a-z]+( [^.]+)?", described_one["summary"])
+    assert described_one["description"].endswith(".")
+
+
+def test_operation_ids_are_unique() -> None:
+    ids = [operation(verb, path)["operationId"] for path, verb in OPERATIONS]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("name", [name for name, schema in SCHEMAS.items() if "properties" in schema])
+def test_every_field_has_a_description(name: str) -> None:
+    assert [key for key, schema in SCHEMAS[name]["properties"].items() if not schema.get("description")] == []
+
+
+@pytest.mark.parametrize(("path", "verb"), OPERATIONS)
+def test_an_operations_examples_are_valid(path: str, verb: str) -> None:
+    described_one = operation(verb, path)
+    successes = [answer for status, answer in described_one["responses"].items() if status.startswith("2")]
+    contents = [answer.get("content", {}) for answer in [described_one.get("requestBody", {}), *successes]]
+    media = [one for content in contents for kind, one in content.items() if kind == "application/json"]
+    for one in media:
+        schema = {**one["schema"], "components": DOCUMENT["components"]}
+        if path != "/toolboxes-user/openapi.json":
+            Draft202012Validator(schema).validate(one["example"])
+    assert media or described_one["responses"].keys() & {"204"}

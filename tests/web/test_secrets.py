@@ -18,7 +18,7 @@ from functions.domain.instance.spec import Spec
 from functions.lifecycle.dependencies import Query
 from functions.lifecycle.instance import change
 from functions.lifecycle.instance.change import InstanceRequest
-from functions.web.log_lines import formatter
+from functions.web.app import log_formatter
 from shim.contract import errors as shim_errors
 from shim.contract import routes
 from tests.fakes.droplet import IMAGE, Fault
@@ -55,7 +55,7 @@ class Witness:
 
     def everything(self) -> Iterator[str]:
         yield from self.told
-        yield from (formatter().format(record) for record in self.caplog.records)
+        yield from (log_formatter().format(record) for record in self.caplog.records)
         yield repr(self.world.queue.tasks)
         yield from (path.read_bytes().decode("latin-1") for path in self.folder.iterdir())
 
@@ -140,7 +140,7 @@ def test_secrets_replaced_from_outside_leave_the_others_and_make_the_container_a
 
 BAD = [
     ({"OPEN": "planted"}, "both in"),
-    ({"A=B": "planted"}, "not an environment variable"),
+    ({"A=B": "planted"}, "not the name of an environment variable"),
     ({"__A__": "planted"}, "reserved"),
     ({"A": "planted\0"}, "NUL"),
     ({"A": 1}, "secretVariables.A"),

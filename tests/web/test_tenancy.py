@@ -21,7 +21,7 @@ from functions.lifecycle.idempotency import REQUESTS
 from functions.lifecycle.instance.deploy import deploy
 from functions.lifecycle.repository import INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, TOOLBOXES
 from functions.lifecycle.toolbox import inspect as toolbox_inspect
-from functions.web import description
+from functions.web import openapi
 from functions.web.route import Proof, Route
 from tests.fakes.droplet import IMAGE
 from tests.fakes.issuer import Issuer
@@ -33,24 +33,24 @@ NOWHERE, NOBODY = "99999999-9999-4999-8999-999999999999", "88888888-8888-4888-88
 HOST, NO_HOST = "registry.example", "registry.nowhere"
 # What each route needs to be asked at all, where that is not nothing.
 BODIES: dict[str, Any] = {
-    "POST /<box>/tools": {"instanceNameOnToolbox": "mine", "dockerImage": IMAGE},
-    "PATCH /<box>/tools/<key>": {"environmentVariables": {"A": "b"}},
-    "POST /<box>/tools/<key>/exec": {"command": ["true"]},
+    "POST /<toolbox>/tools": {"instanceNameOnToolbox": "mine", "dockerImage": IMAGE},
+    "PATCH /<toolbox>/tools/<instance>": {"environmentVariables": {"A": "b"}},
+    "POST /<toolbox>/tools/<instance>/exec": {"command": ["true"]},
 }
 SAME_NAME = {"instanceNameOnToolbox": "server"}
-QUERIES = {"GET /<box>/tools/<key>/wait": "?status=running&timeout=0"}
+QUERIES = {"GET /<toolbox>/tools/<instance>/wait": "?status=running&timeout=0"}
 # Those that say in their body what they are about; their path says nothing of it.
 ABOUT_THEIR_BODY = {("toolbox-tools", "POST /"), ("toolbox-dtma-console", "POST /")}
 # Nobody else's thing can be named in these: they are about the caller's own account, or for operators alone.
 OWN = {
     ("toolboxes-user", "POST /upgrade-shims"), ("toolboxes-user", "GET /upgrade-shims"),
-    ("toolboxes-user", "GET /stray-droplets"),
+    ("toolboxes-user", "GET /orphan-droplets"),
     ("toolboxes-user", "GET /"), ("toolboxes-user", "POST /"), ("toolboxes-user", "GET /registries"),
     ("toolboxes-user", "PUT /registries/<host>"), ("toolboxes-user", "DELETE /registries/<host>"),
 }  # fmt: skip
 
 
-VICTIMS, NONE = {"box": TOOLBOX, "host": HOST}, {"box": NOWHERE, "host": NO_HOST}
+VICTIMS, NONE = {"toolbox": TOOLBOX, "host": HOST}, {"toolbox": NOWHERE, "host": NO_HOST}
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def stranger(apps: dict[str, Flask], issuer: Issuer) -> Caller:
 def routes(apps: dict[str, Flask]) -> Iterator[tuple[str, Route]]:
     """Every one that Flask serves, as it is described."""
     for function, app in apps.items():
-        described = {route.endpoint: route for route in description.FUNCTIONS[function]}
+        described = {route.endpoint: route for route in openapi.FUNCTIONS[function]}
         yield from ((function, described[rule.endpoint]) for rule in app.url_map.iter_rules())
 
 
@@ -105,11 +105,11 @@ def walk(apps: dict[str, Flask], instance: Instance) -> Iterator[Asked]:
             continue
         for body in bodies(function, route):
             told = f"{route.method} {route.path}{QUERIES.get(route.endpoint, '')}", body
-            yield _asked(function, told, {**VICTIMS, "key": instance.id}, {**NONE, "key": NOBODY})
-            yield _asked(function, told, {**VICTIMS, "key": instance.name}, {**NONE, "key": "nobody"})
-            if "key" in json.dumps(told):
-                own = {**VICTIMS, "box": THEIRS}
-                yield _asked(function, told, {**own, "key": instance.id}, {**own, "key": NOBODY})
+            yield _asked(function, told, {**VICTIMS, "instance": instance.id}, {**NONE, "instance": NOBODY})
+            yield _asked(function, told, {**VICTIMS, "instance": instance.name}, {**NONE, "instance": "nobody"})
+            if "<instance>" in json.dumps(told):
+                own = {**VICTIMS, "toolbox": THEIRS}
+                yield _asked(function, told, {**own, "instance": instance.id}, {**own, "instance": NOBODY})
 
 
 def bodies(function: str, route: Route) -> list[Any]:
@@ -118,8 +118,8 @@ def bodies(function: str, route: Route) -> list[Any]:
     assert route.body
     named = route.body.model_json_schema()["properties"]
     actions = named["action"].get("enum") or named["action"]["anyOf"][0]["enum"]
-    also = {"instanceId": "<key>"} if "instanceId" in named else {}
-    return [{"toolboxId": "<box>"}, *({"toolboxId": "<box>", "action": action, **also} for action in actions)]
+    also = {"instanceId": "<instance>"} if "instanceId" in named else {}
+    return [{"toolboxId": "<toolbox>"}, *({"toolboxId": "<toolbox>", "action": action, **also} for action in actions)]
 
 
 def _asked(function: str, told: tuple[str, Any], theirs: dict[str, str], nothing: dict[str, str]) -> Asked:
@@ -153,7 +153,7 @@ def kept(world: World) -> list[Any]:
 
 
 def test_every_route_of_an_account_is_walked_or_about_its_own(apps: dict[str, Flask]) -> None:
-    assert set(apps) == set(description.FUNCTIONS)
+    assert set(apps) == set(openapi.FUNCTIONS)
     for function, route in routes(apps):
         known = OWN | ABOUT_THEIR_BODY
         named = "<" in route.path or (function, route.endpoint) in known
@@ -186,7 +186,7 @@ def test_what_a_stranger_is_answered_holds_nothing_of_the_others(
         stranger("GET", "toolbox-tools", f"/{THEIRS}/tools"),
         stranger("GET", "toolbox-tools", f"/{THEIRS}/tools/own/events"),
         # The same name and host port are free on another toolbox.
-        stranger("POST", "toolbox-tools", f"/{THEIRS}/tools", json={**BODIES["POST /<box>/tools"], **SAME_NAME}),
+        stranger("POST", "toolbox-tools", f"/{THEIRS}/tools", json={**BODIES["POST /<toolbox>/tools"], **SAME_NAME}),
     ]
     assert [answer.status_code for answer in told] == [200] * 5 + [201]
     shown = "".join(answer.text for answer in told)

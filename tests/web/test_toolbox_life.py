@@ -101,6 +101,6 @@ def test_an_operator_upgrades_all_and_sees_how_it_stands(operator: Caller, call:
 def test_an_operator_sees_stray_droplets(operator: Caller, call: Caller, world: World) -> None:
     stray = world.digitalocean.add("by-hand", ["toolboxes"])
     world.sweep(600)
-    [told] = operator("GET", "toolboxes-user", "/stray-droplets").json
+    [told] = operator("GET", "toolboxes-user", "/orphan-droplets").json
     assert (told["id"], told["name"], told["toolbox_id"]) == (stray.id, "by-hand", None)
-    assert call("GET", "toolboxes-user", "/stray-droplets").status_code == 404
+    assert call("GET", "toolboxes-user", "/orphan-droplets").status_code == 404

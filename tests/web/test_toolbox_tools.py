@@ -144,7 +144,7 @@ WRONG = [
     ({**BODY, "instanceNameOnToolbox": "a\\b"}, "backslash"),
     ({**BODY, "instanceNameOnToolbox": "a\nb"}, "control"),
     ({**BODY, "instanceNameOnToolbox": ".."}, ".."),
-    ({**BODY, "instanceNameOnToolbox": TOOLBOX.upper()}, "id's form"),
+    ({**BODY, "instanceNameOnToolbox": TOOLBOX.upper()}, "form of a UUID"),
     ({**BODY, "dockerImage": "Not An Image"}, "image reference"),
     ({**BODY, "dockerImage": "image:tag;rm -rf"}, "image reference"),
     ({**BODY, "portMappings": [{"containerPort": 0}]}, "containerPort"),
@@ -193,5 +193,5 @@ def test_a_bug_shows_its_caller_nothing_but_an_id(call: Caller, world: World) ->
     call("POST", "toolbox-tools", TOOLS, json=BODY)
     world.droplet.faults.append(Fault(RuntimeError("secret detail")))
     answer = call("GET", "toolbox-tools", f"{TOOLS}/{NAME}/logs")
-    assert (answer.status_code, answer.json["detail"]) == (500, "internal error")
+    assert (answer.status_code, answer.json["detail"]) == (500, "Internal error. Report the request_id.")
     assert answer.json["request_id"] == answer.headers["X-Request-Id"]

@@ -68,6 +68,9 @@ class Reason:
     message: str
 
 
+ACCOUNT_SUSPENDED = Reason("account-suspended", "the account is suspended; once it is resumed this will run again")
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a generation was given up: nothing more is tried for it, and the next one starts afresh."""
@@ -223,6 +226,28 @@ class Instance:
         """Why the present generation was given up, None where it was not."""
         failure = self.observed.failure
         return failure.reason if failure and failure.generation == self.desired.generation else None
+
+    @property
+    def status_reason(self) -> Reason | None:
+        """Why the instance is not as the account desires it, None where it is."""
+        suspended = self.target_state is not self.desired.state
+        return self.failure or self.observed.obstacle or (ACCOUNT_SUSPENDED if suspended else None)
+
+    @property
+    def exited_container(self) -> Container | None:
+        """The container where it has ended, None while it has not."""
+        container = self.observed.container
+        return container if container and container.state in ("exited", "dead") else None
+
+    @property
+    def mcp_transport(self) -> str | None:
+        """The catalogue's word for the transport of its MCP server, else the only one that is probed."""
+        return self.catalogue.mcp_transport or ("streamable-http" if self.spec.mcp else None)
+
+    @property
+    def mcp_path(self) -> str | None:
+        """The catalogue's path of its MCP server, else the path that is probed."""
+        return self.catalogue.mcp_endpoint or (self.spec.mcp.path if self.spec.mcp else None)
 
 
 def mark_for_inspection(instance: Instance) -> Instance:

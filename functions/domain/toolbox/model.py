@@ -89,6 +89,18 @@ class ShimUpgrade:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolboxHealth:
+    """What a droplet used when its shim last answered."""
+
+    metrics: DropletMetrics
+    contract: int | None
+
+    @property
+    def engine_version(self) -> str:
+        return self.metrics.engine_version
+
+
+@dataclass(frozen=True, slots=True)
 class Toolbox:
     """A toolbox document: what is desired of one droplet, and what was last observed of it.
 
@@ -179,6 +191,11 @@ class Toolbox:
         """What is wrong, in a sentence; None where nothing is."""
         reason = self.failure_reason or self.obstacle
         return reason.message if reason else None
+
+    @property
+    def health(self) -> ToolboxHealth | None:
+        """None before its shim has sent metrics."""
+        return ToolboxHealth(self.metrics, self.contract) if self.metrics else None
 
 
 _S = ToolboxStatus

@@ -8,7 +8,7 @@ import pytest
 
 from functions.domain.account.model import Account, AccountStatus
 from functions.domain.errors import AccountNotActive, Unavailable
-from functions.domain.instance.model import Instance
+from functions.domain.instance.model import ACCOUNT_SUSPENDED, Instance
 from functions.lifecycle.account import registries
 from functions.lifecycle.account import status as account_status
 from functions.lifecycle.account.admission import ACCOUNTS, account_ref
@@ -18,7 +18,6 @@ from functions.lifecycle.instance import change
 from functions.lifecycle.instance import read as instances
 from functions.lifecycle.instance.change import Changes, InstanceRequest, update
 from functions.lifecycle.repository import TOOLBOXES
-from functions.web.records import instance_record
 from tests.fakes.store import ForwardingStore
 from tests.fakes.stored import encode
 from tests.fakes.world import ACCOUNT, CALLER, OTHER_CALLER, TOOLBOX, World, new
@@ -59,11 +58,11 @@ def test_suspension_stops_instances_and_resumption_restores_their_state(world: W
     assert world.droplet.running() == []
     suspended = get_instance(world, "running")
     assert (suspended.status, suspended.desired.state) == ("stopped", "running")
-    assert instance_record(suspended)["status_reason"]["code"] == "account-suspended"  # type: ignore[index]
+    assert suspended.status_reason == ACCOUNT_SUSPENDED
     resume(world)
     assert world.droplet.running() == [get_instance(world, "running").container_name]
     assert [get_instance(world, key).status for key in ("running", "stopped")] == ["running", "stopped"]
-    assert instance_record(get_instance(world, "running"))["status_reason"] is None
+    assert get_instance(world, "running").status_reason is None
     for instance in (running, stopped):
         events = [(event_type, before) for event_type, before, _ in world.events(instance)]
         assert ("suspend_requested", "running" if instance is running else "stopped") in events

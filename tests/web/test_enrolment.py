@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 
 from functions.adapters.certificates import ShimCertificates
 from functions.domain.errors import ToolboxUnreachable
-from functions.web import shims
+from functions.web import enrolment
 from shim import certificate
 from tests.fakes.fleet import FleetWorld
 from tests.web.conftest import CONTROL_KEYS
@@ -88,8 +88,8 @@ def scene(tmp_path: Path) -> Scene:
         "toolbox_id": toolbox.id, "droplet_id": droplet_id, "certificate": shim.certificate,
         "token": world.digitalocean.create_requests[droplet_id].token, "proof": shim.token("enrol"),
     }  # fmt: skip
-    enrol = shims.build_enrol(world.deps, certificates, CONTROL_KEYS).test_client()
-    notify = shims.build_notify(world.deps, certificates).test_client()
+    enrol = enrolment.build_enrol(world.deps, certificates, CONTROL_KEYS).test_client()
+    notify = enrolment.build_notify(world.deps, certificates).test_client()
     return Scene(world, shim, certificates, enrol, notify, body)
 
 

@@ -1,4 +1,4 @@
-"""Who is calling: a bearer token's verified claims make a caller, or a refusal."""
+"""Who is calling: a bearer token's verified claims make a caller, or the request is refused."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from functions.lifecycle.account.rates import AccountRates
 # Verifies a token's signature, algorithm, issuer, audience and times. Raises Unauthorized, Unavailable.
 Verify = Callable[[str], Claims]
 
-MAX_TOKEN = 16_384
+MAX_TOKEN_CHARACTERS = 16_384
 
 
 class Callers:
-    """Tells who makes the request that is being served, as often as they may ask."""
+    """Authenticates the caller of the request that is being served and counts it against the account's rate limit."""
 
     def __init__(self, verify: Verify, admin: AdminClaim, rates: AccountRates) -> None:
         self._verify, self._admin, self._rates = verify, admin, rates
 
     def __call__(self) -> Caller:
         """Raises Unauthorized, TooManyRequests, Unavailable."""
-        caller = caller_from_claims(self._verify(bearer()), self._admin)
+        caller = caller_from_claims(self._verify(bearer_token()), self._admin)
         self._rates.take(caller.account)
         return caller
 
 
-def bearer() -> str:
+def bearer_token() -> str:
+    """Raises Unauthorized."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN:
-        raise Unauthorized("a bearer token is required")
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARACTERS:
+        raise Unauthorized("A bearer token is required. Send the header `Authorization: Bearer <token>`.")
     return token.strip()
 
 
-def service(verify: Verify, email: str) -> None:
-    """The platform's own caller (scheduler, Pub/Sub), by its identity token's verified address."""
-    claims = verify(bearer())
+def require_service(verify: Verify, email: str) -> None:
+    """The platform's own caller (scheduler, Pub/Sub) by its identity token's verified address. Raises Unauthorized."""
+    claims = verify(bearer_token())
     if claims.get("email") != email or claims.get("email_verified") is not True:
-        raise Unauthorized("the token is not that of the configured service account")
+        raise Unauthorized(f"The token is not an identity token of {email}, the configured service account.")
