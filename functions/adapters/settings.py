@@ -226,7 +226,7 @@ def _webhook_secrets(environment: Mapping[str, str], name: str) -> tuple[str, ..
 
 def _limits(environment: Mapping[str, str]) -> Limits:
     """The limits of an account: LIMIT_TOOLBOXES and so on override the defaults, field by field."""
-    overrides = {one.name: environment.get(f"LIMIT_{one.name.upper()}") for one in fields(Limits)}
+    overrides = {limit.name: environment.get(f"LIMIT_{limit.name.upper()}") for limit in fields(Limits)}
     for name, text in overrides.items():
         if text and not re.fullmatch(r"[1-9][0-9]{0,8}", text):
             raise Misconfigured(f"LIMIT_{name.upper()} must be a whole number from 1 to 999999999, and is {text!r}.")

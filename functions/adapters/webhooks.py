@@ -45,15 +45,15 @@ class WebhookVerifier:
 
     def __call__(self, headers: Mapping[str, str], body: bytes) -> str:
         """Return the message's id. Raises Unauthorized."""
-        given = {name.lower(): value for name, value in headers.items() if name.lower() in HEADERS}
-        if not _ID.fullmatch(given.get("webhook-id", "")):
+        signed = {name.lower(): value for name, value in headers.items() if name.lower() in HEADERS}
+        if not _ID.fullmatch(signed.get("webhook-id", "")):
             raise Unauthorized("The header webhook-id must be 1 to 255 printable ASCII characters without a dot.")
-        if not any(_is_signed(secret, given, body) for secret in self._secrets):
+        if not any(_is_signed(secret, signed, body) for secret in self._secrets):
             raise Unauthorized(
                 "The webhook's signature is not valid, or its timestamp is more than five minutes off. Check the "
                 "secret and the clock."
             )
-        return given["webhook-id"]
+        return signed["webhook-id"]
 
 
 class WebhookSigner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -23,7 +24,9 @@ from functions.domain.instance.model import Instance
 from functions.domain.instance.rotation import Rotation
 from functions.domain.rollout.model import Rollout
 from functions.domain.toolbox.model import Toolbox, ToolboxState
-from functions.lifecycle.dependencies import Document
+from functions.lifecycle.dependencies import Create, Delete, Document, Replace
+from functions.lifecycle.repository import instance_ref, toolbox_ref
+from tests.fakes.world import World
 
 CODEC = DocumentCodec()
 # One folder per schema, one file per collection; documents by a name for the state that they were recorded in.
@@ -106,7 +109,7 @@ def filled(kind: Any, numbers: typing.Iterator[int], name: str = "") -> Any:
         return {filled(arguments[0], numbers): filled(arguments[1], numbers)}
     if is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(**{one.name: filled(hints[one.name], numbers, one.name) for one in fields(kind)})  # type: ignore[operator]
+        return kind(**{field.name: filled(hints[field.name], numbers, field.name) for field in fields(kind)})  # type: ignore[operator]
     if issubclass(kind, StrEnum):
         return list(kind)[-1]
     number = next(numbers)
@@ -241,3 +244,43 @@ def test_document_of_schema_1_without_a_field_is_refused() -> None:
     del document["attempt"]
     with pytest.raises(DocumentUnreadable, match="cannot be upgraded from schema 1 to 2"):
         CODEC.decode(Toolbox, document)
+
+
+def test_document_of_a_newer_schema_is_never_overwritten() -> None:
+    world = World()
+    toolbox = world.add_toolbox()
+    instance = world.deploy()
+    for ref in (toolbox_ref(toolbox.id), instance_ref(instance.id)):
+        [found] = world.store.get([ref])
+        assert found
+        world.store.commit([Replace(ref, {"schema": SCHEMA + 1, "due_at": world.now()}, found.version)])
+    before = world.store.get([toolbox_ref(toolbox.id), instance_ref(instance.id)])
+    with pytest.raises(DocumentUnreadable):
+        world.stop(instance.name)
+    with suppress(DocumentUnreadable):
+        world.sweep()
+    assert world.store.get([toolbox_ref(toolbox.id), instance_ref(instance.id)]) == before
+
+
+def test_instance_of_schema_1_is_upgraded_by_its_next_save() -> None:
+    world = World()
+    world.add_toolbox()
+    instance = world.deploy()
+    ref = instance_ref(instance.id)
+    [found] = world.store.get([ref])
+    assert found
+    older = dict(found.data)
+    del older["schema"]
+    older["replacing"] = older.pop("previous_version")
+    for part, old, new in (("desired", "redraws", "reallocations"), ("desired", "fresh_from", "restart_after")):
+        older[part] = {old if key == new else key: value for key, value in older[part].items()}
+    older["spec"] = {"drawn" if key == "allocated" else key: value for key, value in older["spec"].items()}
+    observed = {new.partition(".")[2]: old.partition(".")[2] for old, new in RENAMED[Instance].items()}
+    older["observed"] = {observed.get(key, key): value for key, value in older["observed"].items()}
+    world.store.commit([Delete(ref)])
+    world.store.commit([Create(ref, older)])
+    world.stop(instance.name)
+    [stored] = world.store.get([ref])
+    assert stored
+    assert (stored.data["schema"], stored.data["status"]) == (SCHEMA, "stopped")
+    assert world.stored_at(instance.id).desired.state == "stopped"

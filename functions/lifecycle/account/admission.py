@@ -1,7 +1,7 @@
 """Admission: whether an account may create more, and whether its instances may run.
 
 Quotas are counted by one aggregate query. A counter in a document of its own would be written by every deploy, and
-could drift from what exists. The price is that deploys at the same moment can exceed a quota together, by what is in flight.
+could drift from what exists. The price is that deploys at the same moment can exceed a quota together.
 """
 
 from __future__ import annotations

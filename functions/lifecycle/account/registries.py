@@ -47,8 +47,8 @@ def get(deps: Dependencies, caller: Caller, host: str) -> Registry:
 
 def page(deps: Dependencies, caller: Caller) -> list[Registry]:
     """All registries of the account, newest first."""
-    asked = Query(REGISTRIES, (("account", "==", caller.account),), limit=MAX_REGISTRIES)
-    found = [loaded.value for loaded in query(deps, Registry, asked)]
+    of_account = Query(REGISTRIES, (("account", "==", caller.account),), limit=MAX_REGISTRIES)
+    found = [loaded.value for loaded in query(deps, Registry, of_account)]
     return sorted(found, key=lambda registry: registry.created_at, reverse=True)
 
 
