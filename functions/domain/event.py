@@ -126,7 +126,7 @@ def _redrawn(before: Instance, after: Instance, now: datetime) -> Iterator[Event
     pairs = [pair for pair in zip(before.spec.ports, after.spec.ports, strict=True) if pair[0] != pair[1]]
     detail = ", ".join(f"{old.host_port}/{old.protocol} is taken: {new.host_port} instead" for old, new in pairs)
     event_id = f"{generation:08d}-1-{_mark(f'redrawn {drawn}')}"
-    yield Event(event_id, now, "port_redrawn", CONVERGE, generation, None, None, detail)
+    yield Event(event_id, now, "port_reallocated", CONVERGE, generation, None, None, detail)
 
 
 def toolbox_requested(before: Toolbox | None, after: Toolbox, verb: str, actor: str, now: datetime) -> Event:
@@ -141,8 +141,8 @@ def orphan_droplet_found(toolbox: Toolbox, instance_events: Droplet, now: dateti
     detail = (
         f"droplet {instance_events.id} ({instance_events.name}) belongs to no toolbox; it is not destroyed by itself"
     )
-    event_id, generation = f"stray_droplet_found-{_mark(instance_events.id)}", toolbox.generation
-    return Event(event_id, now, "stray_droplet_found", CONVERGE, generation, None, None, detail)
+    event_id, generation = f"orphan_droplet_found-{_mark(instance_events.id)}", toolbox.generation
+    return Event(event_id, now, "orphan_droplet_found", CONVERGE, generation, None, None, detail)
 
 
 def toolbox_events(before: Toolbox, after: Toolbox, now: datetime) -> list[Event]:
@@ -167,7 +167,7 @@ def toolbox_events(before: Toolbox, after: Toolbox, now: datetime) -> list[Event
         kind = "shim_upgrade_failed" if after.failure_reason else "shim_upgraded"
         tell(kind, str(after.generation), before.shim_image, after.shim_image, after.error)
     for name in sorted(set(after.orphans) - set(before.orphans)):
-        tell("stranger_found", f"{name} {after.orphans[name]}", None, None, f"{name} belongs to no instance")
+        tell("orphan_container_found", f"{name} {after.orphans[name]}", None, None, f"{name} belongs to no instance")
     return events
 
 

@@ -203,5 +203,5 @@ def test_allocated_host_port_held_by_another_process_is_reallocated(
         and record["generation"] == record["observed_generation"] == 2
     )
     event_types = {event["type"] for event in tools("GET", name, "/events").json()}
-    assert "port_redrawn" in event_types
+    assert "port_reallocated" in event_types
     wait_until(lambda: listens(str(droplet.address), reallocated["host_port"]), 20, "the instance's server to listen")

@@ -153,5 +153,7 @@ def test_a_record_and_an_event_show_which_host_port_took_the_place_of_a_taken_on
     assert (record["generation"], record["observed_generation"]) == (2, 2)
     assert port == taken | {"host_port": port["host_port"]} != taken
     assert [mapping["hostPort"] for mapping in record["spec"]["portMappings"]] == [port["host_port"]]
-    told = [event["detail"] for event in send(call, "GET", "/server/events").json if event["type"] == "port_redrawn"]
+    told = [
+        event["detail"] for event in send(call, "GET", "/server/events").json if event["type"] == "port_reallocated"
+    ]
     assert told == [f"{taken['host_port']}/tcp is taken: {port['host_port']} instead"]

@@ -98,7 +98,7 @@ def test_an_operator_upgrades_all_and_sees_how_it_stands(operator: Caller, call:
     assert call("GET", "toolboxes-user", "/upgrade-shims").status_code == 404
 
 
-def test_an_operator_sees_stray_droplets(operator: Caller, call: Caller, world: World) -> None:
+def test_operator_sees_orphan_droplets(operator: Caller, call: Caller, world: World) -> None:
     stray = world.digitalocean.add("by-hand", ["toolboxes"])
     world.sweep(600)
     [told] = operator("GET", "toolboxes-user", "/orphan-droplets").json

@@ -1,6 +1,6 @@
 """Droplets that carry our tag and that no toolbox knows: told, and never destroyed by anybody but a person.
 
-stray_droplets/{droplet id}   {name, address, tags, toolbox_id, created_at, first_seen_at}
+orphan_droplets/{droplet id}   {name, address, tags, toolbox_id, created_at, first_seen_at}
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shim.contract.names import UUID
 
 log = logging.getLogger(__name__)
 
-ORPHAN_DROPLETS = "stray_droplets"
+ORPHAN_DROPLETS = "orphan_droplets"
 MAX_ORPHANS = 500
 # A droplet that was just made may not be on record yet.
 YOUNG = timedelta(minutes=10)

@@ -26,7 +26,7 @@ def occupy_ports_at_first_start(world: World) -> None:
 
 def reallocations(world: World, instance: Instance) -> list[str]:
     events = world.store.query(Query(f"{INSTANCES}/{instance.id}/events", order_by="time"))
-    return [event.data["detail"] for event in events if event.data["type"] == "port_redrawn"]
+    return [event.data["detail"] for event in events if event.data["type"] == "port_reallocated"]
 
 
 def reserved_ports(world: World) -> list[str]:

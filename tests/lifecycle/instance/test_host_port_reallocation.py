@@ -110,7 +110,7 @@ def test_crashed_instance_whose_port_is_held_gets_another_port(world: World) -> 
     assert Counter(world.events(instance)[2:]) == {
         ("crashed", InstanceStatus.RUNNING, InstanceStatus.STARTING): 1,
         ("status_changed", InstanceStatus.RUNNING, InstanceStatus.STARTING): 1,
-        ("port_redrawn", None, None): 1,
+        ("port_reallocated", None, None): 1,
         ("status_changed", InstanceStatus.STARTING, InstanceStatus.DEPLOYING): 1,
         ("status_changed", InstanceStatus.DEPLOYING, InstanceStatus.RUNNING): 1,
     }
@@ -157,7 +157,7 @@ def test_reallocation_swaps_reservations_in_one_commit_after_the_removal(
         if deleted:
             commits.append((created, deleted, list(world.droplet.containers)))
             assert any(isinstance(write, Replace) for write in writes)
-            assert any(isinstance(write, Put) and write.data["type"] == "port_redrawn" for write in writes)
+            assert any(isinstance(write, Put) and write.data["type"] == "port_reallocated" for write in writes)
 
     occupy_ports_at_first_start(world)
     world.store.before_commit = watch

@@ -198,13 +198,13 @@ def test_orphan_container_is_reported_then_stopped_and_never_removed(world: Worl
     world.droplet.containers[orphan_name] = replace(container, id="f" * 64, name=orphan_name, instance_id=orphan_id)
     world.sweep()
     assert list(toolbox(world).orphans) == [orphan_name]
-    assert toolbox_events(world).count("stranger_found") == 1
+    assert toolbox_events(world).count("orphan_container_found") == 1
     world.sweep()
     assert orphan_name in world.droplet.running()
     world.sweep(ORPHAN_GRACE.total_seconds())
     assert world.droplet.containers[orphan_name].state == "exited"
     world.sweep()
-    assert toolbox_events(world).count("stranger_found") == 1
+    assert toolbox_events(world).count("orphan_container_found") == 1
     assert world.droplet.running() == [instance.container_name]
 
 

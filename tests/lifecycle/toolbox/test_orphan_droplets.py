@@ -30,7 +30,7 @@ def test_orphan_is_reported_in_events_and_to_operators_and_never_destroyed(world
     unrelated = world.digitalocean.add("unrelated", ["something"])
     sweep_25_times(world)
     assert reported_ids(world) == sorted([orphan.id, untagged.id])
-    assert [event_type for event_type, _, _ in world.toolbox_events(toolbox)].count("stray_droplet_found") == 1
+    assert [event_type for event_type, _, _ in world.toolbox_events(toolbox)].count("orphan_droplet_found") == 1
     assert {orphan.id, untagged.id, unrelated.id} < set(world.digitalocean.droplets)
     [record] = [each for each in orphan_droplets.page(world.deps, ADMIN) if each["id"] == orphan.id]
     assert (record["toolbox_id"], record["name"]) == (toolbox.id, orphan.name)
