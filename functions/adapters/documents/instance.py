@@ -5,29 +5,27 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypedDict
 
-from functions.adapters.documents.container import (
-    ContainerMap,
-    PortMap,
-    ProgressMap,
-    decode_container,
-    decode_ports,
-    decode_progress,
-    encode_container,
-    encode_ports,
-    encode_progress,
-)
 from functions.adapters.documents.spec import SpecMap, decode_spec, encode_spec, upgrade_spec_from_1
 from functions.adapters.documents.values import (
+    ContainerMap,
     FailureMap,
     LeaseMap,
+    PortMap,
+    ProgressMap,
     ReasonMap,
     SealedMap,
+    decode_container,
     decode_failure,
     decode_lease,
+    decode_ports,
+    decode_progress,
     decode_reason,
     decode_sealed,
+    encode_container,
     encode_failure,
     encode_lease,
+    encode_ports,
+    encode_progress,
     encode_reason,
     encode_sealed,
     rename,

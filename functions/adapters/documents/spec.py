@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from functions.adapters.documents.container import PortMap, decode_ports, encode_ports
-from functions.adapters.documents.values import SealedMap, decode_sealed, encode_sealed, rename
+from functions.adapters.documents.values import (
+    PortMap,
+    SealedMap,
+    decode_ports,
+    decode_sealed,
+    encode_ports,
+    encode_sealed,
+    rename,
+)
 from functions.domain.instance.container import HealthCheck, Volume
 from functions.domain.instance.spec import Mcp, ResourceLimits, Spec
 from functions.lifecycle.dependencies import Document

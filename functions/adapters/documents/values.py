@@ -1,10 +1,16 @@
-"""Stored forms of the small values that several kinds of documents hold."""
+"""The stored forms of values that several kinds of documents hold: containers, ports, reasons, leases, sealed secrets.
+
+The stored container looks like the shim's report and is a type of its own: the report changes with the contract's
+version, and a container that an older shim reported must stay readable.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TypedDict
 
+from functions.domain.instance.container import Container, ContainerLimits, Port
+from functions.domain.instance.image import PullProgress
 from functions.domain.instance.model import Failure, Reason
 from functions.domain.lease import Lease
 from functions.domain.secrets import Sealed
@@ -75,3 +81,123 @@ def decode_sealed(stored: SealedMap) -> Sealed:
 def rename(stored: Document, names: dict[str, str]) -> Document:
     """Return a copy of a stored map with the keys in `names` renamed, for upgrades. A key that is absent is skipped."""
     return {names.get(key, key): value for key, value in stored.items()}
+
+
+class PortMap(TypedDict):
+    container_port: int
+    host_port: int
+    protocol: str
+    host_ip: str
+
+
+class LimitsMap(TypedDict):
+    memory_bytes: int
+    nano_cpus: int
+    pids: int
+
+
+class ContainerMap(TypedDict):
+    """Times are the engine's text (RFC 3339 with nanoseconds), "" for none; they are compared as text, never parsed."""
+
+    id: str
+    name: str
+    instance_id: str
+    spec_generation: int
+    state: str
+    health: str | None
+    exit_code: int
+    oom_killed: bool
+    error: str
+    started_at: str
+    finished_at: str
+    restart_count: int
+    image: str
+    image_digest: str
+    ports: list[PortMap]
+    environment_names: list[str]
+    limits: LimitsMap
+    endpoint_id: str
+
+
+class ProgressMap(TypedDict):
+    bytes_done: int
+    bytes_total: int
+    layers_done: int
+    layers_total: int
+
+
+def encode_ports(ports: list[Port]) -> list[PortMap]:
+    return [
+        {
+            "container_port": port.container_port,
+            "host_port": port.host_port,
+            "protocol": port.protocol,
+            "host_ip": port.host_ip,
+        }
+        for port in ports
+    ]
+
+
+def decode_ports(stored: list[PortMap]) -> list[Port]:
+    return [Port(port["container_port"], port["host_port"], port["protocol"], port["host_ip"]) for port in stored]
+
+
+def encode_container(container: Container) -> ContainerMap:
+    limits = container.limits
+    return {
+        "id": container.id,
+        "name": container.name,
+        "instance_id": container.instance_id,
+        "spec_generation": container.spec_generation,
+        "state": container.state,
+        "health": container.health,
+        "exit_code": container.exit_code,
+        "oom_killed": container.oom_killed,
+        "error": container.error,
+        "started_at": container.started_at,
+        "finished_at": container.finished_at,
+        "restart_count": container.restart_count,
+        "image": container.image,
+        "image_digest": container.image_digest,
+        "ports": encode_ports(container.ports),
+        "environment_names": list(container.environment_names),
+        "limits": {"memory_bytes": limits.memory_bytes, "nano_cpus": limits.nano_cpus, "pids": limits.pids},
+        "endpoint_id": container.endpoint_id,
+    }
+
+
+def decode_container(stored: ContainerMap) -> Container:
+    limits = stored["limits"]
+    return Container(
+        id=stored["id"],
+        name=stored["name"],
+        instance_id=stored["instance_id"],
+        spec_generation=stored["spec_generation"],
+        state=stored["state"],
+        health=stored["health"],
+        exit_code=stored["exit_code"],
+        oom_killed=stored["oom_killed"],
+        error=stored["error"],
+        started_at=stored["started_at"],
+        finished_at=stored["finished_at"],
+        restart_count=stored["restart_count"],
+        image=stored["image"],
+        image_digest=stored["image_digest"],
+        ports=decode_ports(stored["ports"]),
+        environment_names=list(stored["environment_names"]),
+        limits=ContainerLimits(limits["memory_bytes"], limits["nano_cpus"], limits["pids"]),
+        endpoint_id=stored["endpoint_id"],
+    )
+
+
+def encode_progress(progress: PullProgress) -> ProgressMap:
+    return {
+        "bytes_done": progress.bytes_done,
+        "bytes_total": progress.bytes_total,
+        "layers_done": progress.layers_done,
+        "layers_total": progress.layers_total,
+    }
+
+
+def decode_progress(stored: ProgressMap) -> PullProgress:
+    return PullProgress(stored["bytes_done"], stored["bytes_total"], stored["layers_done"], stored["layers_total"])
