@@ -54,7 +54,9 @@ def environment(target: str, tmp_path: Path) -> dict[str, str]:
         "WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_TGFMYXN3TWZLUTlyOEdLWXFyVHdqVVBEOElMUFpJbzI=",
     }
     given = {name: value for name, value in values.items() if name in REQUIRED[target]}
-    return {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **given}
+    # Coverage measures the process where this one is measured.
+    measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **measuring, **given}
 
 
 def call(target: str, given: dict[str, str], method: str = "POST", path: str = "/") -> subprocess.CompletedProcess[str]:
