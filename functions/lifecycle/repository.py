@@ -24,10 +24,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from functions.domain.errors import Conflict, Contended, Unavailable
+from functions.domain.errors import Conflict, Contended, PortTaken, Unavailable
 from functions.domain.event import Event
 from functions.domain.instance.condition import derive_status
 from functions.domain.instance.container import Port
+from functions.domain.instance.host_port import ANY_HOST_PORT
 from functions.domain.instance.model import Instance, check_move
 from functions.domain.toolbox.model import Toolbox, check_toolbox_move
 from functions.lifecycle.dependencies import (
@@ -235,7 +236,12 @@ def publish_or_leave_to_sweep(deps: Dependencies, task: Task) -> None:
 
 
 def reservations(instance: Instance) -> list[Ref]:
-    """The reservations of an instance's name and host ports, of both of its versions during an update."""
+    """The reservations of an instance's name and host ports, of both of its versions during an update.
+
+    A tombstone has none: it released them, and they may be another instance's by now.
+    """
+    if instance.deleted_at:
+        return []
     specs = [instance.spec, *([instance.previous_version.spec] if instance.previous_version else [])]
     ports = [port_ref(instance.toolbox_id, port) for spec in specs for port in spec.ports]
     return [name_ref(instance.toolbox_id, instance.name), *dict.fromkeys(ports)]
@@ -247,10 +253,23 @@ def reserve(instance: Instance, before: Instance | None = None) -> list[Write]:
     return [Create(ref, data) for ref in reservations(instance) if ref not in existing]
 
 
-def release_reservations(before: Instance, after: Instance | None = None) -> list[Write]:
-    """Delete the reservations of `before` that `after` does not need (None: the instance is gone)."""
-    needed = reservations(after) if after else []
+def release_reservations(before: Instance, after: Instance) -> list[Write]:
+    """Delete the reservations of `before` that `after` does not need."""
+    needed = reservations(after)
     return [Delete(ref) for ref in reservations(before) if ref not in needed]
+
+
+def refuse_reserved_ports(deps: Dependencies, toolbox_id: str, ports: Sequence[Port], instance_id: str = "") -> None:
+    """Raise PortTaken where one of `ports` was requested by its number and another instance has reserved it."""
+    numbered = [port for port in ports if port.host_port not in ANY_HOST_PORT]
+    found = deps.store.get([port_ref(toolbox_id, port) for port in numbered])
+    for port, reservation in zip(numbered, found, strict=True):
+        if reservation and reservation.data["instance_id"] != instance_id:
+            holder = f"{reservation.data['name']!r} ({reservation.data['instance_id']})"
+            raise PortTaken(
+                f"host port {port.host_port}/{port.protocol} is reserved by instance {holder}; choose another one, "
+                "or leave hostPort out to have one allocated"
+            )
 
 
 # Events: written in the commit of what they report, under an id that follows from it, so that a repeat is the same one.

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from functions.domain.account.registry import HOST
+from functions.domain.instance.host_port import ANY_HOST_PORT
 from functions.domain.instance.spec import memory_bytes, nano_cpus
-from functions.lifecycle.instance.host_ports import ANY_HOST_PORT
 from shim.contract import names
 
 _HOST_PORTS = names.HOST_PORTS

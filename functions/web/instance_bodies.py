@@ -11,11 +11,11 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator, model_valida
 from pydantic.alias_generators import to_camel
 
 from functions.domain.instance import container
+from functions.domain.instance.host_port import ANY_HOST_PORT
 from functions.domain.instance.model import CatalogEntry
 from functions.domain.instance.spec import Mcp, ResourceLimits, Spec
 from functions.lifecycle.instance.change import Changes
 from functions.lifecycle.instance.deploy import NewInstance
-from functions.lifecycle.instance.host_ports import ANY_HOST_PORT
 from functions.web.fields import (
     WHOLE,
     Argument,

@@ -57,29 +57,31 @@ FAILED = Observed(container("created", ""), failure=Failure(1, Reason("start-fai
         (STOP, Observed(), f"create {NAME}: no container"),
         (RUN, Observed(image_missing=True),
          f"pull nginx: the image is not on the toolbox\ncreate {NAME}: no container\nstart {NAME}: desired running"),
-        (RUN, NEVER_RAN, f"start {NAME}: desired running, seen created"),
-        (RUN, SEEN_EXITED, f"keep post-mortem of {NAME}: it has died\nstart {NAME}: desired running, seen exited"),
-        (RUN, replace(SEEN_EXITED, requested_exit=DEATH), f"start {NAME}: desired running, seen exited"),
-        (RUN, replace(SEEN_EXITED, post_mortem_of=DEATH), f"start {NAME}: desired running, seen exited"),
+        (RUN, NEVER_RAN, f"start {NAME}: desired running, observed created"),
+        (RUN, SEEN_EXITED, f"record post-mortem of {NAME}: it ended unexpectedly\n"
+         f"start {NAME}: desired running, observed exited"),
+        (RUN, replace(SEEN_EXITED, requested_exit=DEATH), f"start {NAME}: desired running, observed exited"),
+        (RUN, replace(SEEN_EXITED, post_mortem_of=DEATH), f"start {NAME}: desired running, observed exited"),
         (RUN, SEEN_RUNNING, "nothing to do"),
-        (STOP, SEEN_RUNNING, f"stop {NAME}: desired stopped, seen running"),
-        (STOP, Observed(container("restarting")), f"stop {NAME}: desired stopped, seen restarting"),
+        (STOP, SEEN_RUNNING, f"stop {NAME}: desired stopped, observed running"),
+        (STOP, Observed(container("restarting")), f"stop {NAME}: desired stopped, observed restarting"),
         (STOP, SEEN_EXITED, "nothing to do"),
         (STOP, NEVER_RAN, "nothing to do"),
-        (DELETE, SEEN_RUNNING, f"stop {NAME}: desired deleted\nkeep post-mortem of {NAME}: before it is gone\n"
+        (DELETE, SEEN_RUNNING, f"stop {NAME}: desired deleted\n"
+         f"record post-mortem of {NAME}: it is about to be removed\nremove {NAME}: desired deleted"),
+        (DELETE, SEEN_EXITED, f"record post-mortem of {NAME}: it is about to be removed\n"
          f"remove {NAME}: desired deleted"),
-        (DELETE, SEEN_EXITED, f"keep post-mortem of {NAME}: before it is gone\nremove {NAME}: desired deleted"),
         (DELETE, replace(SEEN_EXITED, post_mortem_of=DEATH), f"remove {NAME}: desired deleted"),
         (DELETE, NEVER_RAN, f"remove {NAME}: desired deleted"),
         (DELETE, Observed(), f"remove {NAME}: desired deleted"),
         (DELETE, GONE, "nothing to do"),
-        (RUN, replace(SEEN_RUNNING, needs_inspection=True), f"inspect {NAME}: something may have happened unseen"),
-        (DELETE, replace(GONE, needs_inspection=True), f"inspect {NAME}: something may have happened unseen"),
-        (RUN, FAILED, f"remove {NAME}: given up: start-failed"),
+        (RUN, replace(SEEN_RUNNING, needs_inspection=True), f"inspect {NAME}: it may have changed unseen"),
+        (DELETE, replace(GONE, needs_inspection=True), f"inspect {NAME}: it may have changed unseen"),
+        (RUN, FAILED, f"remove {NAME}: gave up: start-failed"),
         (RUN, replace(FAILED, container=None, absent=True), "nothing to do"),
         (RUN, replace(FAILED, container=container("exited")), "nothing to do"),
         (RUN, replace(FAILED, container=container("restarting"), post_mortem_of=f"{'c' * 64} {T1}"),
-         f"stop {NAME}: given up: start-failed"),
+         f"stop {NAME}: gave up: start-failed"),
         (RUN, Observed(container("paused")), f"restart {NAME}: it was paused by hand"),
     ],
 )  # fmt: skip
@@ -89,7 +91,7 @@ def test_the_plan_follows_from_desired_and_observed(state: DesiredState, observe
 
 def test_a_restart_is_wanted_only_while_the_container_runs_since_the_time_that_was_seen() -> None:
     wanted = instance(RUN, SEEN_RUNNING, restart_after=T1)
-    assert str(decide(wanted)) == f"restart {NAME}: a restart was asked for"
+    assert str(decide(wanted)) == f"restart {NAME}: a restart was requested"
     restarted = replace(wanted, observed=Observed(container("running", T2)))
     assert str(decide(restarted)) == "nothing to do"
 
@@ -103,29 +105,29 @@ SEEN_BOTH = Observed(container("running", T2), at=AT, previous=container("exited
     ("state", "observed", "plan"),
     [
         (RUN, Observed(previous=container("running")),
-         f"create {OTHER}: no container\nstop {NAME}: another version takes its place\n"
+         f"create {OTHER}: no container\nstop {NAME}: a new version replaces it\n"
          f"start {OTHER}: desired running"),
         (RUN, replace(SEEN_BOTH, post_mortem_of=DEATH), f"remove {NAME}: it was replaced"),
         (RUN, replace(SEEN_BOTH, post_mortem_of=DEATH, at=AT - timedelta(seconds=8)),
-         f"await health of {OTHER}: seen running for less than 2 seconds\nremove {NAME}: it was replaced"),
+         f"wait for health of {OTHER}: running for less than 2 seconds\nremove {NAME}: it was replaced"),
         (RUN, replace(SEEN_BOTH, post_mortem_of=DEATH, container=container("paused", T2)),
-         f"restart {OTHER}: it was paused by hand\nawait health of {OTHER}: seen paused, health not checked\n"
+         f"restart {OTHER}: it was paused by hand\nwait for health of {OTHER}: observed paused, health not checked\n"
          f"remove {NAME}: it was replaced"),
         (RUN, replace(SEEN_BOTH, previous_needs_inspection=True),
-         f"inspect {NAME}: something may have happened unseen"),
+         f"inspect {NAME}: it may have changed unseen"),
         (RUN, replace(SEEN_BOTH, needs_inspection=True, previous_needs_inspection=True),
-         f"inspect {OTHER}: something may have happened unseen"),
+         f"inspect {OTHER}: it may have changed unseen"),
         (RUN, Observed(container("created", ""), previous=container("exited"), failure=UPDATE_GIVEN_UP),
-         f"remove {OTHER}: given up: image-unavailable\nfall back on {NAME}: given up: image-unavailable"),
+         f"remove {OTHER}: gave up: image-unavailable\nroll back to {NAME}: gave up: image-unavailable"),
         (RUN, Observed(absent=True, previous=container("exited"), failure=UPDATE_GIVEN_UP),
-         f"fall back on {NAME}: given up: image-unavailable"),
+         f"roll back to {NAME}: gave up: image-unavailable"),
         (STOP, Observed(absent=True, previous=container("running"), failure=UPDATE_GIVEN_UP),
-         f"fall back on {NAME}: given up: image-unavailable"),
+         f"roll back to {NAME}: gave up: image-unavailable"),
         (RUN, Observed(absent=True, previous=container("created", ""), failure=UPDATE_GIVEN_UP),
-         f"remove {NAME}: it never ran either"),
+         f"remove {NAME}: it never ran"),
         (RUN, Observed(absent=True, failure=UPDATE_GIVEN_UP), "nothing to do"),
         (STOP, replace(SEEN_BOTH, post_mortem_of=DEATH),
-         f"stop {OTHER}: desired stopped, seen running\nremove {NAME}: it was replaced"),
+         f"stop {OTHER}: desired stopped, observed running\nremove {NAME}: it was replaced"),
     ],
 )  # fmt: skip
 def test_the_plan_of_an_update_follows_from_both_containers(state: DesiredState, observed: Observed, plan: str) -> None:
@@ -134,7 +136,7 @@ def test_the_plan_of_an_update_follows_from_both_containers(state: DesiredState,
 
 
 PORT, ASKED = Port(3000, 25_000), Port(3001, 20_001)
-TAKEN, DRAW = "host port 25000/tcp is taken", f"draw other host ports for {NAME}"
+TAKEN, DRAW = "host port 25000/tcp is in use", f"reallocate host ports of {NAME}"
 
 
 @pytest.mark.parametrize(
@@ -142,10 +144,10 @@ TAKEN, DRAW = "host port 25000/tcp is taken", f"draw other host ports for {NAME}
     [
         (RUN, NEVER_RAN, f"remove {NAME}: {TAKEN}\n{DRAW}: {TAKEN}"),
         (RUN, GONE, f"{DRAW}: {TAKEN}"),
-        (RUN, SEEN_RUNNING, f"stop {NAME}: {TAKEN}\nkeep post-mortem of {NAME}: before it is gone\n"
+        (RUN, SEEN_RUNNING, f"stop {NAME}: {TAKEN}\nrecord post-mortem of {NAME}: it is about to be removed\n"
          f"remove {NAME}: {TAKEN}\n{DRAW}: {TAKEN}"),
-        (RUN, replace(NEVER_RAN, needs_inspection=True), f"inspect {NAME}: something may have happened unseen"),
-        (RUN, FAILED, f"remove {NAME}: given up: start-failed"),
+        (RUN, replace(NEVER_RAN, needs_inspection=True), f"inspect {NAME}: it may have changed unseen"),
+        (RUN, FAILED, f"remove {NAME}: gave up: start-failed"),
         (STOP, NEVER_RAN, "nothing to do"),
         (STOP, GONE, f"create {NAME}: no container"),
         (DELETE, NEVER_RAN, f"remove {NAME}: desired deleted"),
@@ -161,11 +163,11 @@ def test_a_drawn_port_that_is_taken_is_drawn_anew_once_its_container_is_gone(
 def test_a_taken_port_that_was_asked_for_by_its_number_is_not_drawn_anew() -> None:
     wanted = instance(RUN, replace(NEVER_RAN, refused_ports=[ASKED]))
     plan = str(decide(replace(wanted, spec=Spec("nginx", ports=[PORT, ASKED], allocated=[PORT]))))
-    assert plan == f"start {NAME}: desired running, seen created"
+    assert plan == f"start {NAME}: desired running, observed created"
 
 
 def test_a_new_generation_wakes_what_an_earlier_one_gave_up() -> None:
-    assert str(decide(request_state(instance(RUN, FAILED), RUN))) == f"start {NAME}: desired running, seen created"
+    assert str(decide(request_state(instance(RUN, FAILED), RUN))) == f"start {NAME}: desired running, observed created"
 
 
 @pytest.mark.parametrize(

@@ -156,4 +156,4 @@ def test_a_record_and_an_event_show_which_host_port_took_the_place_of_a_taken_on
     told = [
         event["detail"] for event in send(call, "GET", "/server/events").json if event["type"] == "port_reallocated"
     ]
-    assert told == [f"{taken['host_port']}/tcp is taken: {port['host_port']} instead"]
+    assert told == [f"{taken['host_port']}/tcp is in use: {port['host_port']} instead"]

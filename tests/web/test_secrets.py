@@ -160,7 +160,7 @@ def test_secrets_that_cannot_be_are_refused_without_being_quoted(
 
 def test_a_secret_without_a_value_is_refused_where_none_is_kept(seen: Witness, world: World) -> None:
     answer = seen("POST", json={**SENT, "secretVariables": {"TOKEN": None}})
-    assert (answer["status"], "has no value" in answer["detail"], world.documents()) == (409, True, [])
+    assert (answer["status"], "no value of it is stored" in answer["detail"], world.documents()) == (409, True, [])
 
 
 def test_an_open_variable_cannot_take_a_secrets_name(seen: Witness) -> None:

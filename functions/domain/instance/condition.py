@@ -1,4 +1,4 @@
-"""The condition of an instance: what follows from what is desired and what was seen of its container together."""
+"""The condition of an instance: what follows from its desired and its observed state together."""
 
 from __future__ import annotations
 
@@ -12,35 +12,39 @@ STEADY_AFTER = timedelta(seconds=2)
 
 
 def exit_id(container: Container) -> str:
-    """Names one end of one container, "" where it never ran or still does."""
+    """Return an id of this end of this container, "" where it never ran or still runs."""
     ended = container.state not in LIVE_STATES and container.started_at
     return f"{container.id} {container.finished_at}" if ended else ""
 
 
 def describe_last_exit(container: Container) -> str:
-    """How it ended last, in words. The engine forgets that as soon as it has restarted it."""
+    """Say how the container ended last. The engine forgets that as soon as it has restarted the container."""
     if container.state == "running":
-        return "its last exit was not seen, since it ran again when it was looked at"
+        return "its last exit code is unknown, since it was running again when it was inspected"
     return "out of memory" if container.oom_killed else f"exit code {container.exit_code}"
 
 
 def completed(instance: Instance) -> bool:
-    """A job that has run as asked and is not to be restarted."""
+    """Return whether the container is a job that has run and that its restart policy does not run again."""
     container, policy = instance.observed.container, instance.spec.restart_policy
     if container is None or not exit_id(container) or policy == "unless-stopped":
         return False
-    ran = container.started_at != instance.desired.restart_after
-    return ran and (policy == "no" or container.exit_code == 0)
+    restarted = container.started_at != instance.desired.restart_after
+    return restarted and (policy == "no" or container.exit_code == 0)
 
 
 def limits_edited(instance: Instance, limits: ContainerLimits | None) -> bool:
-    """Whether its limits were changed by hand (`docker update`); None: not looked into. Only what is to run counts."""
-    wanted = instance.target_state is DesiredState.RUNNING and not instance.failure and not completed(instance)
-    return wanted and limits is not None and limits != engine_limits(instance.spec)
+    """Return whether somebody changed the container's limits on the droplet (`docker update`).
+
+    `limits` are the present ones, None where the shim did not report them. A container that is not meant to run is left
+    alone: it gets its own limits when it is created again.
+    """
+    runs = instance.target_state is DesiredState.RUNNING and not instance.failure and not completed(instance)
+    return runs and limits is not None and limits != engine_limits(instance.spec)
 
 
 def ready(instance: Instance) -> bool:
-    """Whether what runs serves: not still becoming healthy, and its MCP server has answered since this start."""
+    """Return whether the container serves: it runs, is past its health check's start, and passed the MCP probe."""
     container, mcp = instance.observed.container, instance.observed.mcp
     if container is None or container.state != "running" or container.health == "starting":
         return False
@@ -48,24 +52,20 @@ def ready(instance: Instance) -> bool:
 
 
 def steady(instance: Instance, container: Container) -> bool:
-    """Whether a version that nothing else proves has run for long enough not to have ended at once.
+    """Return whether a new version counts as started.
 
-    An `init` starts whatever it is told to, and what cannot run ends only then.
+    Where neither a health check nor the MCP probe proves it, it must have run for two seconds: with `init`, the engine
+    reports a successful start even of a command that does not exist, and the container ends a moment later.
     """
     proven_otherwise = instance.spec.mcp is not None or container.health is not None
     at = instance.observed.at
     if proven_otherwise or at is None or not container.started_at:
         return proven_otherwise
-    return at - parse_docker_time(container.started_at) >= STEADY_AFTER
-
-
-def parse_docker_time(docker_time: str) -> datetime:
-    """Docker's RFC 3339 with nanoseconds, which a datetime does not hold."""
-    whole, _, rest = docker_time.partition(".")
-    return datetime.fromisoformat(f"{whole}.{rest.rstrip('Z')[:6]}+00:00" if rest.endswith("Z") else docker_time)
+    return at - datetime.fromisoformat(container.started_at) >= STEADY_AFTER
 
 
 def derive_status(instance: Instance) -> InstanceStatus:
+    """Derive the status from the target state and the observed container."""
     state, container = instance.target_state, instance.observed.container
     if state is DesiredState.DELETED:
         return InstanceStatus.DELETING
@@ -73,7 +73,7 @@ def derive_status(instance: Instance) -> InstanceStatus:
     if instance.failure:
         return InstanceStatus.ERROR_RUNTIME if ever_ran else InstanceStatus.ERROR_INSTALL
     if container is None:
-        # Nothing is new twice: another spec makes what was seen as empty as it was at first.
+        # After a change of spec nothing is observed either, but an instance becomes pending_deploy only once.
         new = instance.status is InstanceStatus.PENDING_DEPLOY and instance.observed == Observed()
         return InstanceStatus.PENDING_DEPLOY if new else InstanceStatus.DEPLOYING
     live = container.state in LIVE_STATES

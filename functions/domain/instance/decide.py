@@ -1,7 +1,8 @@
-"""Desired and observed make a plan. Pure: the same for a caller's click and for the scheduled sweep.
+"""Decide what is to be done about an instance: desired and observed state make a plan.
 
-Each branch is a ladder of early returns, one reason beside each. The executor takes a plan's first step, folds in
-what that saw, and asks again; the later steps are there to be read.
+Pure, so a request and the sweep come to the same plan, and tests compare it as printed. Each function is a ladder of
+early returns with one reason beside each. The executor takes the plan's first step, folds in what was observed and
+decides again; the later steps only show what will follow.
 """
 
 from __future__ import annotations
@@ -29,27 +30,31 @@ from functions.domain.instance.steps import (
 )
 from functions.domain.plan import Plan
 
+UNSEEN = "it may have changed unseen"
+REPLACED = "a new version replaces it"
+
 
 def decide(instance: Instance) -> Plan[Step]:
+    """Return the steps that lead from the observed to the target state."""
     return Plan(tuple(_steps(instance)))
 
 
 def _steps(instance: Instance) -> Iterator[Step]:
     state, observed = instance.target_state, instance.observed
     if observed.needs_inspection or not observed.reachable:
-        return iter((Inspect("something may have happened unseen", instance.container_name),))
+        return iter((Inspect(UNSEEN, instance.container_name),))
     if observed.previous_needs_inspection and instance.previous_name:
-        return iter((Inspect("something may have happened unseen", instance.previous_name),))
+        return iter((Inspect(UNSEEN, instance.previous_name),))
     if state is DesiredState.DELETED:
         return _delete(instance)
     if instance.failure:
-        return _after_failure(instance)
-    if state is DesiredState.RUNNING and (taken := ports_to_reallocate(instance.spec, observed)):
-        return _redraw(instance, taken)
+        return _clean_up(instance, f"gave up: {instance.failure.code}")
+    if state is DesiredState.RUNNING and (refused := ports_to_reallocate(instance.spec, observed)):
+        return _reallocate_ports(instance, refused)
     if observed.container is None:
         return _deploy(instance)
     if instance.previous_version:
-        return _replace(instance, observed.container)
+        return _update(instance, observed.container)
     if state is DesiredState.STOPPED:
         return _keep_stopped(instance, observed.container)
     return _keep_running(instance, observed.container)
@@ -60,41 +65,45 @@ def _deploy(instance: Instance) -> Iterator[Step]:
     if instance.observed.image_missing:
         yield PullImage("the image is not on the toolbox", name, spec.image)
     yield CreateContainer("no container", name, instance.id, desired.spec_generation, spec)
-    yield from _retire(instance, "another version takes its place")
+    yield from _stop_previous(instance)
     if instance.target_state is DesiredState.RUNNING:
         yield StartContainer("desired running", name)
 
 
-def _replace(instance: Instance, new: Container) -> Iterator[Step]:
-    """Two containers of one instance never run: the old one is stopped, and kept until the new one is proven."""
+def _update(instance: Instance, new: Container) -> Iterator[Step]:
+    """Stop the previous version, prove the new one, then remove the previous one.
+
+    The two containers share volumes and host ports, so they never run at the same time. The previous one is kept until
+    the new one is proven, to roll back to.
+    """
     name = instance.container_name
-    yield from _retire(instance, "another version takes its place")
+    yield from _stop_previous(instance)
     if instance.target_state is DesiredState.RUNNING:
         if new.state not in LIVE_STATES:
-            yield StartContainer(f"desired running, seen {new.state}", name)
+            yield StartContainer(f"desired running, observed {new.state}", name)
         elif new.state == "paused":
             yield RestartContainer("it was paused by hand", name, new.started_at)
         elif new.started_at == instance.desired.restart_after:
-            yield RestartContainer("a restart was asked for", name, new.started_at)
+            yield RestartContainer("a restart was requested", name, new.started_at)
         yield from _prove(instance, new)
         if not steady(instance, new):
-            yield AwaitHealth(f"seen running for less than {STEADY_AFTER.total_seconds():.0f} seconds", name)
+            yield AwaitHealth(f"running for less than {STEADY_AFTER.total_seconds():.0f} seconds", name)
     else:
         yield from _keep_stopped(instance, new)
     yield from _remove(instance.previous_name, instance.observed.previous, instance, "it was replaced")
 
 
-def _redraw(instance: Instance, taken: Sequence[Port]) -> Iterator[Step]:
-    """Its claims are given up with the draw, so the container that holds them goes first."""
-    told = ", ".join(f"{port.host_port}/{port.protocol}" for port in taken)
-    cause, name, observed = f"host port {told} is taken", instance.container_name, instance.observed
-    yield from _remove(name, observed.container, instance, cause, known_gone=observed.absent)
-    yield ReallocatePorts(cause, name, tuple(taken))
+def _reallocate_ports(instance: Instance, refused: Sequence[Port]) -> Iterator[Step]:
+    """Remove the container first: choosing other ports releases the reservations of those that it holds."""
+    ports = ", ".join(f"{port.host_port}/{port.protocol}" for port in refused)
+    cause, name, observed = f"host port {ports} is in use", instance.container_name, instance.observed
+    yield from _remove(name, observed.container, instance, cause, absent=observed.absent)
+    yield ReallocatePorts(cause, name, tuple(refused))
 
 
 def _keep_stopped(instance: Instance, container: Container) -> Iterator[Step]:
     if container.state in LIVE_STATES:
-        yield StopContainer(f"desired stopped, seen {container.state}", instance.container_name)
+        yield StopContainer(f"desired stopped, observed {container.state}", instance.container_name)
 
 
 def _keep_running(instance: Instance, container: Container) -> Iterator[Step]:
@@ -107,78 +116,79 @@ def _keep_running(instance: Instance, container: Container) -> Iterator[Step]:
         yield StartContainer("desired running", name)
     elif container.state not in LIVE_STATES:
         if exit_id(container) != observed.requested_exit:
-            yield from _post_mortem(name, container, instance, "it has died")
-        yield StartContainer(f"desired running, seen {container.state}", name)
+            yield from _record_post_mortem(name, container, instance, "it ended unexpectedly")
+        yield StartContainer(f"desired running, observed {container.state}", name)
     elif container.state == "paused":
         yield RestartContainer("it was paused by hand", name, container.started_at)
     elif restart_after is not None and restart_after == container.started_at:
-        yield RestartContainer("a restart was asked for", name, restart_after)
+        yield RestartContainer("a restart was requested", name, restart_after)
     else:
         yield from _prove(instance, container)
 
 
 def _prove(instance: Instance, container: Container) -> Iterator[Step]:
-    """What runs must also serve."""
-    mcp, seen, name = instance.spec.mcp, instance.observed.mcp, instance.container_name
+    """Wait until the running container serves: that it runs does not prove that it answers."""
+    mcp, server, name = instance.spec.mcp, instance.observed.mcp, instance.container_name
     if container.state != "running" or container.health == "starting":
-        yield AwaitHealth(f"seen {container.state}, health {container.health or 'not checked'}", name)
-    elif mcp and (seen is None or seen.endpoint_id != container.endpoint_id):
-        yield ProbeMcp("not asked since this start", name, mcp, container.endpoint_id)
+        yield AwaitHealth(f"observed {container.state}, health {container.health or 'not checked'}", name)
+    elif mcp and (server is None or server.endpoint_id != container.endpoint_id):
+        yield ProbeMcp("not probed since it started", name, mcp, container.endpoint_id)
 
 
-def _after_failure(instance: Instance) -> Iterator[Step]:
-    """This generation is given up: what it left is put in order, and nothing is tried again."""
-    name, observed, reason = instance.container_name, instance.observed, instance.failure
-    cause = f"given up: {reason.code}" if reason else ""
+def _clean_up(instance: Instance, cause: str) -> Iterator[Step]:
+    """After a failure: leave nothing behind that runs or never ran, roll an update back, and try nothing again."""
+    name, observed = instance.container_name, instance.observed
     if instance.previous_version:
-        yield from _remove(name, observed.container, instance, cause, known_gone=observed.absent)
-        yield from _fall_back(instance, cause)
+        yield from _remove(name, observed.container, instance, cause, absent=observed.absent)
+        yield from _roll_back(instance, cause)
     elif observed.container and observed.container.state in LIVE_STATES:
-        yield from _post_mortem(name, observed.container, instance, cause)
+        yield from _record_post_mortem(name, observed.container, instance, cause)
         yield StopContainer(cause, name)
     elif observed.container and not observed.container.started_at:
         yield RemoveContainer(cause, name)
 
 
-def _fall_back(instance: Instance, cause: str) -> Iterator[Step]:
+def _roll_back(instance: Instance, cause: str) -> Iterator[Step]:
     previous, name = instance.observed.previous, instance.previous_name
     if previous is None or name is None:
         return
-    if not previous.started_at:
-        yield RemoveContainer("it never ran either", name)
-    else:
+    if previous.started_at:
         yield RollBack(cause, name)
+    else:
+        yield RemoveContainer("it never ran", name)
 
 
 def _delete(instance: Instance) -> Iterator[Step]:
-    """Absence ends it; what was never seen is removed all the same, since its create may have gone through."""
-    observed = instance.observed
-    yield from _remove(instance.previous_name, observed.previous, instance, "desired deleted")
-    yield from _remove(
-        instance.container_name, observed.container, instance, "desired deleted", known_gone=observed.absent
-    )
+    """Remove every container until its absence is proven, also one that was never seen: its create may have worked."""
+    name, observed, cause = instance.container_name, instance.observed, "desired deleted"
+    yield from _remove(instance.previous_name, observed.previous, instance, cause)
+    yield from _remove(name, observed.container, instance, cause, absent=observed.absent)
 
 
-def _retire(instance: Instance, cause: str) -> Iterator[Step]:
-    previous, name = instance.observed.previous, instance.previous_name
+def _stop_previous(instance: Instance) -> Iterator[Step]:
+    name, previous = instance.previous_name, instance.observed.previous
     if name and previous and previous.state in LIVE_STATES:
-        yield StopContainer(cause, name)
+        yield StopContainer(REPLACED, name)
 
 
 def _remove(
-    name: str | None, seen: Container | None, instance: Instance, cause: str, *, known_gone: bool | None = None
+    name: str | None, container: Container | None, instance: Instance, cause: str, *, absent: bool | None = None
 ) -> Iterator[Step]:
-    """Never without its post-mortem. A container not seen is removed too, unless it is `known_gone` (None: as seen)."""
-    if name is None or (seen is None if known_gone is None else known_gone):
+    """Remove a container, and never without its post-mortem.
+
+    `absent` says whether it is known to be gone; None: it is where `container` is None.
+    """
+    if name is None or (container is None if absent is None else absent):
         return
-    if seen and seen.state in LIVE_STATES:
+    if container and container.state in LIVE_STATES:
         yield StopContainer(cause, name)
-    if seen:
-        yield from _post_mortem(name, seen, instance, "before it is gone")
+    if container:
+        yield from _record_post_mortem(name, container, instance, "it is about to be removed")
     yield RemoveContainer(cause, name)
 
 
-def _post_mortem(name: str, seen: Container, instance: Instance, cause: str) -> Iterator[Step]:
-    mark = exit_id(seen) or (f"{seen.id} {seen.started_at}" if seen.started_at else "")
-    if mark and mark != instance.observed.post_mortem_of:
-        yield RecordPostMortem(cause, name, mark)
+def _record_post_mortem(name: str, container: Container, instance: Instance, cause: str) -> Iterator[Step]:
+    # A container that still runs has no exit yet: its start names the post-mortem, so that there is only one of it.
+    end_id = exit_id(container) or (f"{container.id} {container.started_at}" if container.started_at else "")
+    if end_id and end_id != instance.observed.post_mortem_of:
+        yield RecordPostMortem(cause, name, end_id)

@@ -1,4 +1,7 @@
-"""A droplet's list beside the documents that were read before it: what differs, and what nobody knows. Pure."""
+"""Compare a droplet's list of containers with the documents that were read before it.
+
+A list is only a hint: it proves neither a state nor an absence. Whatever differs is inspected in a pass of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,40 +15,36 @@ from functions.domain.instance.model import Instance
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """`changed`: ids of instances to be looked at, since a list proves nothing. `strangers`: what none expects.
+    """`changed` are ids of instances to inspect, `orphans` the containers of no document.
 
-    `left`: somebody is at others, or they are due; what comes of them is not known yet.
+    `unsettled`: some instances are being worked on or are due, so their containers were not compared.
     """
 
     changed: list[str]
     orphans: list[ListedContainer]
-    left: bool = False
+    unsettled: bool = False
 
 
 def compare(
     instances: Sequence[Instance], listed: Sequence[ListedContainer], *, suspended: bool = False
 ) -> Differences:
-    """`suspended`: whether the instances are to be held stopped."""
-    by_name = {one.name: one for one in listed}
+    """Compare settled instances with what the list shows of them; `suspended`: whether their account is now."""
+    by_name = {container.name: container for container in listed}
     expected = {name for i in instances for name in (i.container_name, i.previous_name) if name}
     changed = [
         i.id
         for i in instances
         if i.settled and (i.suspended is not suspended or _differs(i, by_name.get(i.container_name)))
     ]
-    strangers = [one for one in listed if one.name not in expected]
-    return Differences(changed, strangers, left=not all(i.settled for i in instances))
+    orphans = [container for container in listed if container.name not in expected]
+    return Differences(changed, orphans, unsettled=not all(i.settled for i in instances))
 
 
 def _differs(instance: Instance, listed: ListedContainer | None) -> bool:
-    seen = instance.observed.container
-    if listed is None or seen is None:
-        return (listed is None) is not (seen is None)
+    known = instance.observed.container
+    if listed is None or known is None:
+        return (listed is None) is not (known is None)
     if limits_edited(instance, listed.limits):
         return True
-    return (listed.id, listed.state, listed.health, listed.endpoint_id) != (
-        seen.id,
-        seen.state,
-        seen.health,
-        seen.endpoint_id,
-    )
+    now = (listed.id, listed.state, listed.health, listed.endpoint_id)
+    return now != (known.id, known.state, known.health, known.endpoint_id)

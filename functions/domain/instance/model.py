@@ -1,4 +1,8 @@
-"""`status_on_toolbox`: the one word for desired and observed together, and the only moves that it can make."""
+"""An instance: one container as the account desires it and as Docker last reported it, and the status of both together.
+
+The status is derived from desired and observed state (condition.py) and never set by hand, so that it cannot contradict
+either.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ from shim.contract.names import container_name
 
 
 class InstanceStatus(StrEnum):
+    """The status as the frontend knows it."""
+
     PENDING_DEPLOY = "pending_deploy"
     DEPLOYING = "deploying"
     RUNNING = "running"
@@ -26,35 +32,27 @@ class InstanceStatus(StrEnum):
 
 
 class IllegalMove(AssertionError):
-    """A move that the table does not know: a bug, stopped before it is written."""
+    """A change of status that the rules exclude: a bug of this code, stopped before it is written."""
 
 
-_ALIVE = frozenset(InstanceStatus) - {InstanceStatus.PENDING_DEPLOY}
-# From each status to those that may follow it; staying is always possible. Whatever was seen can be gone a moment
-# later, so the living ones reach each other; nothing is new twice, and nothing comes back from deleting.
-MOVES: dict[InstanceStatus, frozenset[InstanceStatus]] = {
-    InstanceStatus.PENDING_DEPLOY: _ALIVE,
-    InstanceStatus.DEPLOYING: _ALIVE,
-    InstanceStatus.RUNNING: _ALIVE,
-    InstanceStatus.STARTING: _ALIVE,
-    InstanceStatus.STOPPING: _ALIVE,
-    InstanceStatus.STOPPED: _ALIVE,
-    InstanceStatus.ERROR_INSTALL: _ALIVE,
-    InstanceStatus.ERROR_RUNTIME: _ALIVE,
-    InstanceStatus.DELETING: frozenset(),
-}
+def may_become(before: InstanceStatus, after: InstanceStatus) -> bool:
+    """Return whether an instance's status may change from `before` to `after`.
+
+    Any container can be started, stopped, broken or removed between two observations, so almost every change is
+    possible. Two are not: no instance becomes pending_deploy again, and none leaves deleting.
+    """
+    return after is before or (after is not InstanceStatus.PENDING_DEPLOY and before is not InstanceStatus.DELETING)
 
 
 def check_move(before: InstanceStatus, after: InstanceStatus) -> None:
-    """Raises IllegalMove."""
-    if after is not before and after not in MOVES[before]:
-        raise IllegalMove(f"{before} cannot become {after}")
-
-
-# An instance: one managed container, as the account wants it and as Docker last reported it.
+    """Raise IllegalMove unless the status may change from `before` to `after`."""
+    if not may_become(before, after):
+        raise IllegalMove(f"the status of an instance cannot change from {before} to {after}")
 
 
 class DesiredState(StrEnum):
+    """The state that the account desires."""
+
     RUNNING = "running"
     STOPPED = "stopped"
     DELETED = "deleted"
@@ -62,7 +60,7 @@ class DesiredState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A stable code and a sentence."""
+    """A stable code for programs and a sentence for people."""
 
     code: str
     message: str
@@ -73,7 +71,7 @@ ACCOUNT_SUSPENDED = Reason("account-suspended", "the account is suspended; once 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a generation was given up: nothing more is tried for it, and the next one starts afresh."""
+    """Why the reconciler gave up on a generation. Nothing more is tried for it; the next generation starts afresh."""
 
     generation: int
     reason: Reason
@@ -81,12 +79,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What the account asked for. `generation` grows with each change.
+    """What the account requested.
 
-    `spec_generation` is the generation at which the spec last changed, plus `reallocations`: how often the control
-    plane chose other host ports, which changes the spec but not what the account asked for. No number is used twice.
-    `restart_after`: a start later than this one of the container's is wanted ("": any), which makes a restart, an edge,
-    a level.
+    generation       grows with each request
+    spec_generation  the generation that last changed the spec, plus `reallocations`, so that no number is used twice:
+                     it names the container
+    reallocations    how often the control plane chose other host ports, which changes the spec but nothing that the
+                     account requested
+    restart_after    a container whose `started_at` equals this is to be restarted, None if none is. A restart is thus
+                     a condition that can be checked again after a crash rather than an event that can be lost or
+                     repeated. "" stands for a container that has not started yet
     """
 
     state: DesiredState
@@ -98,7 +100,7 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class PreviousVersion:
-    """A spec that has a container already: what an update replaces, and falls back on."""
+    """The spec that an update replaces. Its container is kept until the new one is proven, to roll back to."""
 
     spec: Spec
     spec_generation: int
@@ -114,7 +116,7 @@ class RestartCount:
 
 @dataclass(frozen=True, slots=True)
 class McpServer:
-    """What the server offered when it was asked, while it ran under `endpoint_id`."""
+    """What the MCP server answered to the probe, while its container ran with this `endpoint_id`."""
 
     tools_count: int
     tools_hash: str
@@ -124,21 +126,28 @@ class McpServer:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was seen, and by trying learned. `at` is the time of the last sighting, None before the first.
+    """What was observed, and what was learned from attempts. `exit_id` (condition.py) names one end of a container.
 
-    container      as last inspected; None: never seen, or gone
-    gone           the engine said `no-such-container` when it was last asked
-    needs_inspection      something may have happened unseen to the container: look before acting
-    in_flight_until  a command whose answer was not heard may still begin; what is seen before that proves nothing
-    image_missing  the engine said that it lacks the image
-    trouble        the last attempt's passing obstacle
-    generation     the generation that was reached, or given up with `failure`
-    restarts       the engine's restart counts of the last minutes, oldest first
-    stopped        the death (see `death`) that this side asked for
-    kept           the death whose post-mortem is kept
-    taken          drawn host ports that the engine refused, since the spec was asked for or a container of it ran
-    previous       the container of the version that is being replaced, `previous_needs_inspection` as for the other one
-    rollback_reason      why an update was given up, until the version before is as it is wanted
+    container                  as last inspected; None: never observed, or gone
+    absent                     the engine answered no-such-container when it was last asked
+    at                         time of the last observation, None before the first
+    reachable                  whether the shim answered when it was last called
+    needs_inspection           the container may have changed unseen: inspect it before acting on it
+    in_flight_until            a command whose answer was lost may still start; an earlier observation proves nothing
+    image_missing              the engine answered that it lacks the image
+    failure                    why a generation was given up
+    obstacle                   why the last attempt got no further; the next attempt may
+    generation                 the last generation that was reached or given up
+    progress                   of the pull that is under way
+    restarts                   the engine's restart counts of the last minutes, oldest first
+    mcp                        what its MCP server answered
+    requested_exit             exit_id of the end that the control plane requested
+    post_mortem_of             exit_id of the end whose post-mortem is recorded
+    refused_ports              allocated host ports that the engine refused, since the spec was requested or a container
+                               of it last ran
+    previous                   the container of the version that is being replaced
+    previous_needs_inspection  as needs_inspection, for that container
+    rollback_reason            why an update was given up, until the previous version is as desired
     """
 
     container: Container | None = None
@@ -164,9 +173,9 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """What the caller's catalogue says of the instance; kept and shown, never acted upon.
+    """What the caller's catalogue says about the instance. It is stored and shown, and nothing acts on it.
 
-    The two that may be any JSON are kept as its text: a document cannot hold every shape of it.
+    The two fields that may be any JSON are stored as its text: a document cannot hold every shape of JSON.
     """
 
     tool_catalog_id: str | None = None
@@ -178,9 +187,15 @@ class CatalogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """`revision` names the last commit, so that a worker knows its own. `due_at` is None once settled.
+    """An instance's document.
 
-    `suspended`: its account is, and so it is held stopped, whatever is desired.
+    previous_version  the version that an update replaces, None while none is
+    lease             of the worker that acts on it
+    due_at            when a worker is to continue; None once it is settled
+    attempts          passes in a row that met an obstacle
+    revision          names the last commit: a worker whose commit got no answer recognises its own by it
+    deleted_at        when it became a tombstone, which is kept until `expire_at`
+    suspended         its account is suspended, and so it is kept stopped, whatever is desired
     """
 
     id: str
@@ -205,20 +220,24 @@ class Instance:
 
     @property
     def target_state(self) -> DesiredState:
-        """What is to be made so: what is desired, but that nothing of a suspended account runs."""
-        held = self.suspended and self.desired.state is DesiredState.RUNNING
-        return DesiredState.STOPPED if held else self.desired.state
+        """The state to reach: the desired one, except that nothing of a suspended account runs."""
+        if self.suspended and self.desired.state is DesiredState.RUNNING:
+            return DesiredState.STOPPED
+        return self.desired.state
 
     @property
     def container_name(self) -> str:
+        """The name of the container of the present spec."""
         return container_name(self.id, self.desired.spec_generation)
 
     @property
     def previous_name(self) -> str | None:
+        """The name of the previous version's container, None while there is no update."""
         return container_name(self.id, self.previous_version.spec_generation) if self.previous_version else None
 
     @property
     def settled(self) -> bool:
+        """Whether the present generation was reached or given up."""
         return self.observed.generation == self.desired.generation
 
     @property
@@ -251,8 +270,7 @@ class Instance:
 
 
 def mark_for_inspection(instance: Instance) -> Instance:
-    """What is on record of its containers may be out of date: each is to be looked at before anything is done."""
-    replacing = instance.previous_version is not None
-    return replace(
-        instance, observed=replace(instance.observed, needs_inspection=True, previous_needs_inspection=replacing)
-    )
+    """Have each of its containers inspected before anything else is done."""
+    updating = instance.previous_version is not None
+    observed = replace(instance.observed, needs_inspection=True, previous_needs_inspection=updating)
+    return replace(instance, observed=observed)

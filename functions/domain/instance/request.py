@@ -1,4 +1,4 @@
-"""What an account may ask of an instance. Each asking is a new generation."""
+"""What an account can request of an instance. Each request is a new generation."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from functions.domain.instance.spec import Spec
 
 
 def request_state(instance: Instance, state: DesiredState, *, fresh: bool = False) -> Instance:
-    """Ask for `state`; with `fresh` for a start later than the one last seen. Each asking is a new generation."""
+    """Request `state`; with `fresh` a start that is later than the last one that was observed, which is a restart."""
     container = instance.observed.container
     dead = container is not None and container.state not in LIVE_STATES
-    # Also a plain start of what has ended: a job with restart policy "no" that ran is not run again unasked.
+    # A plain start of a container that has ended is a restart too: it makes a finished job run once more, while the
+    # reconciler never runs a finished job again on its own account.
     restart_after = container.started_at if container and (fresh or dead) else None
     generation = instance.desired.generation + 1
-    return replace(
-        instance, desired=replace(instance.desired, state=state, generation=generation, restart_after=restart_after)
-    )
+    desired = replace(instance.desired, state=state, generation=generation, restart_after=restart_after)
+    return replace(instance, desired=desired)
 
 
 def request_suspension(instance: Instance, suspended: bool) -> Instance:
-    """Ask that it be held stopped, or that it be again as it is desired: what ran is then to be started anew."""
+    """Request that the instance is kept stopped, or that it is as desired again, whatever the account desires then."""
     container, generation = instance.observed.container, instance.desired.generation + 1
     live = suspended and container is not None and container.state in LIVE_STATES
+    # A job that the suspension stops is to be run again afterwards, even if its restart policy says "no".
     restart_after = container.started_at if container and live else instance.desired.restart_after
     desired = replace(instance.desired, generation=generation, restart_after=restart_after)
     return replace(instance, suspended=suspended, desired=desired)
 
 
 def request_spec(instance: Instance, spec: Spec) -> Instance:
-    """Ask for another spec: its container is proven before the present one is removed."""
-    generation = instance.desired.generation + 1
+    """Request another spec: its container is proven before the present one is removed."""
+    generation, observed = instance.desired.generation + 1, instance.observed
     spec_generation = generation + instance.desired.reallocations
     desired = replace(instance.desired, generation=generation, spec_generation=spec_generation, restart_after=None)
-    seen = instance.observed
-    # Also what is gone, since it has its claims, and what was never seen: its create may have gone through.
-    replacing = PreviousVersion(instance.spec, instance.desired.spec_generation)
+    # Also where the present version has no container: it has reservations, and a create whose answer was lost may
+    # still make one.
+    present = PreviousVersion(instance.spec, instance.desired.spec_generation)
     observed = replace(
-        seen,
+        observed,
         container=None,
         absent=False,
         needs_inspection=False,
@@ -48,7 +49,7 @@ def request_spec(instance: Instance, spec: Spec) -> Instance:
         restarts=[],
         refused_ports=[],
         rollback_reason=None,
-        previous=seen.container,
-        previous_needs_inspection=seen.needs_inspection or (seen.container is None and not seen.absent),
+        previous=observed.container,
+        previous_needs_inspection=observed.needs_inspection or (observed.container is None and not observed.absent),
     )
-    return replace(instance, spec=spec, desired=desired, previous_version=replacing, observed=observed)
+    return replace(instance, spec=spec, desired=desired, previous_version=present, observed=observed)

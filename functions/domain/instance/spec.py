@@ -1,7 +1,7 @@
-"""What an account asks for in one container, and how that becomes the shim's `create` body.
+"""What an account requests of one container.
 
-A spec is kept as it was asked (limits as "512m" and "0.5"), so that the record shows the caller's own words; only
-the host ports that the control plane drew are added.
+A spec is kept in the account's own words (limits as "512m" and "0.5"), so that the record shows them; only the host
+ports that the control plane allocated are added.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from functions.domain.secrets import Sealed
 from shim.contract import names
 
 _MEMORY = re.compile(r"(?P<count>[1-9][0-9]{0,14})(?P<unit>[bkmg]?)", re.IGNORECASE)
+_CORES = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """`memory` in bytes or with Docker's unit k, m, g; `cpu` in cores; `pids` counts processes and threads."""
+    """`memory` is in bytes or with Docker's unit k, m or g; `cpu` is in cores; `pids` counts processes and threads."""
 
     memory: str = "512m"
     cpu: str = "0.5"
@@ -37,7 +38,10 @@ class Mcp:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """`drawn`: those of `ports` whose host port was left open; the others were asked for by their number."""
+    """`allocated` are those of `ports` whose host port the control plane chose; the account named the others.
+
+    `secrets` are the secret variables, encrypted; `environment` holds the others.
+    """
 
     image: str
     command: list[str] = field(default_factory=list)
@@ -54,28 +58,29 @@ class Spec:
 
 
 def memory_bytes(text: str) -> int:
-    """Bytes of Docker's notation. Raises ValueError with a sentence."""
+    """Parse an amount of memory in Docker's notation. Raises ValueError with a sentence for the caller."""
     match = _MEMORY.fullmatch(text)
     count = int(match["count"]) * _UNITS[match["unit"].lower()] if match else 0
     if count not in names.MEMORY_BYTES:
-        raise ValueError(f"memory {text!r} is not between 16m and 256g")
+        raise ValueError(f"memory {text!r} is not an amount from 16m to 256g, such as 512m")
     return count
 
 
 def nano_cpus(text: str) -> int:
-    """Billionths of a core. Raises ValueError with a sentence."""
-    count = round(float(text) * 1e9) if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", text) else 0
+    """Parse a number of cores into billionths of a core. Raises ValueError with a sentence for the caller."""
+    count = round(float(text) * 1e9) if _CORES.fullmatch(text) else 0
     if count not in names.NANO_CPUS:
-        raise ValueError(f"cpu {text!r} is not between 0.01 and 64")
+        raise ValueError(f"cpu {text!r} is not a number of cores from 0.01 to 64, such as 0.5")
     return count
 
 
 def engine_limits(spec: Spec) -> ContainerLimits:
+    """Return the limits of the spec as the engine counts them."""
     return ContainerLimits(memory_bytes(spec.limits.memory), nano_cpus(spec.limits.cpu), spec.limits.pids)
 
 
 def container_config(instance_id: str, spec_generation: int, spec: Spec, secrets: Mapping[str, str]) -> ContainerConfig:
-    """`secrets` are the spec's own, opened."""
+    """Return what to create the spec's container with; `secrets` are its secret variables, decrypted."""
     return ContainerConfig(
         instance_id=instance_id,
         spec_generation=spec_generation,

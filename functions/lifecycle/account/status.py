@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from functions.domain import event
 from functions.domain.account.caller import Caller
 from functions.domain.account.model import Account, AccountStatus
 from functions.domain.errors import Conflict
+from functions.domain.event import BACKEND
+from functions.domain.toolbox import event
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.account import registries
 from functions.lifecycle.account.admission import ACCOUNTS, account_ref, account_write, toolboxes_query
@@ -89,7 +90,7 @@ def apply(deps: Dependencies, account_id: str) -> None:
     account = found.value
     pending = [toolbox for toolbox in _toolboxes(deps, account.account) if not _apply_to(deps, toolbox, account)]
     if account.status is AccountStatus.DELETED:
-        _delete_all(deps, Caller(account.account, event.BACKEND))
+        _delete_all(deps, Caller(account.account, BACKEND))
     if pending:
         return
     try:
@@ -110,7 +111,7 @@ def _apply_to(deps: Dependencies, found: Loaded[Toolbox], account: Account) -> b
         toolbox, suspended=account.status is not AccountStatus.ACTIVE, account_status_since=since, etag=""
     )
     after = stamp(deps, changed)
-    applied = event.account_status_applied(after, account, event.BACKEND, deps.now())
+    applied = event.account_status_applied(after, account, BACKEND, deps.now())
     if not save(deps, after, found, [toolbox_event(deps, after, applied)]):
         log.info(
             "another worker is writing the toolbox; its account status is applied later", extra={"toolbox": toolbox.id}

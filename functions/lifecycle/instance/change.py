@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from functions.domain import event, lease
+from functions.domain import lease
 from functions.domain.account.caller import Caller
 from functions.domain.errors import Contended, NotAllowedNow, NotFound
+from functions.domain.instance import event, host_port
 from functions.domain.instance.container import Port
 from functions.domain.instance.model import DesiredState, Instance
 from functions.domain.instance.request import request_spec, request_state
@@ -22,7 +23,6 @@ from functions.domain.instance.spec import Spec
 from functions.lifecycle.account.admission import require_active, require_quota
 from functions.lifecycle.dependencies import Dependencies, Write
 from functions.lifecycle.idempotency import EarlierAttempt, Replay, find_earlier
-from functions.lifecycle.instance import host_ports
 from functions.lifecycle.instance import secrets as instance_secrets
 from functions.lifecycle.instance.read import WAIT_SECONDS, find
 from functions.lifecycle.reconcile.driver import PassOptions
@@ -33,6 +33,7 @@ from functions.lifecycle.repository import (
     instance_event,
     load_instance,
     load_toolbox,
+    refuse_reserved_ports,
     reserve,
     save,
     save_or_conflict,
@@ -100,7 +101,7 @@ def update(deps: Dependencies, request: InstanceRequest, changes: Changes, verb:
             raise NotAllowedNow(f"instance {instance.name!r} is being updated; wait until that has ended")
         spec = changes.respec(instance.spec)
         if changes.ports is not None:
-            spec = host_ports.allocate(deps, spec, changes.ports, instance.spec.ports)
+            spec = host_port.allocate(spec, changes.ports, instance.spec.ports, deps.draw)
         if changes.secrets is not None:
             spec = instance_secrets.set_secrets(deps.vault, instance, spec, changes.secrets)
         require_quota(deps, instance.account, spec, instead_of=instance.spec)
@@ -111,7 +112,7 @@ def update(deps: Dependencies, request: InstanceRequest, changes: Changes, verb:
         return change(deps, request, verb, with_changes, lambda before, after: reserve(after, before))
     except Contended:
         _, found = find(deps, request.caller, request.toolbox_id, request.key)
-        host_ports.refuse_reserved(deps, found.value.toolbox_id, changes.ports or [], but=found.value.id)
+        refuse_reserved_ports(deps, found.value.toolbox_id, changes.ports or [], found.value.id)
         raise
 
 

@@ -1,4 +1,7 @@
-"""An instance's container asked as it stands: nothing on record is changed by it."""
+"""Read an instance's container as it is now: its logs and what it uses. Nothing is stored.
+
+Logs are what Docker recorded, with secrets redacted, or a clear error; nothing is ever shown in their place.
+"""
 
 from __future__ import annotations
 
@@ -20,66 +23,64 @@ from shim.contract import errors as shim_errors
 
 @contextmanager
 def caller_errors(instance: Instance) -> Iterator[None]:
-    """What a shim says of a container that cannot be asked, in the caller's words."""
+    """Turn the shim's errors about a container's state into NotAllowedNow, which names the instance."""
     try:
         yield
     except shim_errors.NoSuchContainer:
-        raise NotAllowedNow(f"instance {instance.name!r} has no container now") from None
+        raise NotAllowedNow(f"instance {instance.name!r} has no container now; start it first") from None
     except shim_errors.NotRunning:
-        raise NotAllowedNow(f"instance {instance.name!r} is not running") from None
-
-
-# What a container wrote, as Docker kept it: real lines or a clear error, never anything in their place.
+        raise NotAllowedNow(f"instance {instance.name!r} is not running; start it first") from None
 
 
 def read_logs(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, *, tail: int, since: str | None) -> Logs:
-    """The last `tail` lines, of those since the RFC 3339 time `since`. Raises NotAllowedNow where no container is."""
+    """Return the last `tail` lines, of those since the RFC 3339 time `since`.
+
+    Raises NotAllowedNow where there is no container, SecretsUnreadable.
+    """
     toolbox, found = find(deps, caller, toolbox_id, key)
-    known = secrets.secret_values(deps.vault, found.value)
+    values = secrets.secret_values(deps.vault, found.value)
     start_by = deps.now() + lease.START_BY_MARGIN
     with caller_errors(found.value):
         shim = deps.shims.of(toolbox)
-        answer = shim.logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
-    return Logs([_struck(line, known) for line in answer.lines], answer.truncated)
+        logs = shim.logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
+    return Logs([_redacted(line, values) for line in logs.lines], logs.truncated)
 
 
 def follow_logs(
     deps: Dependencies, caller: Caller, toolbox_id: str, key: str, *, tail: int, since: str | None
 ) -> FollowedLog:
-    """As `read`, and then each line as it comes, until the container stops."""
+    """Return the same lines and then each new one until the container stops. Raises as `read_logs` does."""
     toolbox, found = find(deps, caller, toolbox_id, key)
-    known = secrets.secret_values(deps.vault, found.value)
+    values = secrets.secret_values(deps.vault, found.value)
     start_by = deps.now() + lease.START_BY_MARGIN
     with caller_errors(found.value):
         shim = deps.shims.of(toolbox)
         lines = shim.follow_logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
-    return FollowedLog(lines, known)
+    return FollowedLog(lines, values)
 
 
 class FollowedLog:
-    """Lines as they come; None is a sign of life, each 10 s. To be closed, also unread."""
+    """Log lines as they arrive; None is a sign of life every 10 s. To be closed, also where it was not read."""
 
-    def __init__(self, lines: Lines[LogLine | None], known: Collection[str]) -> None:
-        self._lines, self._known = lines, known
+    def __init__(self, lines: Lines[LogLine | None], values: Collection[str]) -> None:
+        self._lines, self._values = lines, values
 
     def __iter__(self) -> Iterator[LogLine | None]:
         for line in self._lines:
-            yield _struck(line, self._known) if line else None
+            yield _redacted(line, self._values) if line else None
 
     def close(self) -> None:
+        """Let go of the connection to the shim."""
         self._lines.close()
 
 
-def _struck(line: LogLine, known: Collection[str]) -> LogLine:
-    return replace(line, text=redact(line.text, known))
-
-
-# What an instance's container uses, measured as it is asked.
-
-
 def read_stats(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) -> ContainerStats:
-    """Takes two seconds. Raises NotAllowedNow where it does not run."""
+    """Measure what the container uses, which takes two seconds. Raises NotAllowedNow where it does not run."""
     toolbox, found = find(deps, caller, toolbox_id, key)
     start_by = deps.now() + lease.START_BY_MARGIN
     with caller_errors(found.value):
         return deps.shims.of(toolbox).stats(found.value.container_name, start_by=start_by)
+
+
+def _redacted(line: LogLine, values: Collection[str]) -> LogLine:
+    return replace(line, text=redact(line.text, values))

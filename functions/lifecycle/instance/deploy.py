@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from functions.domain import event
 from functions.domain.account.caller import Caller
 from functions.domain.errors import Conflict, NameTaken, NotAllowedNow
+from functions.domain.instance import event, host_port
 from functions.domain.instance.model import CatalogEntry, Desired, DesiredState, Instance
 from functions.domain.instance.spec import Spec
 from functions.domain.toolbox.model import LEAVING, Toolbox
 from functions.lifecycle.account.admission import require_active, require_quota
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.idempotency import Replay, find_earlier
-from functions.lifecycle.instance import host_ports
 from functions.lifecycle.instance import secrets as instance_secrets
 from functions.lifecycle.instance.capacity import require_room
 from functions.lifecycle.instance.change import REQUEST_BUDGET, Answer, answer_repeat
@@ -26,6 +25,7 @@ from functions.lifecycle.repository import (
     instance_event,
     load_toolbox,
     name_ref,
+    refuse_reserved_ports,
     reserve,
     save_or_conflict,
     update_with_retry,
@@ -94,7 +94,7 @@ def _drafted(deps: Dependencies, toolbox: Toolbox, new: NewInstance) -> Instance
         toolbox_id=toolbox.id,
         account=toolbox.account,
         name=new.name,
-        spec=host_ports.allocate(deps, new.spec, new.spec.ports),
+        spec=host_port.allocate(new.spec, new.spec.ports, (), deps.draw),
         desired=Desired(DesiredState.RUNNING if new.start else DesiredState.STOPPED),
         created_at=now,
         updated_at=now,
@@ -110,4 +110,4 @@ def _refuse_taken(deps: Dependencies, toolbox_id: str, new: NewInstance) -> None
     [name] = deps.store.get([name_ref(toolbox_id, new.name)])
     if name:
         raise NameTaken(f"an instance named {new.name!r} exists on this toolbox: {name.data['instance_id']}")
-    host_ports.refuse_reserved(deps, toolbox_id, new.spec.ports)
+    refuse_reserved_ports(deps, toolbox_id, new.spec.ports)

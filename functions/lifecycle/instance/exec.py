@@ -1,8 +1,9 @@
-"""A command run in an instance's container: once, also where its answer was lost.
+"""Run a command in an instance's container: once, even where the answer is lost and the request is repeated.
 
-Under an Idempotency-Key the record of the request is made before the command is sent. A repeat that finds one without
-an answer cannot know how far the first attempt came, and says so. The answer is kept sealed, since it may show whatever
-the command could read; the command's environment and input are kept nowhere.
+A command is the one request that is not idempotent. With an Idempotency-Key the record of the request is written before
+the command is sent. A repeat that finds a record without an answer cannot know how far the first attempt came, and says
+so rather than run the command again. The answer is stored encrypted, since it may show whatever the command could read;
+the command's environment and input are not stored at all.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from pydantic import TypeAdapter
 
-from functions.domain import event, lease
+from functions.domain import lease
 from functions.domain.account.caller import Caller
 from functions.domain.errors import (
     Conflict,
@@ -22,6 +23,7 @@ from functions.domain.errors import (
     ToolboxUnavailable,
     Unavailable,
 )
+from functions.domain.instance import event
 from functions.domain.instance.container import ExecCommand, ExecResult
 from functions.domain.instance.model import Instance
 from functions.domain.secrets import Sealed
@@ -36,84 +38,84 @@ from shim.contract import errors as shim_errors
 
 log = logging.getLogger(__name__)
 
-# What a document has room for, sealed.
-MAX_KEPT_BYTES = 600_000
-# Beside the command's own time: to reach the shim, to begin, and to inspect afterwards.
+# Encryption makes it a third larger, and a document holds 1 MiB.
+MAX_STORED_BYTES = 600_000
+# Beside the command's own time: to reach the shim, to start, and to inspect afterwards.
 MARGIN_SECONDS = 15
 ANSWER = "answer"
-_RESULT = TypeAdapter(ExecResult)
-# After these nothing was run, and the same request may be sent again.
-NOT_BEGUN = (
+# These prove that nothing was run, so the same request may be sent again.
+NOT_STARTED = (
     NotAllowedNow, ToolboxUnavailable, ShimIncompatible, shim_errors.Refused, shim_errors.StartFailed,
     shim_errors.Transient,
 )  # fmt: skip
+_RESULT = TypeAdapter(ExecResult)
 
 
 @dataclass(frozen=True, slots=True)
 class ExecRequest:
-    """Who has `command` run in which instance (id or name), and under which Idempotency-Key."""
+    """A command for an instance (`key` is its id or name), and the Idempotency-Key that came with it."""
 
     caller: Caller
     toolbox_id: str
     key: str
     command: ExecCommand
-    request: RequestKey | None = None
+    idempotency: RequestKey | None = None
 
 
-def run(deps: Dependencies, asked: ExecRequest) -> ExecResult:
-    """Raises AccountNotActive, NotAllowedNow where it does not run, OutcomeUnknown where it may have run already."""
-    toolbox, found = find(deps, asked.caller, asked.toolbox_id, asked.key)
-    instance, request = found.value, asked.request
-    known, expired = find_earlier(deps, request)
-    if request and known:
-        return _repeated(deps, request, known)
+def run(deps: Dependencies, request: ExecRequest) -> ExecResult:
+    """Run the command. Raises AccountNotActive, NotAllowedNow where the instance does not run, OutcomeUnknown."""
+    toolbox, found = find(deps, request.caller, request.toolbox_id, request.key)
+    instance, idempotency = found.value, request.idempotency
+    earlier, expired = find_earlier(deps, idempotency)
+    if idempotency and earlier:
+        return _stored_result(deps, idempotency, earlier)
     require_active(toolbox)
-    told = event.executed(instance, deps.new_id(), asked.caller.subject, deps.now())
-    writes: list[Write] = [instance_event(deps, instance, told)]
-    writes += [request.asked(instance.id, deps.now(), expired)] if request else []
+    requested = event.exec_requested(instance, deps.new_id(), request.caller.subject, deps.now())
+    writes: list[Write] = [instance_event(deps, instance, requested)]
+    writes += [idempotency.asked(instance.id, deps.now(), expired)] if idempotency else []
     try:
         deps.store.commit(writes)
     except Conflict:
-        raise OutcomeUnknown("another request under this Idempotency-Key is under way") from None
+        raise OutcomeUnknown("another request with this Idempotency-Key is being carried out") from None
     try:
-        executed = _sent(deps, toolbox, instance, asked.command)
-    except NOT_BEGUN:
-        if request:
-            deps.store.commit([Delete(request.ref)])
+        result = _execute(deps, toolbox, instance, request.command)
+    except NOT_STARTED:
+        if idempotency:
+            deps.store.commit([Delete(idempotency.ref)])
         raise
-    if request:
-        _keep(deps, request, instance, executed)
-    return executed
+    if idempotency:
+        _store_result(deps, idempotency, instance, result)
+    return result
 
 
-def _sent(deps: Dependencies, toolbox: Toolbox, instance: Instance, command: ExecCommand) -> ExecResult:
+def _execute(deps: Dependencies, toolbox: Toolbox, instance: Instance, command: ExecCommand) -> ExecResult:
     start_by, timeout = deps.now() + lease.START_BY_MARGIN, float(command.timeout + MARGIN_SECONDS)
     with caller_errors(instance):
         shim = deps.shims.of(toolbox)
         return shim.execute(instance.container_name, command, start_by=start_by, timeout=timeout)
 
 
-def _repeated(deps: Dependencies, request: RequestKey, known: EarlierAttempt) -> ExecResult:
-    if known.answer is None:
+def _stored_result(deps: Dependencies, idempotency: RequestKey, earlier: EarlierAttempt) -> ExecResult:
+    if earlier.answer is None:
         raise OutcomeUnknown(
-            "the first request under this Idempotency-Key may have run the command; it is not run again"
+            "the first request with this Idempotency-Key may have run the command; it is not run again. "
+            "Send another key to run it once more"
         )
-    _, sealed = known.answer
-    return _RESULT.validate_json(deps.vault.open(Sealed(**sealed), _associated_data(request))[ANSWER])
+    _, sealed = earlier.answer
+    return _RESULT.validate_json(deps.vault.open(Sealed(**sealed), _associated_data(idempotency))[ANSWER])
 
 
-def _keep(deps: Dependencies, request: RequestKey, instance: Instance, executed: ExecResult) -> None:
-    kept = executed
-    while len(content := _RESULT.dump_json(kept)) > MAX_KEPT_BYTES:
-        out, err = kept.stdout[: len(kept.stdout) // 2], kept.stderr[: len(kept.stderr) // 2]
-        kept = replace(kept, stdout=out, stderr=err, truncated=True)
-    sealed = deps.vault.seal({ANSWER: content.decode()}, _associated_data(request))
+def _store_result(deps: Dependencies, idempotency: RequestKey, instance: Instance, result: ExecResult) -> None:
+    while len(content := _RESULT.dump_json(result)) > MAX_STORED_BYTES:
+        stdout, stderr = result.stdout[: len(result.stdout) // 2], result.stderr[: len(result.stderr) // 2]
+        result = replace(result, stdout=stdout, stderr=stderr, truncated=True)
+    sealed = deps.vault.seal({ANSWER: content.decode()}, _associated_data(idempotency))
     try:
-        deps.store.commit([request.answer(instance.id, deps.now(), 200, asdict(sealed))])
+        deps.store.commit([idempotency.answer(instance.id, deps.now(), 200, asdict(sealed))])
     except Unavailable:
-        # The caller has the answer all the same; a repeat will be told that the outcome is unknown.
-        log.warning("an answer was not kept", extra={"instance": instance.id}, exc_info=True)
+        # The caller gets the answer all the same; a repeat will be answered that the outcome is unknown.
+        log.warning("the answer of a command could not be stored", extra={"instance": instance.id}, exc_info=True)
 
 
-def _associated_data(request: RequestKey) -> str:
-    return f"request\n{request.account}\n{request.ref.id}"
+def _associated_data(idempotency: RequestKey) -> str:
+    return f"request\n{idempotency.account}\n{idempotency.ref.id}"

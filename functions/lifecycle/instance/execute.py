@@ -1,4 +1,7 @@
-"""One step, one call of the shim, one sighting. No judgement."""
+"""Execute one step of an instance's plan: one call of the shim, and what it showed folded into the instance.
+
+Nothing is decided here. An error is folded in like any other observation, so that the next decision starts from it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from functions.domain.errors import SecretsUnreadable, ToolboxesError
-from functions.domain.instance import mcp, observe
+from functions.domain.instance import host_port, mcp, observe
 from functions.domain.instance.container import Container
-from functions.domain.instance.host_port import with_reallocated_ports
 from functions.domain.instance.image import PullProgress
 from functions.domain.instance.mcp import HttpRequest, HttpResponse
 from functions.domain.instance.model import Instance, McpServer
@@ -33,7 +35,7 @@ from functions.domain.instance.steps import (
 from functions.domain.secrets import redact
 from functions.lifecycle.account import registries
 from functions.lifecycle.dependencies import Dependencies, Shim, Vault, Write
-from functions.lifecycle.instance import host_ports, post_mortem, secrets
+from functions.lifecycle.instance import post_mortem, secrets
 from functions.lifecycle.repository import release_reservations, reserve
 from shim.contract import errors as shim_errors
 
@@ -43,7 +45,7 @@ Progress = Callable[[PullProgress], None]
 def execute(
     step: Step, shim: Shim, instance: Instance, start_by: datetime, deps: Dependencies, on_progress: Progress
 ) -> tuple[Instance, list[Write]]:
-    """The instance with what this step saw folded in, its error included, and what is to be saved with it."""
+    """Return the instance with what this step observed folded in, and the writes that belong into the same commit."""
     now = deps.now
     try:
         match step:
@@ -52,27 +54,27 @@ def execute(
                 shim.pull(step.image, credentials, start_by=start_by, on_progress=on_progress)
                 return observe.fold_pull(instance, now()), []
             case ProbeMcp():
-                return observe.fold_mcp(instance, probe_mcp(step, shim, start_by, now)), []
+                return observe.fold_mcp(instance, _probe(step, shim, start_by, now)), []
             case RecordPostMortem():
-                return observe.fold_post_mortem(instance, step), [
-                    post_mortem.record(step, shim, instance, start_by, deps)
-                ]
+                document = post_mortem.record(step, shim, instance, start_by, deps)
+                return observe.fold_post_mortem(instance, step), [document]
             case ReallocatePorts():
-                other = with_reallocated_ports(instance, host_ports.reallocate(deps, instance, step.ports))
-                return other, [*reserve(other, instance), *release_reservations(instance, other)]
+                after = host_port.reallocate(instance, step.ports, deps.draw)
+                return after, [*reserve(after, instance), *release_reservations(instance, after)]
             case RollBack():
-                back = roll_back(instance)
-                return back, release_reservations(instance, back)
-        return observe.fold_container(instance, step, _command(step, shim, instance, start_by, deps.vault), now()), []
+                after = roll_back(instance)
+                return after, release_reservations(instance, after)
+        container = _command(step, shim, instance, start_by, deps.vault)
+        return observe.fold_container(instance, step, container, now()), []
     except (shim_errors.ShimError, ToolboxesError) as error:
-        return observe.fold_error(instance, step, _struck(error, deps.vault, instance), now(), start_by), []
+        return observe.fold_error(instance, step, _redacted(error, deps.vault, instance), now(), start_by), []
 
 
 def _command(step: Step, shim: Shim, instance: Instance, start_by: datetime, vault: Vault) -> Container | None:
     match step:
         case CreateContainer():
-            opened = secrets.decrypt(vault, instance, step.spec)
-            config = container_config(step.instance_id, step.spec_generation, step.spec, opened)
+            values = secrets.decrypt(vault, instance, step.spec)
+            config = container_config(step.instance_id, step.spec_generation, step.spec, values)
             return shim.create(config, start_by=start_by)
         case StartContainer():
             return shim.start(step.container, start_by=start_by)
@@ -87,44 +89,47 @@ def _command(step: Step, shim: Shim, instance: Instance, start_by: datetime, vau
     raise AssertionError(f"no command for step {step}")
 
 
-def _struck(error: observe.Problem, vault: Vault, instance: Instance) -> observe.Problem:
-    """The error as it may go on record: it may quote what a container said."""
+def _redacted(error: observe.Problem, vault: Vault, instance: Instance) -> observe.Problem:
+    """Return the error as it may be stored and shown: its message may quote what the container printed."""
     if isinstance(error, SecretsUnreadable):
         return error
     try:
-        known = secrets.secret_values(vault, instance)
+        values = secrets.secret_values(vault, instance)
     except SecretsUnreadable:
-        return type(error)(f"{error.code}; what was said is left out, since it may hold a secret")
-    return type(error)(redact(str(error), known))
+        return type(error)(f"{error.code}; the message is left out, since it may hold a secret that cannot be redacted")
+    return type(error)(redact(str(error), values))
 
 
-# Whether an MCP server answers, proven by asking it: `initialize`, then `tools/list`, through the shim.
+# The MCP probe: `initialize`, then `tools/list`, through the shim.
 
 
-def probe_mcp(step: ProbeMcp, shim: Shim, start_by: datetime, now: Callable[[], datetime]) -> McpServer:
-    """Raises protocol.NotAnswering while nothing answers, or not as an MCP server does."""
+def _probe(step: ProbeMcp, shim: Shim, start_by: datetime, now: Callable[[], datetime]) -> McpServer:
+    """Return what the MCP server answers. Raises NotAnswering while nothing answers, or not as an MCP server does."""
 
-    def ask(request: HttpRequest) -> HttpResponse:
+    def send(request: HttpRequest) -> HttpResponse:
         return shim.http_request(step.container, request, start_by=start_by)
 
     port, path = step.mcp.port, step.mcp.path
     try:
-        session = mcp.session_headers(ask(mcp.initialize(port, path)))
-        ask(mcp.initialized(port, path, session))
-        tools = _tools(port, path, session, ask)
+        session = mcp.session_headers(send(mcp.initialize(port, path)))
+        send(mcp.initialized(port, path, session))
+        tools = _list_tools(port, path, session, send)
     except mcp.McpError as error:
         raise shim_errors.NotAnswering(f"port {port} does not answer as an MCP server: {error}") from None
     if mcp.SESSION_HEADER in session:
-        ask(mcp.end_session(port, path, session))
+        # Without this a server that is probed at every start would pile up sessions.
+        send(mcp.end_session(port, path, session))
     return McpServer(len(tools), mcp.tools_hash(tools), now(), step.endpoint_id)
 
 
-def _tools(port: int, path: str, session: dict[str, str], ask: Callable[[HttpRequest], HttpResponse]) -> list[Any]:
+def _list_tools(
+    port: int, path: str, session: dict[str, str], send: Callable[[HttpRequest], HttpResponse]
+) -> list[Any]:
     tools: list[Any] = []
     cursor: str | None = None
     for page in range(mcp.MAX_PAGES):
-        said = mcp.result(ask(mcp.list_tools(port, path, session, page, cursor)), page + 1)
-        listed, cursor = said.get("tools"), said.get("nextCursor")
+        result = mcp.result(send(mcp.list_tools(port, path, session, page, cursor)), page + 1)
+        listed, cursor = result.get("tools"), result.get("nextCursor")
         if not isinstance(listed, list):
             raise mcp.McpError("the answer to tools/list holds no list")
         tools += listed

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from functions.domain import event
 from functions.domain.account.caller import Caller
 from functions.domain.errors import AccountNotActive, Conflict, NotAllowedNow, NotFound
+from functions.domain.event import BACKEND
 from functions.domain.instance.model import Instance
 from functions.domain.instance.rotation import Rotation
 from functions.lifecycle.account.status import RECEIVED_TTL, deduplication_ref, deduplication_write
@@ -107,7 +107,7 @@ def _joined(deps: Dependencies, instance: Instance, known: Rotation | None, rota
 def _put(deps: Dependencies, instance: Instance, rotation: Rotation) -> None:
     assert rotation.waiting is not None
     values = deps.vault.open(rotation.waiting, _associated_data(instance))
-    backend = Caller(instance.account, event.BACKEND)
+    backend = Caller(instance.account, BACKEND)
     # A worker that died before it could say that it was done has done it: the container is not made anew again.
     again = Replay(backend.account, f"rotation {rotation.revision}", "rotation", lambda settled: (200, {}))
     replace_secrets(deps, InstanceRequest(backend, instance.toolbox_id, instance.id, again), values)

@@ -1,4 +1,4 @@
-"""An instance's secret variables: kept sealed, opened where a container is made, struck out of what it said."""
+"""An instance's secret variables: encrypted in its document, decrypted where a container is created or redacted."""
 
 from __future__ import annotations
 
@@ -10,42 +10,44 @@ from functions.domain.instance.model import Instance
 from functions.domain.instance.spec import Spec
 from functions.lifecycle.dependencies import Vault
 
-# A document holds at most 1 MiB, and all variables may stand in it three times: spec, the one before, as sent.
+# A document holds 1 MiB, and all variables may be in it three times: in the spec, in the previous version's, and in the
+# catalogue's copy of the request.
 MAX_BYTES = 131_072
 
 
-def set_secrets(vault: Vault, instance: Instance, spec: Spec, given: Mapping[str, str | None]) -> Spec:
-    """`spec` of `instance` with exactly the variables `given`; the value of None is the one that is kept already.
+def set_secrets(vault: Vault, instance: Instance, spec: Spec, requested: Mapping[str, str | None]) -> Spec:
+    """Return `spec` with exactly the `requested` variables; one whose value is None keeps its stored value.
 
-    Raises NotAllowedNow where there is none, SecretsUnreadable.
+    Raises NotAllowedNow where no value is stored, SecretsUnreadable.
     """
-    kept = decrypt(vault, instance, spec) if None in given.values() else {}
-    if missing := [name for name, value in given.items() if value is None and name not in kept]:
-        raise NotAllowedNow(f"secretVariables.{missing[0]} has no value, and none is kept")
-    values = {name: kept[name] if value is None else value for name, value in given.items()}
+    stored = decrypt(vault, instance, spec) if None in requested.values() else {}
+    if missing := [name for name, value in requested.items() if value is None and name not in stored]:
+        raise NotAllowedNow(f"secretVariables.{missing[0]} is null, and no value of it is stored; send one")
+    values = {name: stored[name] if value is None else value for name, value in requested.items()}
     return replace(spec, secrets=vault.seal(values, _associated_data(instance)) if values else None)
 
 
 def require_size(vault: Vault, instance: Instance, spec: Spec) -> None:
-    """Raises BadRequest where open and secret variables of `spec` share a name, or are too large together."""
-    values = decrypt(vault, instance, spec)
-    if twice := sorted(set(values) & set(spec.environment)):
-        raise BadRequest(f"{twice[0]} is both in environmentVariables and in secretVariables")
-    together = [*values.items(), *spec.environment.items()]
-    if sum(len(name) + len(value.encode()) for name, value in together) > MAX_BYTES:
-        raise BadRequest(f"all variables together are larger than {MAX_BYTES} bytes")
+    """Raise BadRequest where the plain and the secret variables share a name, or are too large together."""
+    secret = decrypt(vault, instance, spec)
+    if both := sorted(set(secret) & set(spec.environment)):
+        raise BadRequest(f"{both[0]} is both in environmentVariables and in secretVariables; send it in one of them")
+    size = sum(len(name) + len(value.encode()) for name, value in [*secret.items(), *spec.environment.items()])
+    if size > MAX_BYTES:
+        raise BadRequest(f"all variables together are {size} bytes, and at most {MAX_BYTES} are allowed")
 
 
 def decrypt(vault: Vault, instance: Instance, spec: Spec) -> dict[str, str]:
-    """The variables of one version of `instance`. Raises SecretsUnreadable."""
+    """Return the secret variables of one version of `instance`. Raises SecretsUnreadable."""
     return vault.open(spec.secrets, _associated_data(instance)) if spec.secrets else {}
 
 
 def secret_values(vault: Vault, instance: Instance) -> list[str]:
-    """Every value that a container of `instance` may know. Raises SecretsUnreadable."""
+    """Return every secret value that a container of `instance` may know. Raises SecretsUnreadable."""
     versions = [instance.spec, *([instance.previous_version.spec] if instance.previous_version else [])]
     return [value for spec in versions for value in decrypt(vault, instance, spec).values()]
 
 
 def _associated_data(instance: Instance) -> str:
+    """Return what the values are encrypted with: copied into another account's document they cannot be decrypted."""
     return f"instance\n{instance.account}\n{instance.id}"

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from functions.domain import event
+from functions.domain.event import BACKEND
+from functions.domain.instance import event
 from functions.domain.instance.decide import decide
 from functions.domain.instance.image import PullProgress
 from functions.domain.instance.model import DesiredState, Instance, Reason, mark_for_inspection
 from functions.domain.instance.request import request_suspension
+from functions.domain.instance.settle import settle
 from functions.domain.instance.steps import PullImage, ReallocatePorts, RecordPostMortem, RollBack, Step
 from functions.domain.lease import is_free
 from functions.domain.plan import Plan
@@ -19,10 +21,17 @@ from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Dependencies, Write
 from functions.lifecycle.instance import capacity
 from functions.lifecycle.instance.execute import execute
-from functions.lifecycle.instance.settle import settle
 from functions.lifecycle.reconcile.driver import PUSH_BUDGET, Pass, PassOptions, WaitLimits
 from functions.lifecycle.reconcile.lease import LeaseHolder, with_lease
-from functions.lifecycle.repository import Loaded, instance_event, load_instance, load_toolbox, save, stamp
+from functions.lifecycle.repository import (
+    Loaded,
+    instance_event,
+    load_instance,
+    load_toolbox,
+    release_reservations,
+    save,
+    stamp,
+)
 from functions.lifecycle.toolbox import teardown
 
 log = logging.getLogger(__name__)
@@ -51,7 +60,7 @@ class InstancePolicy:
             return document
         after = stamp(self.deps, request_suspension(document, suspended))
         verb = "suspend" if suspended else "resume"
-        requested = event.requested(document, after, verb, event.BACKEND, self.deps.now())
+        requested = event.requested(document, after, verb, BACKEND, self.deps.now())
         return run.holder.renew(after, [instance_event(self.deps, after, requested)])
 
     def decide(self, document: Instance) -> Plan[Step]:
@@ -105,12 +114,12 @@ class InstancePolicy:
         return replace(after, lease=document.lease, revision=document.revision)
 
     def settle(self, document: Instance) -> tuple[Instance, Sequence[Write]]:
-        final, writes = settle(document, self.deps.now())
+        final = settle(document, self.deps.now())
         replaced = document.previous_version.spec.image if document.previous_version else final.spec.image
         if final.previous_version is None and final.spec == document.spec and replaced != final.spec.image:
             # While the instance still is due: if this worker dies here, the next one prunes.
             capacity.prune(self.deps, self.toolbox, settling=final)
-        return final, writes
+        return final, release_reservations(document, final)
 
     def merge(self, stored: Instance, ours: Instance) -> Instance:
         """The new desired state with what this worker has observed: only the lease's holder writes what is observed."""
@@ -131,7 +140,7 @@ class InstancePolicy:
         return replace(stored, observed=observed)
 
     def events(self, before: Instance, after: Instance, *, final: bool) -> Sequence[Write]:
-        between = event.instance_events if final else event.interim_events
+        between = event.final_events if final else event.interim_events
         return [instance_event(self.deps, after, new) for new in between(before, after, self.deps.now())]
 
     def log_fields(self, document: Instance) -> dict[str, str]:

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from functions.domain import event
 from functions.domain.instance.model import Reason
 from functions.domain.lease import is_free
 from functions.domain.plan import Plan
-from functions.domain.toolbox import observe
+from functions.domain.toolbox import event, observe
 from functions.domain.toolbox.decide import decide
 from functions.domain.toolbox.model import Toolbox
 from functions.domain.toolbox.steps import AwaitEnrolment, CreateDroplet, ToolboxStep
@@ -110,4 +109,4 @@ def run(deps: Dependencies, toolbox_id: str) -> None:
 
 
 def event_writes(deps: Dependencies, before: Toolbox, after: Toolbox) -> Sequence[Write]:
-    return [toolbox_event(deps, after, new) for new in event.toolbox_events(before, after, deps.now())]
+    return [toolbox_event(deps, after, new) for new in event.changes(before, after, deps.now())]

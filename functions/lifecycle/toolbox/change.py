@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from functions.domain import event
 from functions.domain.account.caller import Caller
 from functions.domain.errors import NotAllowedNow, NotFound
+from functions.domain.toolbox import event
 from functions.domain.toolbox.droplet import IMAGE
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.domain.toolbox.request import request_deprovision, request_rebuild, request_shim_upgrade
@@ -57,7 +57,7 @@ def provision(deps: Dependencies, caller: Caller, new: NewToolbox, replay: Repla
         if earlier:
             return answer_repeat(deps, earlier)
         toolbox = _drafted(deps, caller, new)
-        requested = event.toolbox_requested(None, toolbox, "provision", caller.subject, deps.now())
+        requested = event.requested(None, toolbox, "provision", caller.subject, deps.now())
         writes: list[Write] = [toolbox_event(deps, toolbox, requested), admit_toolbox(deps, caller.account)]
         writes += [replay.asked_and_answered(toolbox, expired)] if replay else []
         save_or_conflict(deps, toolbox, None, writes)
@@ -125,7 +125,7 @@ def change(deps: Dependencies, request: ToolboxRequest, verb: str, with_change: 
             begin_once(deps, request.replay, lambda: request.toolbox_id)
             return toolbox
         intent = stamp(deps, replace(changed, due_at=deps.now()))
-        requested = event.toolbox_requested(toolbox, intent, verb, request.caller.subject, deps.now())
+        requested = event.requested(toolbox, intent, verb, request.caller.subject, deps.now())
         writes: list[Write] = [toolbox_event(deps, intent, requested)]
         writes += [request.replay.asked(intent.id, deps.now(), expired)] if request.replay else []
         save_or_conflict(deps, intent, found, writes)

@@ -10,11 +10,12 @@ import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from functions.domain import event, lease
+from functions.domain import lease
 from functions.domain.errors import ShimIncompatible, ToolboxUnavailable
 from functions.domain.instance.container import ListedContainer
 from functions.domain.instance.diff import compare
 from functions.domain.instance.model import DesiredState, Instance
+from functions.domain.toolbox import event
 from functions.domain.toolbox.model import CONTACTED, Toolbox, ToolboxStatus
 from functions.domain.toolbox.shim import ShimStatus
 from functions.lifecycle.dependencies import Dependencies, Query
@@ -91,7 +92,7 @@ def _compared(
     differences = compare(instances, listed, suspended=heard.suspended)
     heard = replace(heard, orphans=_strangers(deps, found.value, differences.orphans))
     # An ETag on record means: all that it stands for has been looked into.
-    if differences.changed or differences.left or heard.orphans:
+    if differences.changed or differences.unsettled or heard.orphans:
         heard = replace(heard, etag="", listed_at=found.value.listed_at)
     if _record(deps, found, heard):
         for instance_id in differences.changed:
@@ -149,7 +150,7 @@ def _record(deps: Dependencies, found: Loaded[Toolbox], seen: Toolbox) -> bool:
     if seen == found.value:
         return True
     after = stamp(deps, seen)
-    events = [toolbox_event(deps, after, one) for one in event.toolbox_events(found.value, after, deps.now())]
+    events = [toolbox_event(deps, after, one) for one in event.changes(found.value, after, deps.now())]
     if save(deps, after, found, events):
         return True
     log.info("another worker saved this toolbox first", extra={"toolbox": after.id})

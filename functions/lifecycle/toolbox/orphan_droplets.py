@@ -9,10 +9,9 @@ import logging
 import re
 from datetime import timedelta
 
-from functions.domain import event
 from functions.domain.account.caller import Caller
 from functions.domain.errors import Conflict, DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown, NotFound
-from functions.domain.toolbox import droplet
+from functions.domain.toolbox import droplet, event
 from functions.domain.toolbox.droplet import Droplet
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Create, Delete, Dependencies, Document, Query, Ref, Write

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from functions.domain import event, lease
+from functions.domain import lease
 from functions.domain.account.caller import Caller
 from functions.domain.errors import ToolboxUnavailable
+from functions.domain.toolbox import event
 from functions.domain.toolbox import observe as toolbox_observe
 from functions.domain.toolbox.model import CONTACTED, Toolbox, ToolboxStatus
 from functions.lifecycle.dependencies import Dependencies, Document, Query
@@ -63,7 +64,7 @@ def refresh(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
         if found is None or toolbox.status not in CONTACTED:
             return toolbox
         after = stamp(deps, _looked_at(deps, toolbox))
-        events = [toolbox_event(deps, after, one) for one in event.toolbox_events(toolbox, after, deps.now())]
+        events = [toolbox_event(deps, after, one) for one in event.changes(toolbox, after, deps.now())]
         return save_or_conflict(deps, after, found, events).value
 
     return update_with_retry(deps, attempt, f"toolbox {toolbox_id} is being changed by others; ask again")

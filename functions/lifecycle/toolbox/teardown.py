@@ -10,15 +10,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from functions.domain import event
+from functions.domain.event import CONVERGE
+from functions.domain.instance import event
 from functions.domain.instance.model import DesiredState, Instance, mark_for_inspection
 from functions.domain.instance.request import request_state
+from functions.domain.instance.settle import settle
 from functions.domain.instance.steps import RecordPostMortem
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Dependencies, Task, Write
 from functions.lifecycle.instance import post_mortem
-from functions.lifecycle.instance.settle import settle
-from functions.lifecycle.repository import Loaded, instance_event, living_instances, pages, save, stamp
+from functions.lifecycle.repository import (
+    Loaded,
+    instance_event,
+    living_instances,
+    pages,
+    release_reservations,
+    save,
+    stamp,
+)
 
 PAGE = 100
 # A third of a lease: enough is left for what follows.
@@ -56,7 +65,7 @@ def end_instances(deps: Dependencies, toolbox: Toolbox, start_by: datetime) -> b
         if instance.desired.state is DesiredState.DELETED:
             continue
         ending = stamp(deps, replace(request_state(instance, DesiredState.DELETED), due_at=None))
-        requested = event.requested(instance, ending, "delete", event.CONVERGE, deps.now())
+        requested = event.requested(instance, ending, "delete", CONVERGE, deps.now())
         writes: list[Write] = [instance_event(deps, ending, requested)]
         if instance.observed.container:
             mark = f"{toolbox.id} {toolbox.generation}"
@@ -83,10 +92,9 @@ def end_instance(deps: Dependencies, found: Loaded[Instance]) -> bool:
     observed = replace(
         deleting.observed, container=None, absent=True, previous=None, needs_inspection=False, obstacle=None
     )
-    final, releases = settle(replace(deleting, observed=observed, lease=None), deps.now())
-    after = stamp(deps, final)
-    events = [instance_event(deps, after, new) for new in event.instance_events(before, after, deps.now())]
-    return save(deps, after, found, [*events, *releases]) is not None
+    after = stamp(deps, settle(replace(deleting, observed=observed, lease=None), deps.now()))
+    events = [instance_event(deps, after, new) for new in event.final_events(before, after, deps.now())]
+    return save(deps, after, found, [*events, *release_reservations(before, after)]) is not None
 
 
 def _living(deps: Dependencies, toolbox: Toolbox) -> Iterator[Loaded[Instance]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from functions.domain.instance.container import Port
 from functions.domain.instance.host_port import MAX_REALLOCATIONS
-from functions.domain.instance.model import MOVES, DesiredState, Instance
+from functions.domain.instance.model import DesiredState, Instance, may_become
 from functions.domain.instance.spec import Spec
 from functions.domain.lease import GRACE
 from functions.lifecycle.dependencies import Create, Delete, Document, Ref, Snapshot, Write
@@ -104,8 +104,7 @@ class StoreOracle:
         self._lease(before, after, worker)
         self._reservations(after)
         if before:
-            allowed = MOVES[before.status] | {before.status}
-            require(after.status in allowed, f"{before.status} became {after.status}")
+            require(may_become(before.status, after.status), f"{before.status} became {after.status}")
             self._absence(before, after, worker)
         obstacle = after.observed.obstacle
         require(obstacle is None or obstacle.code != "no-end", f"the plan of {after.name} has no end")

@@ -32,7 +32,7 @@ def test_deploy_reallocates_a_taken_port_within_the_request(world: World) -> Non
     assert world.droplet.running() == [f"tool-{instance.id}-g2"] == list(world.droplet.containers)
     assert [port.host_port for port in world.droplet.containers[instance.container_name].ports] == [20_001, reallocated]
     assert reserved_ports(world) == ["20001", str(reallocated)]
-    assert reallocations(world, instance) == [f"{held_port}/tcp is taken: {reallocated} instead"]
+    assert reallocations(world, instance) == [f"{held_port}/tcp is in use: {reallocated} instead"]
     assert world.stored(instance).observed.refused_ports == []
 
 

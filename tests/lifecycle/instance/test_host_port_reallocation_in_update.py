@@ -60,7 +60,7 @@ def test_rollback_reallocates_the_taken_port_of_the_previous_version(world: Worl
     world.droplet.faults.append(Fault(shim_errors.StartFailed("exec: no such file"), routes.START))
     stored = update_to_other(world, instance)
     assert stored.observed.obstacle
-    assert stored.observed.obstacle.message == "exec: no such file; the version before serves again"
+    assert stored.observed.obstacle.message == "exec: no such file; the previous version serves again"
     assert (stored.status, stored.spec.image, stored.settled, stored.due_at) == (
         InstanceStatus.RUNNING,
         IMAGE,
