@@ -1,4 +1,4 @@
-"""Both kinds of store and queue, each test with one of its own."""
+"""Both implementations of the store and of the queue; each test gets an empty one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from functions.adapters.store_firestore import FirestoreStore
 from functions.adapters.store_sqlite import SqliteStore
 from functions.lifecycle.dependencies import Queue, Store
 from tests.adapters import emulators
-from tests.adapters.pushes import Pushed, through_pubsub, through_relay
+from tests.adapters.pushes import PushEndpoint, through_pubsub, through_relay
 
 EMULATED = pytest.mark.emulator
 
@@ -33,7 +33,7 @@ def pubsub_emulator() -> Iterator[str]:
 
 @pytest.fixture
 def project() -> str:
-    """Emulators keep projects apart: with one of its own, a test sees nobody else's documents and topics."""
+    """A project of the test's own, because the emulators share documents and topics within a project only."""
     return f"test-{uuid4().hex[:12]}"
 
 
@@ -48,13 +48,13 @@ def store(request: pytest.FixtureRequest, project: str, tmp_path: Path, monkeypa
 @pytest.fixture(params=["sqlite", pytest.param("pubsub", marks=EMULATED)])
 def queue_and_pushes(
     request: pytest.FixtureRequest, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Queue, Pushed]]:
+) -> Iterator[tuple[Queue, PushEndpoint]]:
     """A queue and the endpoint that its messages are pushed to."""
     if request.param == "pubsub":
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", request.getfixturevalue("pubsub_emulator"))
-        with through_pubsub(project, "converge") as pushed:
-            yield PubsubQueue(project, "converge"), pushed
+        with through_pubsub(project, "converge") as endpoint:
+            yield PubsubQueue(project, "converge"), endpoint
     else:
         queue = SqliteQueue(str(tmp_path / "queue.db"))
-        with through_relay(queue) as pushed:
-            yield queue, pushed
+        with through_relay(queue) as endpoint:
+            yield queue, endpoint

@@ -1,4 +1,4 @@
-"""Google's emulators, each started in a process group of its own and ended with it."""
+"""Google's emulators for Firestore and Pub/Sub, each started in a process group of its own and ended with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# A JVM on a busy machine.
+# Long enough for a JVM on a busy machine.
 START_SECONDS = 90.0
 
 ABSENT = (
@@ -26,17 +26,17 @@ ABSENT = (
 
 
 class EmulatorAbsent(Exception):
-    """A sentence on what is missing."""
+    """An emulator cannot be started; the message says what is missing."""
 
 
 @contextmanager
 def firestore() -> Iterator[str]:
-    """`host:port` of the emulator: the one that the environment names, else one of our own."""
-    if given := os.environ.get("FIRESTORE_EMULATOR_HOST"):
-        yield given
+    """Yield `host:port` of an emulator: the one that the environment names, otherwise a new one."""
+    if address := os.environ.get("FIRESTORE_EMULATOR_HOST"):
+        yield address
         return
     with _running("emulators", "firestore", "start") as address:
-        # Its first commit loads most of the emulator's classes, and took longer than the store waits for one.
+        # The first commit loads most of the emulator's classes, and took longer than the store waits for a commit.
         commit = f"http://{address}/v1/projects/warm-up/databases/(default)/documents:commit"
         writes = [{"update": {"name": "projects/warm-up/databases/(default)/documents/warm/up"}}]
         request = urllib.request.Request(commit, json.dumps({"writes": writes}).encode())
@@ -47,9 +47,9 @@ def firestore() -> Iterator[str]:
 
 @contextmanager
 def pubsub() -> Iterator[str]:
-    """`host:port` of the emulator: the one that the environment names, else one of our own."""
-    if given := os.environ.get("PUBSUB_EMULATOR_HOST"):
-        yield given
+    """Yield `host:port` of an emulator: the one that the environment names, otherwise a new one."""
+    if address := os.environ.get("PUBSUB_EMULATOR_HOST"):
+        yield address
         return
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -59,7 +59,7 @@ def pubsub() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """One that nothing listens on, as of now."""
+    """A port that nothing listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -84,7 +84,7 @@ def _running(*command: str) -> Iterator[str]:
             _wait_until_up(address, process, Path(log.name))
             yield address
         finally:
-            # gcloud, its shell and the JVM share the group; the first of them may be gone already.
+            # gcloud, its shell and the JVM share the process group; gcloud may have exited already.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 

@@ -1,4 +1,4 @@
-"""Whether infra/firestore.indexes.json has what a query needs; the emulator answers without any index.
+"""Checks that infra/firestore.indexes.json has the indexes that a query needs; the emulator answers without any.
 
 Rules: https://firebase.google.com/docs/firestore/query-data/index-overview. Every field has an ascending and a
 descending index of its own unless exempted; an exemption of a map covers what is in it. A query is answered from the
@@ -25,7 +25,7 @@ Index = tuple[tuple[str, str], ...]
 
 
 def missing(query: Query, declared: dict[str, Any]) -> str | None:
-    """The composite index that `query` needs and `declared` (the file's content) lacks, in words; None if it has it."""
+    """Describe the index that `query` needs and `declared`, the file's content, lacks; None where it lacks none."""
     equal = {field for field, operator, _ in query.where if operator == "=="}
     direction = BOTH[query.descending]
     order: Index = ()
@@ -62,12 +62,15 @@ def _indexes(query: Query, declared: dict[str, Any]) -> Iterator[Index]:
 
 
 def _directions(group: str, scope: str, field: str, declared: dict[str, Any]) -> Sequence[str]:
-    overrides = {(one["collectionGroup"], one["fieldPath"]): one["indexes"] for one in declared["fieldOverrides"]}
+    overrides = {
+        (override["collectionGroup"], override["fieldPath"]): override["indexes"]
+        for override in declared["fieldOverrides"]
+    }
     while field:
         if (group, field) in overrides:
-            return [one["order"] for one in overrides[group, field] if one["queryScope"] == scope]
+            return [index["order"] for index in overrides[group, field] if index["queryScope"] == scope]
         field = field.rpartition(".")[0]
-    # Only what is asked of one collection has its indexes without being declared.
+    # Single-field indexes exist without a declaration for the scope of a collection, not of a collection group.
     return BOTH if scope == "COLLECTION" else ()
 
 
@@ -83,6 +86,6 @@ class IndexedStore(ForwardingStore):
         return super().total(query, field)
 
     def query(self, query: Query) -> list[Snapshot]:
-        lacking = missing(query, json.loads(FILE.read_text()))
-        assert lacking is None, f"infra/firestore.indexes.json lacks an index on {lacking}"
+        index = missing(query, json.loads(FILE.read_text()))
+        assert index is None, f"infra/firestore.indexes.json lacks an index on {index}"
         return super().query(query)

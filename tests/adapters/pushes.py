@@ -1,4 +1,4 @@
-"""A push endpoint, and the two ways to it: the Pub/Sub emulator over HTTP, and a relay of the embedded queue."""
+"""A push endpoint, and the two ways in which messages reach it: Pub/Sub's emulator, and the embedded queue's relay."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from functions.adapters.queue_sqlite import SqliteQueue
 Envelope = dict[str, Any]
 
 
-class Pushed:
-    """Every envelope that arrived. `accept` says of one whether it is accepted; at first every one is."""
+class PushEndpoint:
+    """Records every envelope that arrives. `accept` decides whether an envelope is accepted; by default each is."""
 
     def __init__(self) -> None:
         self.accept: Callable[[Envelope], bool] = lambda _: True
@@ -32,54 +32,54 @@ class Pushed:
         return self.accept(envelope)
 
     def wait(self, count: int, seconds: float = 60.0) -> list[Envelope]:
-        """All that arrived, once they are `count`, or however many they are after `seconds`."""
+        """Wait until `count` envelopes have arrived, or for `seconds`; return all that have arrived."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._arrived) >= count, seconds)
             return list(self._arrived)
 
 
 def tasks(envelopes: list[Envelope]) -> list[tuple[str, str]]:
-    """(kind, id) of each message, sorted: a queue promises no order."""
+    """(kind, id) of each message, sorted because a queue promises no order."""
     data = [json.loads(base64.b64decode(envelope["message"]["data"])) for envelope in envelopes]
     return sorted((item["kind"], item["id"]) for item in data)
 
 
 @contextmanager
-def through_relay(queue: SqliteQueue) -> Iterator[Pushed]:
-    """Delivers again and again, on a clock on which a second passes in 10 ms."""
-    pushed, started, over = Pushed(), time.monotonic(), threading.Event()
+def through_relay(queue: SqliteQueue) -> Iterator[PushEndpoint]:
+    """Deliver in a loop, on a clock on which a second passes in 10 ms."""
+    endpoint, started, stopped = PushEndpoint(), time.monotonic(), threading.Event()
 
     def now() -> datetime:
         return datetime.now(UTC) + timedelta(seconds=100 * (time.monotonic() - started))
 
     def relay() -> None:
-        while not over.wait(0.01):
-            queue.deliver(pushed.push, now)
+        while not stopped.wait(0.01):
+            queue.deliver(endpoint.push, now)
 
     thread = threading.Thread(target=relay)
     thread.start()
-    yield pushed
-    over.set()
+    yield endpoint
+    stopped.set()
     thread.join()
 
 
 @contextmanager
-def through_pubsub(project: str, topic: str) -> Iterator[Pushed]:
-    """A topic in the emulator that PUBSUB_EMULATOR_HOST names, and a push subscription to a server on loopback."""
+def through_pubsub(project: str, topic: str) -> Iterator[PushEndpoint]:
+    """Create a topic in the emulator, with a push subscription to an HTTP server on loopback."""
     from google.pubsub_v1 import PublisherClient, SubscriberClient
 
-    pushed = Pushed()
+    endpoint = PushEndpoint()
 
-    class Endpoint(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             envelope = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(204 if pushed.push(envelope) else 503)
+            self.send_response(204 if endpoint.push(envelope) else 503)
             self.end_headers()
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Nothing: pytest shows what a failing test needs."""
+            """Log nothing: pytest shows what a failing test needs."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         subscription = f"projects/{project}/subscriptions/{topic}"
@@ -92,7 +92,7 @@ def through_pubsub(project: str, topic: str) -> Iterator[Pushed]:
                 "ack_deadline_seconds": 600,
             }
         )
-        yield pushed
+        yield endpoint
         SubscriberClient().delete_subscription(subscription=subscription)
         server.shutdown()
         thread.join()

@@ -1,4 +1,4 @@
-"""The index file, the checker that compares it with queries, and the rules."""
+"""The file of Firestore's indexes, the check that compares it with queries, and the security rules."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def declared(*indexes: str, **overrides: list[str]) -> dict[str, Any]:
-    """Indexes such as "a b -c" on the collection `things`, and fields whose own indexes are only those given."""
-    way = {True: "DESCENDING", False: "ASCENDING"}
+    """A file's content: composite indexes such as "a b -c" on `things`, and overrides of single-field indexes."""
+    direction = {True: "DESCENDING", False: "ASCENDING"}
     return {
         "indexes": [
             {
                 "collectionGroup": "things",
                 "queryScope": "COLLECTION",
-                "fields": [{"fieldPath": f.lstrip("-"), "order": way[f[0] == "-"]} for f in index.split()],
+                "fields": [{"fieldPath": f.lstrip("-"), "order": direction[f[0] == "-"]} for f in index.split()],
             }
             for index in indexes
         ],
@@ -59,12 +59,12 @@ def query(*equal: str, order_by: str | None = None, descending: bool = False, at
         query(order_by="c", descending=True, at_most=True),
     ],
 )
-def test_a_field_alone_and_equalities_need_no_composite_index(answered: Query) -> None:
+def test_one_field_or_equalities_need_no_composite_index(answered: Query) -> None:
     assert missing(answered, declared()) is None
 
 
 @pytest.mark.parametrize(
-    ("asked", "index"),
+    ("searched", "index"),
     [
         (query("a", order_by="c"), "a c"),
         (query("a", order_by="c", descending=True), "a -c"),
@@ -73,42 +73,42 @@ def test_a_field_alone_and_equalities_need_no_composite_index(answered: Query) -
         (query("a", descending=True), "a -__name__"),
     ],
 )
-def test_equality_with_another_order_needs_a_composite_index(asked: Query, index: str) -> None:
+def test_equality_with_another_order_needs_a_composite_index(searched: Query, index: str) -> None:
     needed = ", ".join(f"{f.lstrip('-')} {'DESCENDING' if f[0] == '-' else 'ASCENDING'}" for f in index.split())
-    assert missing(asked, declared()) == f"things: {needed}"
-    assert missing(asked, declared(index)) is None
+    assert missing(searched, declared()) == f"things: {needed}"
+    assert missing(searched, declared(index)) is None
 
 
 @pytest.mark.parametrize("index", ["a c", "b -c", "a b x -c", "a b -c x", "-c a b", "a -c b", "a b -d"])
-def test_another_index_does_not_do(index: str) -> None:
-    asked = query("a", "b", order_by="c", descending=True)
-    assert missing(asked, declared(index)) == "things: a ASCENDING, b ASCENDING, c DESCENDING"
+def test_index_on_other_fields_or_orders_does_not_serve(index: str) -> None:
+    searched = query("a", "b", order_by="c", descending=True)
+    assert missing(searched, declared(index)) == "things: a ASCENDING, b ASCENDING, c DESCENDING"
 
 
 def test_indexes_with_one_order_are_merged() -> None:
-    asked = query("a", "b", order_by="c", descending=True)
-    assert missing(asked, declared("a -c", "b -c")) is None
-    assert missing(asked, declared("a -c", "b c")) is not None
+    searched = query("a", "b", order_by="c", descending=True)
+    assert missing(searched, declared("a -c", "b -c")) is None
+    assert missing(searched, declared("a -c", "b c")) is not None
 
 
-def test_an_index_of_another_collection_or_scope_does_not_do() -> None:
-    asked = query("a", order_by="c")
+def test_index_of_another_collection_or_scope_does_not_serve() -> None:
+    searched = query("a", order_by="c")
     for key, value in (("collectionGroup", "others"), ("queryScope", "COLLECTION_GROUP")):
         content = declared("a c")
         content["indexes"][0][key] = value
-        assert missing(asked, content) is not None
+        assert missing(searched, content) is not None
 
 
-def test_a_collection_group_has_no_index_that_is_not_declared_for_it() -> None:
-    asked = Query("things", (("c", "<=", 1),), "c", group=True)
-    assert missing(asked, declared()) == "things: c ASCENDING"
+def test_collection_group_needs_a_declared_index() -> None:
+    searched = Query("things", (("c", "<=", 1),), "c", group=True)
+    assert missing(searched, declared()) == "things: c ASCENDING"
     content = declared(c=["ASCENDING"])
-    assert missing(asked, content) is not None
+    assert missing(searched, content) is not None
     content["fieldOverrides"][0]["indexes"][0]["queryScope"] = "COLLECTION_GROUP"
-    assert missing(asked, content) is None
+    assert missing(searched, content) is None
 
 
-def test_an_exempted_field_has_no_index_of_its_own() -> None:
+def test_exempted_field_has_no_single_field_index() -> None:
     assert missing(query("a"), declared(a=[])) == "things: a ASCENDING"
     assert missing(query("a", "b"), declared(a=[])) is not None
     assert missing(query("a", "b"), declared("a b", a=[], b=[])) is None
@@ -125,7 +125,7 @@ CONTENT = json.loads(FILE.read_text())
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "searched",
     [
         Query(TOOLBOXES, (("account", "==", "x"), ("deprovisioned_at", "==", None)), "created_at", descending=True),
         Query(TOOLBOXES, (("deprovisioned_at", "==", None),), "created_at", descending=True),
@@ -137,19 +137,19 @@ CONTENT = json.loads(FILE.read_text())
         Query(f"{TOOLBOXES}/x/events", order_by="time", descending=True),
         Query("events", (("deliver_at", "<=", NOW),), "deliver_at", group=True),
     ],
-    ids=lambda asked: f"{asked.collection} {asked.where} {asked.order_by}",
+    ids=lambda searched: f"{searched.collection} {searched.where} {searched.order_by}",
 )
-def test_the_file_has_what_each_query_needs(asked: Query) -> None:
-    assert missing(asked, CONTENT) is None
+def test_file_has_the_indexes_that_each_query_needs(searched: Query) -> None:
+    assert missing(searched, CONTENT) is None
 
 
-def test_expired_documents_are_deleted_from_each_collection_that_has_them() -> None:
-    expiring = {one["collectionGroup"] for one in CONTENT["fieldOverrides"] if one.get("ttl")}
+def test_every_collection_with_expire_at_has_a_ttl_policy() -> None:
+    expiring = {override["collectionGroup"] for override in CONTENT["fieldOverrides"] if override.get("ttl")}
     assert expiring == {INSTANCES, "events", "rates", "requests", "rotations", "webhook_messages"}
-    assert all(one["fieldPath"] == "expire_at" for one in CONTENT["fieldOverrides"] if one.get("ttl"))
+    assert all(override["fieldPath"] == "expire_at" for override in CONTENT["fieldOverrides"] if override.get("ttl"))
 
 
-def test_a_store_for_tests_tells_of_a_missing_index() -> None:
+def test_indexed_store_fails_a_query_without_an_index() -> None:
     store = IndexedStore(SqliteStore(":memory:"))
     store.commit([Put(Ref(TOOLBOXES, "a"), {"account": "x", "name": "n"})])
     assert store.query(Query(TOOLBOXES, (("account", "==", "x"),))) == store.get([Ref(TOOLBOXES, "a")])
@@ -158,7 +158,7 @@ def test_a_store_for_tests_tells_of_a_missing_index() -> None:
 
 
 @pytest.mark.emulator
-def test_the_rules_let_no_client_in(project: str, firestore_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_refuse_every_client(project: str, firestore_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator)
     FirestoreStore(project).commit([Put(Ref("things", "a"), {"n": 1})])
     document = f"http://{firestore_emulator}/v1/projects/{project}/databases/(default)/documents/things/a"

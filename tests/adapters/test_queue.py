@@ -1,4 +1,4 @@
-"""What both queues promise, and what each promises beside."""
+"""The contract of both queues, and what is particular to each."""
 
 from __future__ import annotations
 
@@ -18,79 +18,77 @@ from functions.domain import errors
 from functions.lifecycle.dependencies import Queue, Task
 from tests.adapters.emulators import free_port
 from tests.adapters.processes import python
-from tests.adapters.pushes import Pushed, tasks
+from tests.adapters.pushes import PushEndpoint, tasks
 
-QueueAndPushes = tuple[Queue, Pushed]
+QueueAndPushes = tuple[Queue, PushEndpoint]
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def test_what_is_published_is_pushed(queue_and_pushes: QueueAndPushes) -> None:
-    queue, pushed = queue_and_pushes
+def test_published_tasks_are_pushed(queue_and_pushes: QueueAndPushes) -> None:
+    queue, endpoint = queue_and_pushes
     queue.publish([Task("instance", "a"), Task("toolbox", "b")])
     queue.publish([Task("instance", "ü/☃")])
-    assert tasks(pushed.wait(3)) == [("instance", "a"), ("instance", "ü/☃"), ("toolbox", "b")]
+    assert tasks(endpoint.wait(3)) == [("instance", "a"), ("instance", "ü/☃"), ("toolbox", "b")]
 
 
-def test_nothing_to_publish_is_no_error(queue_and_pushes: QueueAndPushes) -> None:
-    queue, pushed = queue_and_pushes
+def test_publishing_no_tasks_is_no_error(queue_and_pushes: QueueAndPushes) -> None:
+    queue, endpoint = queue_and_pushes
     queue.publish([])
-    assert pushed.wait(1, seconds=0.2) == []
+    assert endpoint.wait(1, seconds=0.2) == []
 
 
-def test_more_than_one_rpc_can_carry(queue_and_pushes: QueueAndPushes) -> None:
-    queue, pushed = queue_and_pushes
+def test_more_tasks_than_one_call_can_carry_are_published(queue_and_pushes: QueueAndPushes) -> None:
+    queue, endpoint = queue_and_pushes
     queue.publish([Task("instance", str(number)) for number in range(1001)])
-    assert len(set(tasks(pushed.wait(1001)))) == 1001
+    assert len(set(tasks(endpoint.wait(1001)))) == 1001
 
 
-def test_a_refused_push_comes_again_and_an_accepted_one_does_not(queue_and_pushes: QueueAndPushes) -> None:
-    queue, pushed = queue_and_pushes
+def test_refused_message_is_pushed_again_and_an_accepted_one_is_not(queue_and_pushes: QueueAndPushes) -> None:
+    queue, endpoint = queue_and_pushes
     refused: list[object] = []
 
     def refuse_once(envelope: dict[str, Any]) -> bool:
         refused.append(envelope)
         return len(refused) > 1
 
-    pushed.accept = refuse_once
+    endpoint.accept = refuse_once
     queue.publish([Task("instance", "a")])
-    first, second = pushed.wait(2)
+    first, second = endpoint.wait(2)
     assert first == second
-    assert len(pushed.wait(3, seconds=1.5)) == 2
+    assert len(endpoint.wait(3, seconds=1.5)) == 2
 
 
-def test_the_envelope_is_that_of_a_pubsub_push(queue_and_pushes: QueueAndPushes) -> None:
-    queue, pushed = queue_and_pushes
+def test_envelope_is_that_of_a_pubsub_push(queue_and_pushes: QueueAndPushes) -> None:
+    queue, endpoint = queue_and_pushes
     queue.publish([Task("instance", "a")])
-    [envelope] = pushed.wait(1)
+    [envelope] = endpoint.wait(1)
     message = envelope["message"]
     assert set(envelope) == {"message", "subscription"}
     assert envelope["subscription"].startswith("projects/") and envelope["subscription"].endswith("/converge")
-    # Pub/Sub repeats two of them in snake case, for readers of old.
+    # Pub/Sub repeats two of them in snake case, for older clients.
     assert set(message) - {"message_id", "publish_time"} == {"data", "messageId", "publishTime", "attributes"}
     assert isinstance(message["messageId"], str) and message["attributes"] == {}
     assert message["publishTime"].endswith("Z")
     assert abs(datetime.fromisoformat(message["publishTime"]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_pubsub_that_cannot_be_reached_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_pubsub_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{free_port()}")
     began = time.monotonic()
     with pytest.raises(errors.Unavailable):
         PubsubQueue("project", "converge").publish([Task("instance", "a")])
-    # Before a lease that was taken for it would end; a busy machine adds seconds to its own limit of ten.
+    # Sooner than a lease ends; a busy machine adds seconds to the limit of ten.
     assert time.monotonic() - began < 30
 
 
 @pytest.mark.emulator
-def test_a_topic_that_is_not_there_is_unavailable(
-    project: str, pubsub_emulator: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_topic_is_unavailable(project: str, pubsub_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_emulator)
     with pytest.raises(errors.Unavailable, match="not found"):
         PubsubQueue(project, "nowhere").publish([Task("instance", "a")])
 
 
-def test_a_queue_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+def test_queue_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(errors.Unavailable):
         SqliteQueue(str(tmp_path / "no such folder" / "queue.db")).publish([Task("instance", "a")])
 
@@ -115,7 +113,7 @@ def test_backoff_doubles_from_10_seconds_to_600(tmp_path: Path) -> None:
     assert gaps == [10, 20, 40, 80, 160, 320, 600, 600, 600]
 
 
-def test_a_crash_between_push_and_answer_delivers_again(tmp_path: Path) -> None:
+def test_message_is_pushed_again_after_a_crash_during_its_push(tmp_path: Path) -> None:
     path = str(tmp_path / "queue.db")
     queue = SqliteQueue(path)
     queue.publish([Task("instance", "a")])
@@ -128,14 +126,14 @@ def test_a_crash_between_push_and_answer_delivers_again(tmp_path: Path) -> None:
         path,
     )
     assert crash.wait() == 9
-    pushed = Pushed()
-    assert queue.deliver(pushed.push, lambda: NOON + timedelta(seconds=ACK_DEADLINE - 1)) == 0
-    assert queue.deliver(pushed.push, lambda: NOON + timedelta(seconds=ACK_DEADLINE)) == 1
-    assert tasks(pushed.wait(1)) == [("instance", "a")]
+    endpoint = PushEndpoint()
+    assert queue.deliver(endpoint.push, lambda: NOON + timedelta(seconds=ACK_DEADLINE - 1)) == 0
+    assert queue.deliver(endpoint.push, lambda: NOON + timedelta(seconds=ACK_DEADLINE)) == 1
+    assert tasks(endpoint.wait(1)) == [("instance", "a")]
 
 
-def test_what_a_push_raises_passes_and_the_message_comes_again(tmp_path: Path) -> None:
-    queue, pushed = SqliteQueue(str(tmp_path / "queue.db")), Pushed()
+def test_exception_of_a_push_is_raised_and_the_message_pushed_again(tmp_path: Path) -> None:
+    queue, endpoint = SqliteQueue(str(tmp_path / "queue.db")), PushEndpoint()
     queue.publish([Task("instance", "a")])
 
     def broken(_: dict[str, Any]) -> bool:
@@ -143,10 +141,10 @@ def test_what_a_push_raises_passes_and_the_message_comes_again(tmp_path: Path) -
 
     with pytest.raises(ZeroDivisionError):
         queue.deliver(broken, lambda: NOON)
-    assert queue.deliver(pushed.push, lambda: NOON + timedelta(seconds=10)) == 1
+    assert queue.deliver(endpoint.push, lambda: NOON + timedelta(seconds=10)) == 1
 
 
-def test_a_late_answer_does_not_move_a_push_that_began_since(tmp_path: Path) -> None:
+def test_late_answer_does_not_change_a_later_attempt(tmp_path: Path) -> None:
     queue = SqliteQueue(str(tmp_path / "queue.db"))
     queue.publish([Task("instance", "a")])
     clock = NOON
@@ -163,7 +161,7 @@ def test_a_late_answer_does_not_move_a_push_that_began_since(tmp_path: Path) -> 
     assert queue.deliver(lambda _: True, lambda: clock + timedelta(seconds=20)) == 1
 
 
-def test_several_processes_share_the_work(tmp_path: Path) -> None:
+def test_several_processes_deliver_each_message_once(tmp_path: Path) -> None:
     path, log = str(tmp_path / "queue.db"), tmp_path / "delivered"
     SqliteQueue(path).publish([Task("instance", str(number)) for number in range(200)])
     script = """import base64, sys

@@ -1,4 +1,4 @@
-"""What both stores promise: one suite, three stores (in memory, in a file, Firestore in its real emulator)."""
+"""The contract of both stores: one suite for SQLite in memory, SQLite in a file, and Firestore's emulator."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def refused(store: Store, *writes: Write) -> None:
         store.commit(writes)
 
 
-def test_documents_come_in_the_order_asked_and_none_for_what_is_not_there(store: Store) -> None:
+def test_get_returns_documents_in_request_order_and_none_for_missing(store: Store) -> None:
     store.commit([Put(A, {"n": 1}), Put(C, {"n": 3})])
     found = store.get([C, B, A, C])
     assert [snapshot and (snapshot.ref, snapshot.data["n"]) for snapshot in found] == [(C, 3), None, (A, 1), (C, 3)]
     assert store.get([]) == []
 
 
-def test_subcollections_are_apart(store: Store) -> None:
+def test_subcollections_of_two_documents_are_separate(store: Store) -> None:
     events = [Ref(f"account_tool_instances/{id}/events", "1") for id in ("one", "two")]
     store.commit([Create(events[0], {"n": 1}), Create(events[1], {"n": 2}), Create(Ref("events", "1"), {"n": 3})])
     assert data(store, *events, Ref("events", "1")) == [{"n": 1}, {"n": 2}, {"n": 3}]
@@ -52,7 +52,7 @@ def test_create_is_refused_where_the_document_exists(store: Store) -> None:
     assert data(store, A) == [{"n": 3}]
 
 
-def test_one_of_many_creates_wins(store: Store) -> None:
+def test_exactly_one_of_many_concurrent_creates_succeeds(store: Store) -> None:
     outcomes: list[object] = []
 
     def create(n: int) -> None:
@@ -69,13 +69,13 @@ def test_one_of_many_creates_wins(store: Store) -> None:
     assert data(store, A) == [{"n": winner}]
 
 
-def test_replace_changes_the_keys_given_wholesale_and_keeps_the_others(store: Store) -> None:
+def test_replace_overwrites_named_keys_and_leaves_the_others(store: Store) -> None:
     version = store.commit([Create(A, {"map": {"a": 1, "b": 2}, "kept": 1, "list": [1, 2], "a.b": 1})])
     store.commit([Replace(A, {"map": {"c": 3}, "list": [], "a.b": 2, "new": None}, version)])
     assert data(store, A) == [{"map": {"c": 3}, "kept": 1, "list": [], "a.b": 2, "new": None}]
 
 
-def test_replace_without_a_key_is_an_error(store: Store) -> None:
+def test_replace_without_keys_is_an_error(store: Store) -> None:
     version = store.commit([Create(A, {"n": 1})])
     with pytest.raises(ValueError):
         store.commit([Replace(A, {}, version)])
@@ -88,21 +88,21 @@ def test_replace_is_refused_once_the_document_has_changed(store: Store) -> None:
     assert data(store, A) == [{"n": 2}]
 
 
-def test_replace_of_what_is_gone_is_refused(store: Store) -> None:
+def test_replace_of_a_deleted_document_is_refused(store: Store) -> None:
     version = store.commit([Create(A, {"n": 1})])
     store.commit([Delete(A)])
     refused(store, Replace(A, {"n": 2}, version))
     assert data(store, A) == [None]
 
 
-def test_a_version_does_not_return_with_a_document_created_anew(store: Store) -> None:
+def test_recreated_document_never_has_an_earlier_version(store: Store) -> None:
     version = store.commit([Create(A, {"n": 1})])
     store.commit([Delete(A)])
     store.commit([Create(A, {"n": 1})])
     refused(store, Replace(A, {"n": 2}, version))
 
 
-def test_put_writes_whatever_is_there_and_leaves_nothing_of_it(store: Store) -> None:
+def test_put_overwrites_the_whole_document(store: Store) -> None:
     for _ in range(2):
         store.commit([Put(A, {"n": 1, "m": {"a": 1}})])
     store.commit([Put(A, {"n": 2})])
@@ -122,7 +122,7 @@ def test_delete_with_and_without_a_version(store: Store) -> None:
     refused(store, Delete(A, newer))
 
 
-def test_a_commit_is_stored_as_a_whole_or_not_at_all(store: Store) -> None:
+def test_commit_is_stored_as_a_whole_or_not_at_all(store: Store) -> None:
     old = store.commit([Create(A, {"n": 0}), Create(B, {"n": 0})])
     new = store.commit([Replace(A, {"n": 1}, old), Replace(B, {"n": 1}, old)])
     harmless: list[Write] = [Put(C, {"n": 9}), Replace(A, {"n": 9}, new)]
@@ -136,45 +136,45 @@ def test_a_commit_is_stored_as_a_whole_or_not_at_all(store: Store) -> None:
     assert data(store, A, B, C) == [{"n": 9}, None, {"n": 9}]
 
 
-def test_a_commit_that_writes_a_document_twice_is_an_error(store: Store) -> None:
+def test_commit_that_writes_a_document_twice_is_an_error(store: Store) -> None:
     with pytest.raises(ValueError):
         store.commit([Put(A, {"n": 1}), Delete(A)])
     assert data(store, A) == [None]
 
 
-def test_the_version_of_a_commit_replaces_each_document_that_it_wrote(store: Store) -> None:
+def test_version_of_a_commit_replaces_each_document_it_wrote(store: Store) -> None:
     version = store.commit([Create(A, {"n": 1}), Put(B, {"n": 1})])
     assert read(store, A).version == version == read(store, B).version
     # The second leaves B as it was; Firestore then leaves B's update_time too.
     for n in (2, 3, 3):
-        pause_so_that_times_differ()
+        wait_for_another_update_time()
         version = store.commit([Replace(A, {"n": n}, version), Replace(B, {"n": 1}, version), Put(C, {"n": 1})])
     version = store.commit([Replace(A, {"n": 4}, version)])
     assert data(store, A, B) == [{"n": 4}, {"n": 1}]
     assert read(store, A).version == version
 
 
-def test_the_version_of_a_commit_with_a_deletion_replaces_the_others(store: Store) -> None:
+def test_version_of_a_commit_with_a_deletion_replaces_the_others(store: Store) -> None:
     version = store.commit([Create(A, {"n": 1}), Create(B, {"n": 1})])
     version = store.commit([Delete(B, version), Replace(A, {"n": 2}, version)])
     store.commit([Replace(A, {"n": 3}, version)])
     assert data(store, A, B) == [{"n": 3}, None]
 
 
-def test_the_version_of_a_document_read_replaces_it(store: Store) -> None:
+def test_version_of_a_read_document_replaces_it(store: Store) -> None:
     store.commit([Create(A, {"n": 1})])
     store.commit([Replace(A, {"n": 2}, read(store, A).version)])
     assert data(store, A) == [{"n": 2}]
 
 
-def test_no_increment_is_lost_among_eight_threads(store: Store) -> None:
+def test_no_increment_of_eight_threads_is_lost(store: Store) -> None:
     store.commit([Create(A, {"n": 0})])
 
     def increment() -> None:
-        draw = random.Random()
+        random_numbers = random.Random()
         for _ in range(20):
             while not replaced(store, read(store, A)):
-                time.sleep(draw.uniform(0, 0.02))
+                time.sleep(random_numbers.uniform(0, 0.02))
 
     run_together([increment] * 8)
     assert data(store, A) == [{"n": 160}]
@@ -195,5 +195,5 @@ def run_together(jobs: list[Any]) -> None:
         thread.join()
 
 
-def pause_so_that_times_differ() -> None:
+def wait_for_another_update_time() -> None:
     time.sleep(0.002)

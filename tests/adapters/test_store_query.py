@@ -1,4 +1,4 @@
-"""The queries of both stores: which documents are found, in which order, page by page."""
+"""Queries of both stores: which documents they find, in which order, and page by page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functions.lifecycle.dependencies import Put, Query, Ref, Replace, Store
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def keep(store: Store, documents: dict[str, dict[str, Any]], collection: str = "things") -> None:
+def put(store: Store, documents: dict[str, dict[str, Any]], collection: str = "things") -> None:
     store.commit([Put(Ref(collection, id), data) for id, data in documents.items()])
 
 
@@ -20,29 +20,29 @@ def ids(store: Store, *where: tuple[str, str, Any], order_by: str | None = None,
     return "".join(found.ref.id for found in store.query(Query("things", where, order_by, **options)))
 
 
-def test_what_is_found_can_be_read_and_replaced(store: Store) -> None:
-    keep(store, {"a": {"n": 1, "at": NOON}})
+def test_query_returns_documents_as_get_does(store: Store) -> None:
+    put(store, {"a": {"n": 1, "at": NOON}})
     [found] = store.query(Query("things"))
     assert [found] == store.get([Ref("things", "a")])
     assert store.query(Query("nothing")) == []
 
 
-def test_a_collection_does_not_hold_its_subcollections(store: Store) -> None:
-    keep(store, {"a": {"n": 1}})
-    keep(store, {"1": {"n": 2}, "2": {"n": 3}}, "things/a/events")
-    keep(store, {"3": {"n": 4}}, "things/b/events")
+def test_query_of_a_collection_leaves_out_its_subcollections(store: Store) -> None:
+    put(store, {"a": {"n": 1}})
+    put(store, {"1": {"n": 2}, "2": {"n": 3}}, "things/a/events")
+    put(store, {"3": {"n": 4}}, "things/b/events")
     assert ids(store) == "a"
     events = store.query(Query("things/a/events", order_by="n", descending=True))
     assert [found.ref for found in events] == [Ref("things/a/events", "2"), Ref("things/a/events", "1")]
 
 
-def test_a_group_is_of_all_collections_with_its_name_and_of_no_other(store: Store) -> None:
-    keep(store, {"1": {"n": 3}, "2": {"n": 1}}, "things/a/events")
-    keep(store, {"1": {"n": 2}, "3": {"n": None}}, "others/b/events")
-    keep(store, {"4": {"n": 1}}, "things/a/moreevents")
-    keep(store, {"5": {"n": 1}}, "things/a/events/1/notes")
+def test_group_query_covers_all_collections_of_a_name(store: Store) -> None:
+    put(store, {"1": {"n": 3}, "2": {"n": 1}}, "things/a/events")
+    put(store, {"1": {"n": 2}, "3": {"n": None}}, "others/b/events")
+    put(store, {"4": {"n": 1}}, "things/a/moreevents")
+    put(store, {"5": {"n": 1}}, "things/a/events/1/notes")
     found = store.query(Query("events", (("n", "<=", 3),), "n", group=True))
-    assert [(one.ref.collection, one.ref.id) for one in found] == [
+    assert [(snapshot.ref.collection, snapshot.ref.id) for snapshot in found] == [
         ("things/a/events", "2"), ("others/b/events", "1"), ("things/a/events", "1"),
     ]  # fmt: skip
     assert store.get([found[0].ref]) == [found[0]]
@@ -50,17 +50,17 @@ def test_a_group_is_of_all_collections_with_its_name_and_of_no_other(store: Stor
     assert len(store.query(Query("events", (("n", "<=", 3),), "n", limit=2, group=True))) == 2
 
 
-def test_a_total_counts_what_has_the_field_and_adds_up_its_numbers(store: Store) -> None:
+def test_total_counts_documents_with_the_field_and_sums_its_numbers(store: Store) -> None:
     assert store.total(Query("things", (("a", "==", "x"),)), "n") == (0, 0)
     rows: list[dict[str, Any]] = [{"n": 3}, {"n": 4}, {"n": None}, {"n": "5"}, {}, {"n": 6, "gone": NOON}]
-    keep(store, {str(number): {"a": "x", "gone": None, **row} for number, row in enumerate(rows)})
-    keep(store, {"other": {"a": "y", "gone": None, "n": 7}})
+    put(store, {str(number): {"a": "x", "gone": None, **row} for number, row in enumerate(rows)})
+    put(store, {"other": {"a": "y", "gone": None, "n": 7}})
     assert store.total(Query("things", (("a", "==", "x"), ("gone", "==", None))), "n") == (4, 7)
     assert store.total(Query("things"), "n") == (6, 20)
 
 
 def test_every_operator(store: Store) -> None:
-    keep(store, {id: {"n": n} for id, n in (("a", 1), ("b", 2), ("c", 2.0), ("d", 3.5), ("e", "2"), ("f", None))})
+    put(store, {id: {"n": n} for id, n in (("a", 1), ("b", 2), ("c", 2.0), ("d", 3.5), ("e", "2"), ("f", None))})
     assert ids(store, ("n", "==", 2)) == "bc"
     assert ids(store, ("n", "<", 2), order_by="n") == "a"
     assert ids(store, ("n", "<=", 2), order_by="n") == "abc"
@@ -82,14 +82,14 @@ def test_equality_of_every_type(store: Store) -> None:
         "h": [1],
         "i": {"x": 1},
     }
-    keep(store, {id: {"v": value} for id, value in values.items()})
-    keep(store, {"j": {"other": None}})
+    put(store, {id: {"v": value} for id, value in values.items()})
+    put(store, {"j": {"other": None}})
     for id, value in values.items():
         assert ids(store, ("v", "==", value)) == id
 
 
-def test_all_conditions_hold_and_nested_fields_are_dotted(store: Store) -> None:
-    keep(
+def test_conditions_are_combined_and_nested_fields_are_dotted(store: Store) -> None:
+    put(
         store,
         {
             "a": {"lease": {"holder": "x", "until": NOON}, "s": 1},
@@ -107,15 +107,15 @@ def test_all_conditions_hold_and_nested_fields_are_dotted(store: Store) -> None:
     assert ids(store, order_by="lease.holder", descending=True) == "bad"
 
 
-def test_null_is_first_and_a_missing_field_is_not_found(store: Store) -> None:
-    keep(store, {"a": {"at": None}, "b": {"at": NOON}, "c": {}, "d": {"at": NOON - timedelta(microseconds=1)}})
+def test_null_sorts_first_and_documents_without_the_field_are_left_out(store: Store) -> None:
+    put(store, {"a": {"at": None}, "b": {"at": NOON}, "c": {}, "d": {"at": NOON - timedelta(microseconds=1)}})
     assert ids(store, order_by="at") == "adb"
     assert ids(store, order_by="at", descending=True) == "bda"
     assert ids(store, ("at", "<=", NOON), order_by="at") == "db"
     assert ids(store, ("at", "==", None)) == "a"
 
 
-def test_types_are_ordered_before_values(store: Store) -> None:
+def test_values_are_ordered_by_type_first(store: Store) -> None:
     values = [
         None,
         False,
@@ -137,13 +137,13 @@ def test_types_are_ordered_before_values(store: Store) -> None:
         {"a": 1},
     ]
     letters = "abcdefghijklmnopqrstuvwxyz"[: len(values)]
-    keep(store, {id: {"v": value} for id, value in zip(reversed(letters), values, strict=True)})
+    put(store, {id: {"v": value} for id, value in zip(reversed(letters), values, strict=True)})
     assert ids(store, order_by="v") == letters[::-1]
     assert ids(store, order_by="v", descending=True) == letters
 
 
-def test_without_an_order_it_is_by_id(store: Store) -> None:
-    keep(store, {id: {"s": id in "acZ"} for id in ["b", "a", "c", "Z", "é", "9"]})
+def test_query_without_an_order_is_by_id(store: Store) -> None:
+    put(store, {id: {"s": id in "acZ"} for id in ["b", "a", "c", "Z", "é", "9"]})
     assert ids(store) == "9Zabcé"
     assert ids(store, ("s", "==", True)) == "Zac"
     assert ids(store, after=("Z",), limit=2) == "ab"
@@ -153,30 +153,30 @@ def test_without_an_order_it_is_by_id(store: Store) -> None:
 
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_pages_go_through_equal_values_without_loss_or_repeat(store: Store, descending: bool, size: int) -> None:
+def test_pages_neither_skip_nor_repeat_equal_values(store: Store, descending: bool, size: int) -> None:
     times = {"a": NOON, "b": NOON, "c": NOON, "d": NOON + timedelta(1), "e": None, "f": None, "g": NOON - timedelta(1)}
-    keep(store, {id: {"at": at, "s": 1} for id, at in times.items()})
-    keep(store, {"x": {"at": NOON, "s": 2}, "y": {"s": 1}})
-    seen, after = "", None
+    put(store, {id: {"at": at, "s": 1} for id, at in times.items()})
+    put(store, {"x": {"at": NOON, "s": 2}, "y": {"s": 1}})
+    found_ids, after = "", None
     for _ in range(10):
         page = store.query(Query("things", (("s", "==", 1),), "at", descending, size, after))
         assert len(page) <= size
-        seen += "".join(found.ref.id for found in page)
+        found_ids += "".join(found.ref.id for found in page)
         if len(page) < size:
             break
         after = (page[-1].data["at"], page[-1].ref.id)
-    assert seen == ("dcbagfe" if descending else "efgabcd")
+    assert found_ids == ("dcbagfe" if descending else "efgabcd")
 
 
-def test_a_page_goes_on_from_a_document_that_has_gone(store: Store) -> None:
-    keep(store, {id: {"n": 1} for id in "ace"})
+def test_page_continues_after_a_deleted_document(store: Store) -> None:
+    put(store, {id: {"n": 1} for id in "ace"})
     assert ids(store, order_by="n", after=(1, "b")) == "ce"
     assert ids(store, order_by="n", descending=True, after=(1, "b")) == "a"
     assert ids(store, order_by="n", after=(0, "z")) == "ace"
 
 
-def test_a_hundred_at_most_unless_told(store: Store) -> None:
-    keep(store, {f"{n:03}": {"n": n} for n in range(101)})
+def test_query_returns_at_most_100_documents_by_default(store: Store) -> None:
+    put(store, {f"{n:03}": {"n": n} for n in range(101)})
     assert len(store.query(Query("things"))) == 100
     assert len(store.query(Query("things", limit=200))) == 101
 
@@ -191,7 +191,7 @@ def test_a_hundred_at_most_unless_told(store: Store) -> None:
     ],
     ids=["unordered", "in another order", "of null", "a document"],
 )
-def test_what_firestore_cannot_answer_is_refused_by_both(store: Store, query: Query) -> None:
-    keep(store, {"a": {"n": 0, "m": 0}})
+def test_query_that_firestore_cannot_answer_is_refused(store: Store, query: Query) -> None:
+    put(store, {"a": {"n": 0, "m": 0}})
     with pytest.raises(ValueError):
         store.query(query)

@@ -1,4 +1,4 @@
-"""A store that does not answer, and stores that several processes use at once."""
+"""Stores that do not answer, and a store file that several processes use at once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.adapters.emulators import free_port
 from tests.adapters.processes import python
 
 A = Ref("things", "a")
-# What a busy machine may add.
+# What a busy machine may add to a deadline.
 SLACK_SECONDS = 15
 
 
 def calls(store: Store) -> list[tuple[float, Callable[[], object]]]:
-    """Each call, and the seconds in which it must have given up."""
+    """Each call, with the seconds after which it must have raised Unavailable."""
     return [
         (GET_SECONDS, lambda: store.get([A])),
         (COMMIT_SECONDS, lambda: store.commit([Put(A, {"n": 1})])),
@@ -31,17 +31,17 @@ def calls(store: Store) -> list[tuple[float, Callable[[], object]]]:
     ]
 
 
-def assert_all_give_up(store: Store) -> None:
+def assert_all_time_out(store: Store) -> None:
     outcomes: dict[float, object] = {}
 
-    def give_up(limit: float, call: Callable[[], object]) -> None:
+    def expect_timeout(limit: float, call: Callable[[], object]) -> None:
         began = time.monotonic()
         try:
             call()
         except Exception as error:
             outcomes[limit + len(outcomes) / 1e6] = (type(error), time.monotonic() - began < limit + SLACK_SECONDS)
 
-    threads = [threading.Thread(target=give_up, args=one) for one in calls(store)]
+    threads = [threading.Thread(target=expect_timeout, args=call) for call in calls(store)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -51,17 +51,17 @@ def assert_all_give_up(store: Store) -> None:
 
 def test_firestore_that_refuses_connections_is_unavailable_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{free_port()}")
-    assert_all_give_up(FirestoreStore("project"))
+    assert_all_time_out(FirestoreStore("project"))
 
 
-def test_firestore_that_says_nothing_is_unavailable_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_firestore_that_never_answers_is_unavailable_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{silent.getsockname()[1]}")
-        assert_all_give_up(FirestoreStore("project"))
+        assert_all_time_out(FirestoreStore("project"))
 
 
-def test_firestore_is_looked_for_each_second_while_it_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """gRPC by itself would try after 1, 2.6, 5.2 and 9.3 s, and then more and more rarely, up to two minutes."""
+def test_client_reconnects_to_firestore_every_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC's default is after 1, 2.6, 5.2 and 9.3 s, and then ever more rarely, up to every two minutes."""
     attempts: list[float] = []
     with socket.create_server(("127.0.0.1", 0)) as broken:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{broken.getsockname()[1]}")
@@ -77,13 +77,13 @@ def test_firestore_is_looked_for_each_second_while_it_is_away(monkeypatch: pytes
         thread.start()
         with pytest.raises(errors.Unavailable):
             FirestoreStore("project").query(Query("things"))
-        lately = [at for at in attempts if at > time.monotonic() - QUERY_SECONDS]
+        recent = [at for at in attempts if at > time.monotonic() - QUERY_SECONDS]
         broken.settimeout(0.01)
         thread.join()
-    assert len(lately) >= 7
+    assert len(recent) >= 7
 
 
-def test_making_a_firestore_store_neither_imports_the_client_nor_connects() -> None:
+def test_constructing_a_client_neither_imports_grpc_nor_connects() -> None:
     script = """import sys
         from functions.adapters.store_firestore import FirestoreStore
         from functions.adapters.queue_pubsub import PubsubQueue
@@ -93,12 +93,12 @@ def test_making_a_firestore_store_neither_imports_the_client_nor_connects() -> N
 
 
 @pytest.mark.parametrize("path", ["no such folder/store.db", "."])
-def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path, path: str) -> None:
+def test_store_file_that_cannot_be_opened_is_unavailable(tmp_path: Path, path: str) -> None:
     with pytest.raises(errors.Unavailable):
         SqliteStore(str(tmp_path / path)).get([A])
 
 
-def test_a_file_locked_by_another_process_can_be_read_but_not_written(tmp_path: Path) -> None:
+def test_file_locked_by_another_process_can_be_read_but_not_written(tmp_path: Path) -> None:
     path = str(tmp_path / "store.db")
     store = SqliteStore(path)
     store.commit([Create(A, {"n": 1})])
@@ -119,7 +119,7 @@ def test_a_file_locked_by_another_process_can_be_read_but_not_written(tmp_path: 
     store.commit([Put(A, {"n": 3})])
 
 
-def test_a_reader_in_another_process_holds_up_no_writer(tmp_path: Path) -> None:
+def test_reader_in_another_process_does_not_block_a_writer(tmp_path: Path) -> None:
     path = str(tmp_path / "store.db")
     store = SqliteStore(path)
     store.commit([Create(A, {"n": 1})])
@@ -135,8 +135,8 @@ def test_a_reader_in_another_process_holds_up_no_writer(tmp_path: Path) -> None:
         reading.communicate()
 
 
-def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
-    """Each store with a connection of its own, as in processes. SQLite's own waiting fails one round in ten here."""
+def test_many_stores_can_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """Each store has a connection, as processes do. With SQLite's own timeout, one round in ten fails here."""
     found: list[object] = []
     for number in range(60):
         together = threading.Barrier(8)
@@ -154,14 +154,14 @@ def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
     assert found == [[None]] * 480
 
 
-def test_a_file_that_is_no_database_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_file_that_is_no_database_raises_another_error(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(Exception, match="not a database"):
         SqliteStore(str(path)).get([A])
 
 
-def test_processes_that_start_at_once_on_a_new_file_lose_no_increment(tmp_path: Path) -> None:
+def test_processes_on_a_new_file_lose_no_increment(tmp_path: Path) -> None:
     path = str(tmp_path / "store.db")
     script = """import sys
         from functions.adapters.store_sqlite import SqliteStore
@@ -196,7 +196,7 @@ def test_processes_that_start_at_once_on_a_new_file_lose_no_increment(tmp_path: 
     assert found.data == {"n": 120}
 
 
-def test_what_one_process_wrote_another_finds_and_may_replace(tmp_path: Path) -> None:
+def test_document_of_another_process_can_be_read_and_replaced(tmp_path: Path) -> None:
     path = str(tmp_path / "store.db")
     script = """import sys
         from functions.adapters.store_sqlite import SqliteStore

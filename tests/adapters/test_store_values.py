@@ -1,4 +1,4 @@
-"""What both stores can hold: every kind of value, and nothing that Firestore would not take."""
+"""The values that both stores can hold, and those that Firestore refuses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(store: Store, ref: Ref) -> Document:
     return found.data
 
 
-class Word(StrEnum):
+class State(StrEnum):
     RUNNING = "running"
 
 
@@ -40,7 +40,7 @@ class Word(StrEnum):
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_every_kind_of_value_returns_as_it_was(store: Store, value: Any) -> None:
+def test_every_kind_of_value_is_read_as_it_was_written(store: Store, value: Any) -> None:
     version = store.commit([Create(A, {"value": value, "nested": {"value": value}})])
     store.commit([Replace(A, {"nested": {"value": [value] if type(value) is not list else value}}, version)])
     store.commit([Put(B, {"value": value})])
@@ -52,16 +52,16 @@ def test_every_kind_of_value_returns_as_it_was(store: Store, value: Any) -> None
         assert second["value"].tzinfo is UTC
 
 
-def test_times_of_other_zones_words_of_enums_and_tuples_return_in_plain_types(store: Store) -> None:
+def test_zoned_times_enums_and_tuples_are_read_in_plain_types(store: Store) -> None:
     tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
-    store.commit([Put(A, {"at": tokyo, "word": Word.RUNNING, "pair": (1, 2)})])
+    store.commit([Put(A, {"at": tokyo, "state": State.RUNNING, "pair": (1, 2)})])
     found = read(store, A)
-    assert found == {"at": NOW, "word": "running", "pair": [1, 2]}
-    assert [type(value) for value in found.values()].count(Word) == 0
+    assert found == {"at": NOW, "state": "running", "pair": [1, 2]}
+    assert [type(value) for value in found.values()].count(State) == 0
     assert found["at"].tzinfo is UTC
 
 
-def test_what_was_read_or_written_can_be_changed_without_touching_the_store(store: Store) -> None:
+def test_changing_a_read_or_written_value_does_not_change_the_store(store: Store) -> None:
     written = {"list": [1], "map": {"a": 1}}
     store.commit([Put(A, written)])
     written["list"].append(2)  # type: ignore[attr-defined]
@@ -74,13 +74,13 @@ def test_what_was_read_or_written_can_be_changed_without_touching_the_store(stor
     [2**63, -(2**63) - 1, [[1]], {"__name__": 1}, {"": 1}, "\ud800", object(), "x" * 1_048_577],
     ids=lambda value: ascii(value)[:30],
 )
-def test_what_firestore_cannot_hold_is_refused_by_both(store: Store, value: Any) -> None:
+def test_value_that_firestore_cannot_hold_is_refused(store: Store, value: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         store.commit([Put(B, {"n": 1}), Put(A, {"value": value})])
     assert store.get([A, B]) == [None, None]
 
 
 @pytest.mark.parametrize("id", ["a/b", "a/b/c", "..", ".", "__a__", ""])
-def test_what_is_no_id_is_refused_by_both(store: Store, id: str) -> None:
+def test_invalid_document_id_is_refused(store: Store, id: str) -> None:
     with pytest.raises(ValueError):
         store.commit([Put(Ref("things", id), {"n": 1})])

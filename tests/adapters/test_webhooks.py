@@ -1,4 +1,4 @@
-"""Webhooks on their way out, over real TLS: what is taken as delivered, and where they never go."""
+"""Outbound webhooks over real TLS: what counts as delivered, and which receivers are refused."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ BODY = '{"type": "instance.crashed", "é": 1}'.encode()
 
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
-    made = Receiver(tmp_path)
-    yield made
-    made.close()
+    receiver = Receiver(tmp_path)
+    yield receiver
+    receiver.close()
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_what_is_sent_is_signed_by_every_secret(receiver: Receiver, secret: str) -> None:
+def test_webhook_is_signed_with_every_secret(receiver: Receiver, secret: str) -> None:
     receiver.sender().send("msg_1", BODY)
     [(headers, body)] = receiver.received
     assert Webhook(secret).verify(body, headers)["type"] == "instance.crashed"
@@ -47,7 +47,7 @@ def test_what_is_sent_is_signed_by_every_secret(receiver: Receiver, secret: str)
     ],
     ids=["500", "400", "302", "307", "304", "dies", "says nothing"],
 )
-def test_anything_but_success_is_not_delivered_and_no_redirect_is_followed(
+def test_answer_other_than_2xx_is_not_delivered_nor_redirected(
     receiver: Receiver, answer: Callable[[BaseHTTPRequestHandler], None]
 ) -> None:
     receiver.answer = answer
@@ -56,13 +56,13 @@ def test_anything_but_success_is_not_delivered_and_no_redirect_is_followed(
     assert receiver.ids == ["msg_1"]
 
 
-def test_a_receiver_that_drips_is_cut_off(receiver: Receiver) -> None:
+def test_receiver_that_sends_slowly_is_cut_off_at_the_deadline(receiver: Receiver) -> None:
     receiver.answer = drips
     with pytest.raises(NotDelivered, match=r"did not answer within 0\.5 s"):
         receiver.sender(within=0.5).send("msg_1", BODY)
 
 
-def test_a_certificate_of_nobody_known_or_for_another_name_is_not_spoken_to(receiver: Receiver) -> None:
+def test_untrusted_certificate_or_other_name_is_refused(receiver: Receiver) -> None:
     url = f"https://localhost:{receiver.port}/"
     with pytest.raises(NotDelivered, match="CERTIFICATE_VERIFY_FAILED"):
         WebhookSender(url, SECRETS, is_allowed=lambda address: True).send("msg_1", BODY)
@@ -74,19 +74,19 @@ def test_a_certificate_of_nobody_known_or_for_another_name_is_not_spoken_to(rece
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "2130706433", "0.0.0.0", "0x7f.1"])
-def test_this_machine_is_not_spoken_to_by_whatever_name(receiver: Receiver, host: str) -> None:
+def test_address_of_this_machine_is_refused_in_every_notation(receiver: Receiver, host: str) -> None:
     with pytest.raises(NotDelivered, match=r"is not a public address|cannot be reached"):
         receiver.sender(host, is_public).send("msg_1", BODY)
     assert receiver.received == []
 
 
-def test_the_address_is_looked_at_at_each_connection(receiver: Receiver) -> None:
-    """The name has had a public address, and has another one now."""
-    seen: list[Any] = []
+def test_address_is_checked_at_every_connection(receiver: Receiver) -> None:
+    """A name that had a public address can resolve to another one later."""
+    checked: list[Any] = []
 
     def allowed(address: str) -> bool:
-        seen.append(address)
-        return len(seen) == 1
+        checked.append(address)
+        return len(checked) == 1
 
     sender = receiver.sender("127.0.0.1", allowed)
     sender.send("msg_1", BODY)
@@ -96,7 +96,7 @@ def test_the_address_is_looked_at_at_each_connection(receiver: Receiver) -> None
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808"])
-def test_public_addresses(address: str) -> None:
+def test_public_address_is_public(address: str) -> None:
     assert is_public(address)
 
 
@@ -106,5 +106,5 @@ def test_public_addresses(address: str) -> None:
     192.0.2.1 198.18.0.1 ::1 :: fe80::1 fe80::1%eth0 fc00::1 fd00:ec2::254 ff02::1 2001:db8::1 ::ffff:127.0.0.1
     ::ffff:169.254.169.254 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 2002:7f00:1::1 2002:a9fe:a9fe::""".split(),
 )
-def test_addresses_that_are_somebodys_own(address: str) -> None:
+def test_private_or_local_address_is_not_public(address: str) -> None:
     assert not is_public(address)
