@@ -49,7 +49,7 @@ class Gateway:
         return app.serve(self._apps[name], name, Request(environ))(environ, start_response)
 
 
-def name_what_exists(case: Case) -> None:
+def name_what_exists(case: Case[Any]) -> None:
     """At random nothing is ever hit, and a 404 is all that comes of it."""
     named = {"toolboxId": TOOLBOX, "instance": "server", "instanceId": "server"}
     for given_ones in (case.path_parameters, case.body):
@@ -105,9 +105,9 @@ def test_nothing_is_found(issuer: Issuer, path: str, verb: str) -> None:
         max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    def hold(case: Case, known: bool) -> None:
+    def hold(case: Case[Any], known: bool) -> None:
         assume(not senseless(case.body))
-        if known and case.meta.generation.mode is GenerationMode.POSITIVE:
+        if known and case.meta and case.meta.generation.mode is GenerationMode.POSITIVE:
             name_what_exists(case)
         case.call_and_validate(headers=headers)
 

@@ -65,8 +65,9 @@ def test_exec_uses_its_own_environment_and_runs_once_under_its_key(
 
 def open_connections(droplet: Droplet) -> int:
     """The number of connections from this machine's processes to the droplet's shim."""
-    to_shims = [each for each in psutil.net_connections("tcp") if each.raddr and each.raddr.port == routes.PORT]
-    return sum(each.raddr.ip == str(droplet.address) and each.status == psutil.CONN_ESTABLISHED for each in to_shims)
+    shim = (str(droplet.address), routes.PORT)
+    connections = psutil.net_connections("tcp")
+    return sum(each.raddr == shim and each.status == psutil.CONN_ESTABLISHED for each in connections)
 
 
 def test_followed_log_streams_lines_and_is_closed_when_the_client_leaves(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
+from typing import Any
 
 import docker
 import pytest
@@ -37,7 +38,7 @@ def ordinary(engine_socket: str) -> Iterator[str]:
         entry.size = len(DOCKERFILE)
         tar.addfile(entry, io.BytesIO(DOCKERFILE))
     context.seek(0)
-    options = {"custom_context": True, "tag": TAG, "network_mode": "host", "decode": True, "rm": True}
+    options: dict[str, Any] = {"custom_context": True, "tag": TAG, "network_mode": "host", "decode": True, "rm": True}
     for line in client.build(fileobj=context, **options):
         assert "error" not in line, line
     yield TAG

@@ -113,7 +113,7 @@ def test_limits_are_told_of_what_was_edited_by_hand_or_of_all_where_that_is_aske
     edited, other = (droplet.make(busybox, "sleep", "600", limits=asked) for _ in range(2))
     before = status(droplet.caller)
     assert [one.limits for one in containers(before).containers] == [None, None]
-    droplet.docker.update_container(edited.id, mem_limit=64 << 20, memswap_limit=64 << 20)  # type: ignore[no-untyped-call]
+    droplet.docker.update_container(edited.id, mem_limit=64 << 20, memswap_limit=64 << 20)
     # The engine tells of what happened up to the second before this one.
     time.sleep(1)
     now = {one.id: one.limits for one in containers(status(droplet.caller, before.headers["ETag"])).containers}

@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+from typing import Any
 
 import jwt
 import pytest
@@ -136,7 +137,7 @@ def test_a_token_that_proves_nothing_is_a_401_on_every_route(
             assert answer.status_code == 401, (method, function, path, why)
             assert answer.json["type"] == "urn:toolboxes:problem:unauthorized"
             assert answer.headers["WWW-Authenticate"] == "Bearer"
-    assert world.documents() == world.droplet.calls == []
+    assert not world.documents() and not world.droplet.calls
 
 
 @pytest.mark.parametrize(
@@ -152,9 +153,9 @@ def test_a_token_that_proves_nothing_is_a_401_on_every_route(
 )
 @pytest.mark.parametrize("route", SERVICE_ROUTES)
 def test_workers_take_only_the_platforms_own_identity(
-    apps: dict[str, Flask], issuer: Issuer, route: tuple[str, str, str], claims: dict[str, object]
+    apps: dict[str, Flask], issuer: Issuer, route: tuple[str, str, str], claims: dict[str, Any]
 ) -> None:
-    platform: dict[str, object] = {"aud": SERVICE_AUDIENCE, "email": SERVICE, "email_verified": True}
+    platform: dict[str, Any] = {"aud": SERVICE_AUDIENCE, "email": SERVICE, "email_verified": True}
     assert Caller(apps, issuer.token("platform", **{"aud": SERVICE_AUDIENCE, **claims}))(*route).status_code == 401
     good = Caller(apps, issuer.token("platform", **platform))
     assert good(*route, json={"message": {"data": ""}}).status_code in (200, 400)

@@ -132,7 +132,7 @@ def test_a_proof_that_is_none(scene: Scene, claims: dict[str, Any]) -> None:
 
 def test_a_proof_by_another_key(scene: Scene, tmp_path: Path) -> None:
     assert scene.ask(proof=stranger(scene, tmp_path).token("enrol")).status_code == 401
-    unsigned = jwt.encode({"sub": scene.shim.toolbox_id, "aud": "enrol", "exp": time.time() + 60}, None, "none")
+    unsigned = jwt.encode({"sub": scene.shim.toolbox_id, "aud": "enrol", "exp": time.time() + 60}, "", "none")
     assert scene.ask(proof=unsigned).status_code == 401
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from werkzeug.test import TestResponse
 
 from tests.fakes.droplet import IMAGE
 from tests.fakes.world import TOOLBOX, World
-from tests.web.conftest import Caller
+from tests.web.conftest import Answer, Caller
 
 TOOLS = f"/{TOOLBOX}/tools"
 BODY = {"instanceNameOnToolbox": "server", "dockerImage": IMAGE, "portMappings": [{"containerPort": 3000}]}
 OTHER = "registry.test/server:2"
 
 
-def send(call: Caller, method: str, path: str = "", **options: Any) -> TestResponse:
+def send(call: Caller, method: str, path: str = "", **options: Any) -> Answer:
     return call(method, "toolbox-tools", TOOLS + path, **options)
 
 

@@ -24,7 +24,7 @@ def test_a_name_that_only_begins_like_the_functions_is_a_path_of_its_own() -> No
 
 def test_a_mounted_request_reaches_its_route(apps: dict[str, Flask], call: Caller) -> None:
     path = f"/functions/v1/toolboxes-user/{TOOLBOX}/"
-    outer = EnvironBuilder(path=path, headers={"Authorization": f"Bearer {call.token}"}).get_environ()
+    outer = EnvironBuilder(path=path, headers=[("Authorization", f"Bearer {call.token}")]).get_environ()
     answer = app.serve(apps["toolboxes-user"], "toolboxes-user", Request(outer))
     assert answer.status_code == 200
     assert answer.json["id"] == TOOLBOX  # type: ignore[index]

@@ -154,7 +154,7 @@ def test_secrets_that_cannot_be_are_refused_without_being_quoted(
 ) -> None:
     answer = seen("POST", json={**SENT, "secretVariables": secrets})
     assert (answer["status"], told in answer["detail"]) == (400, True)
-    assert world.documents() == world.droplet.calls == []
+    assert not world.documents() and not world.droplet.calls
     seen.search()
 
 

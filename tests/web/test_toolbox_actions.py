@@ -6,18 +6,17 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
 
 from shim.contract import errors, routes
 from tests.fakes.droplet import IMAGE, Fault
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import TOOLBOX, World
-from tests.web.conftest import Caller
+from tests.web.conftest import Answer, Caller
 
 NAME = "Context7 MCP Server-1750278276605"
 
 
-def act(call: Caller, action: str | None = None, instance: str | None = NAME, **options: Any) -> TestResponse:
+def act(call: Caller, action: str | None = None, instance: str | None = NAME, **options: Any) -> Answer:
     body = (
         {"toolboxId": TOOLBOX} | ({"action": action} if action else {}) | ({"instanceId": instance} if instance else {})
     )

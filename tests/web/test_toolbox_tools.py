@@ -174,7 +174,7 @@ def test_bad_input_is_a_problem_that_helps_and_nothing_is_written_or_started(
     assert answer.mimetype == "application/problem+json"
     assert answer.json["message"] == answer.json["detail"]
     assert told in answer.json["detail"]
-    assert world.documents() == world.droplet.calls == []
+    assert not world.documents() and not world.droplet.calls
 
 
 def test_a_body_over_a_megabyte_is_refused(call: Caller, world: World) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from flask import Flask
 from standardwebhooks.webhooks import Webhook
-from werkzeug.test import TestResponse
 
 from functions.lifecycle.account.admission import ACCOUNTS
 from functions.lifecycle.account.status import RECEIVED
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
-from tests.web.conftest import WEBHOOK_SECRETS, Caller
+from tests.web.conftest import WEBHOOK_SECRETS, Answer, Caller
 
 SUSPENDED = {"type": "account.suspended", "timestamp": "2026-01-01T00:00:00Z", "data": {"account": ACCOUNT}}
 
@@ -30,7 +29,7 @@ def backend(apps: dict[str, Flask]) -> Caller:
     return Caller(apps, None)
 
 
-def send(backend: Caller, said: dict[str, Any], **options: Any) -> TestResponse:
+def send(backend: Caller, said: dict[str, Any], **options: Any) -> Answer:
     body = json.dumps(said)
     return backend("POST", "webhooks", "/backend", data=body, headers=signed(body, **options))
 

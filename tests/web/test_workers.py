@@ -6,7 +6,6 @@ import json
 import pytest
 from flask import Flask
 
-from functions.lifecycle.instance.deploy import deploy
 from functions.lifecycle.instance.read import get
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import CALLER, TOOLBOX, World, new
@@ -27,7 +26,7 @@ def pushed(task: dict[str, str]) -> dict[str, object]:
 
 def test_a_pushed_task_is_converged_and_acknowledged(world: World, platform: Caller) -> None:
     world.droplet.registry[PULLED] = None
-    instance = deploy(world.deps, CALLER, TOOLBOX, new(image=PULLED))
+    instance = world.deploy(new(image=PULLED))
     answer = platform("POST", "converge", "/", json=pushed({"kind": "instance", "id": instance.id}))
     assert answer.status_code == 204
     assert get(world.deps, CALLER, TOOLBOX, instance.id).status == "running"
@@ -42,7 +41,7 @@ def test_a_sweep_publishes_what_is_due(world: World, platform: Caller) -> None:
     # Not one of those that also have the droplets listed.
     world.pass_time(60)
     world.droplet.reachable = False
-    instance = deploy(world.deps, CALLER, TOOLBOX, new())
+    instance = world.deploy()
     assert platform("POST", "sweep", "/").json == {"published": 1}
     assert [task.id for task in world.queue.tasks] == [TOOLBOX]
     world.pass_time(60)
