@@ -12,6 +12,8 @@ from functions.lifecycle.dependencies import Document
 
 
 class AccountDocument(TypedDict):
+    """The sweep queries `due_at`."""
+
     account: str
     status: str
     since: datetime | None
@@ -20,6 +22,8 @@ class AccountDocument(TypedDict):
 
 
 class RegistryDocument(TypedDict):
+    """Queries filter by `account`."""
+
     account: str
     host: str
     username: str

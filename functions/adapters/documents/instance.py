@@ -47,6 +47,8 @@ from functions.lifecycle.dependencies import Document
 
 
 class DesiredMap(TypedDict):
+    """What the account requested."""
+
     state: str
     generation: int
     spec_generation: int
@@ -55,16 +57,22 @@ class DesiredMap(TypedDict):
 
 
 class PreviousVersionMap(TypedDict):
+    """The version that an update replaces."""
+
     spec: SpecMap
     spec_generation: int
 
 
 class RestartCountMap(TypedDict):
+    """The engine's restart count at a time."""
+
     at: datetime
     count: int
 
 
 class McpServerMap(TypedDict):
+    """What the MCP probe found."""
+
     tools_count: int
     tools_hash: str
     checked_at: datetime
@@ -72,6 +80,8 @@ class McpServerMap(TypedDict):
 
 
 class ObservedMap(TypedDict):
+    """What was last observed of the containers."""
+
     container: ContainerMap | None
     absent: bool
     at: datetime | None
@@ -94,6 +104,11 @@ class ObservedMap(TypedDict):
 
 
 class CatalogEntryMap(TypedDict):
+    """What the caller's catalogue says of the instance.
+
+    Values that can be any JSON are stored as text, because a document cannot hold every shape of it.
+    """
+
     tool_catalog_id: str | None
     base_config_override_json: str | None
     mcp_transport: str | None
@@ -131,6 +146,8 @@ class InstanceDocument(TypedDict):
 
 
 class RotationDocument(TypedDict):
+    """New values of secret variables that are not applied yet. The sweep queries `due_at`."""
+
     instance_id: str
     times: dict[str, datetime]
     waiting: SealedMap | None

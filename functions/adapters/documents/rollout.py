@@ -9,6 +9,8 @@ from functions.domain.rollout.model import Rollout, Stage
 
 
 class RolloutDocument(TypedDict):
+    """The sweep queries `due_at`."""
+
     image: str
     actor: str
     started_at: datetime

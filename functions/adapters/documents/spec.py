@@ -27,6 +27,8 @@ class ResourceLimitsMap(TypedDict):
 
 
 class VolumeMap(TypedDict):
+    """A volume and where it is mounted."""
+
     name: str
     path: str
 
@@ -42,11 +44,15 @@ class HealthCheckMap(TypedDict):
 
 
 class McpMap(TypedDict):
+    """Where in the container the MCP server answers."""
+
     port: int
     path: str
 
 
 class SpecMap(TypedDict):
+    """What the account requests of a container."""
+
     image: str
     command: list[str]
     environment: dict[str, str]
@@ -62,6 +68,7 @@ class SpecMap(TypedDict):
 
 
 def encode_spec(spec: Spec) -> SpecMap:
+    """Convert a spec to its stored form."""
     limits, mcp, health_check = spec.limits, spec.mcp, spec.health_check
     return {
         "image": spec.image,
@@ -80,6 +87,7 @@ def encode_spec(spec: Spec) -> SpecMap:
 
 
 def decode_spec(stored: SpecMap) -> Spec:
+    """Convert a spec from its stored form."""
     limits, mcp, health_check, secrets = stored["limits"], stored["mcp"], stored["health_check"], stored["secrets"]
     return Spec(
         image=stored["image"],
@@ -98,6 +106,7 @@ def decode_spec(stored: SpecMap) -> Spec:
 
 
 def upgrade_spec_from_1(stored: Document) -> Document:
+    """Upgrade a spec of schema 1: it has another name for the allocated ports."""
     # Documents from before ports were allocated lack the field: every port in them was requested by its number.
     return rename({"drawn": [], **stored}, {"drawn": "allocated"})
 

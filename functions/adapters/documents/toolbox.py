@@ -30,6 +30,8 @@ from functions.lifecycle.dependencies import Document
 
 
 class CreateAttemptMap(TypedDict):
+    """The last create call to DigitalOcean."""
+
     number: int
     sent_at: datetime
     token_hash: str
@@ -38,6 +40,8 @@ class CreateAttemptMap(TypedDict):
 
 
 class RetiredDropletMap(TypedDict):
+    """A droplet that is to be destroyed."""
+
     droplet_id: str
     droplet_name: str | None
     address: str | None
@@ -47,12 +51,16 @@ class RetiredDropletMap(TypedDict):
 
 
 class ShimUpgradeMap(TypedDict):
+    """A requested upgrade of the shim."""
+
     image: str
     pulled: bool
     sent_at: datetime | None
 
 
 class MemoryMap(TypedDict):
+    """The droplet's memory."""
+
     total_bytes: int
     active_bytes: int
     free_bytes: int
@@ -60,6 +68,8 @@ class MemoryMap(TypedDict):
 
 
 class DiskMap(TypedDict):
+    """The file system of the engine's data."""
+
     mount: str
     total_bytes: int
     used_bytes: int
@@ -67,6 +77,8 @@ class DiskMap(TypedDict):
 
 
 class MetricsMap(TypedDict):
+    """How loaded the droplet is."""
+
     engine_version: str
     cpu_load_percent: float
     memory: MemoryMap

@@ -18,16 +18,22 @@ from functions.lifecycle.dependencies import Document
 
 
 class ReasonMap(TypedDict):
+    """A stable code and a sentence."""
+
     code: str
     message: str
 
 
 class FailureMap(TypedDict):
+    """Why a generation failed for good."""
+
     generation: int
     reason: ReasonMap
 
 
 class LeaseMap(TypedDict):
+    """Which worker holds the document, and until when."""
+
     holder: str
     ends_at: datetime
 
@@ -42,30 +48,37 @@ class SealedMap(TypedDict):
 
 
 def encode_reason(reason: Reason) -> ReasonMap:
+    """Convert a reason to its stored form."""
     return {"code": reason.code, "message": reason.message}
 
 
 def decode_reason(stored: ReasonMap) -> Reason:
+    """Convert a reason from its stored form."""
     return Reason(stored["code"], stored["message"])
 
 
 def encode_failure(failure: Failure) -> FailureMap:
+    """Convert a failure to its stored form."""
     return {"generation": failure.generation, "reason": encode_reason(failure.reason)}
 
 
 def decode_failure(stored: FailureMap) -> Failure:
+    """Convert a failure from its stored form."""
     return Failure(stored["generation"], decode_reason(stored["reason"]))
 
 
 def encode_lease(lease: Lease) -> LeaseMap:
+    """Convert a lease to its stored form."""
     return {"holder": lease.holder, "ends_at": lease.ends_at}
 
 
 def decode_lease(stored: LeaseMap) -> Lease:
+    """Convert a lease from its stored form."""
     return Lease(stored["holder"], stored["ends_at"])
 
 
 def encode_sealed(sealed: Sealed) -> SealedMap:
+    """Convert sealed values to the stored form."""
     return {
         "names": list(sealed.names),
         "key": sealed.key,
@@ -75,6 +88,7 @@ def encode_sealed(sealed: Sealed) -> SealedMap:
 
 
 def decode_sealed(stored: SealedMap) -> Sealed:
+    """Convert sealed values from the stored form."""
     return Sealed(list(stored["names"]), stored["key"], stored["data_key"], stored["values"])
 
 
@@ -84,6 +98,8 @@ def rename(stored: Document, names: dict[str, str]) -> Document:
 
 
 class PortMap(TypedDict):
+    """A published port."""
+
     container_port: int
     host_port: int
     protocol: str
@@ -91,6 +107,8 @@ class PortMap(TypedDict):
 
 
 class LimitsMap(TypedDict):
+    """A container's limits as the engine applies them."""
+
     memory_bytes: int
     nano_cpus: int
     pids: int
@@ -120,6 +138,8 @@ class ContainerMap(TypedDict):
 
 
 class ProgressMap(TypedDict):
+    """How far a pull is."""
+
     bytes_done: int
     bytes_total: int
     layers_done: int
@@ -127,6 +147,7 @@ class ProgressMap(TypedDict):
 
 
 def encode_ports(ports: list[Port]) -> list[PortMap]:
+    """Convert ports to the stored form."""
     return [
         {
             "container_port": port.container_port,
@@ -139,10 +160,12 @@ def encode_ports(ports: list[Port]) -> list[PortMap]:
 
 
 def decode_ports(stored: list[PortMap]) -> list[Port]:
+    """Convert ports from the stored form."""
     return [Port(port["container_port"], port["host_port"], port["protocol"], port["host_ip"]) for port in stored]
 
 
 def encode_container(container: Container) -> ContainerMap:
+    """Convert a container to its stored form."""
     limits = container.limits
     return {
         "id": container.id,
@@ -167,6 +190,7 @@ def encode_container(container: Container) -> ContainerMap:
 
 
 def decode_container(stored: ContainerMap) -> Container:
+    """Convert a container from its stored form."""
     limits = stored["limits"]
     return Container(
         id=stored["id"],
@@ -191,6 +215,7 @@ def decode_container(stored: ContainerMap) -> Container:
 
 
 def encode_progress(progress: PullProgress) -> ProgressMap:
+    """Convert the progress of a pull to its stored form."""
     return {
         "bytes_done": progress.bytes_done,
         "bytes_total": progress.bytes_total,
@@ -200,4 +225,5 @@ def encode_progress(progress: PullProgress) -> ProgressMap:
 
 
 def decode_progress(stored: ProgressMap) -> PullProgress:
+    """Convert the progress of a pull from its stored form."""
     return PullProgress(stored["bytes_done"], stored["bytes_total"], stored["layers_done"], stored["layers_total"])
