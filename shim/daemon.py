@@ -1,5 +1,7 @@
-"""The engine's socket, asked by hand: docker-py takes six times the CPU for what is asked with every command, and a
-client that buffers takes a stream's beginning for itself and cannot read on after a silence.
+"""Requests at the engine's socket without docker-py.
+
+docker-py takes six times the CPU for the reads that every command needs, and its client buffers the beginning of a
+stream and cannot read on after a silence.
 """
 
 from __future__ import annotations

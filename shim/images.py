@@ -58,7 +58,7 @@ class Images:
         return Pruned(removed, freed)
 
     def _id(self, reference: str) -> str:
-        """ "" where there is none."""
+        """Return the image's id, or "" where there is no such image."""
         try:
             return str(self._engine.image(reference)["Id"])
         except errors.NoSuchImage:

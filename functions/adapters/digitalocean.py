@@ -191,7 +191,7 @@ def _call(call: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[int,
     """
     from azure.core.exceptions import AzureError, HttpResponseError
 
-    def status_and_body(response: Any, body: Any, headers: Any) -> tuple[int, Any]:
+    def status_and_body(response: Any, body: Any, _headers: Any) -> tuple[int, Any]:
         return response.http_response.status_code, body
 
     try:

@@ -1,5 +1,7 @@
-"""Debian's own nginx, redis and postgresql, started as their images' usual entrypoints start them: as root, which hands
-its files over and steps down. Under the capabilities that the shim leaves, they serve."""
+"""Debian's nginx, redis and postgresql serve with the capabilities that the shim leaves to a container.
+
+Their usual entrypoints start as root, give their files to another user and become that user.
+"""
 
 from __future__ import annotations
 

@@ -118,7 +118,6 @@ def update(deps: Dependencies, request: InstanceRequest, changes: Changes, verb:
 
 def replace_secrets(deps: Dependencies, request: InstanceRequest, values: Mapping[str, str]) -> Answer:
     """Give the secret variables named in `values` these values and keep the others; the container is replaced."""
-
     _, found = find(deps, request.caller, request.toolbox_id, request.key)
     stored = found.value.spec.secrets.names if found.value.spec.secrets else []
     merged: dict[str, str | None] = {**dict.fromkeys(stored), **values}

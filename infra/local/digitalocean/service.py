@@ -70,7 +70,7 @@ def _install_hooks(app: Flask, token: str, faults: Faults) -> None:
         return jsonify({"id": error.id, "message": error.message}), error.status, headers
 
     @app.errorhandler(HTTPException)
-    def unknown_route(error: HTTPException) -> tuple[Response, int, dict[str, str]]:
+    def unknown_route(_error: HTTPException) -> tuple[Response, int, dict[str, str]]:
         return api_error(NotFound("The resource you were accessing could not be found."))
 
     @app.get("/admin/calls")
