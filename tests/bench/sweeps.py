@@ -59,8 +59,10 @@ def main() -> None:
     _repair(tools, droplet)
     heartbeats = MINUTES_A_DAY * 60 / toolbox_inspect.HEARTBEAT_EVERY.total_seconds()
     peer = MINUTES_A_DAY * (1 + INSTANCES)
-    print(f"writes a day, {INSTANCES} unchanged instances: ours {heartbeats:.0f}, "
-          f"a heartbeat each minute with one write an instance {peer}: 1/{peer / heartbeats:.0f}")  # fmt: skip
+    print(
+        f"writes a day, {INSTANCES} unchanged instances: ours {heartbeats:.0f}, "
+        f"a heartbeat each minute with one write an instance {peer}: 1/{peer / heartbeats:.0f}"
+    )
 
 
 def _inspect(local_world: World, tools: Tools, droplet: Droplet, toolbox_id: str) -> None:

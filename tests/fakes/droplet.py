@@ -151,9 +151,14 @@ class FakeDroplet:
         was = self.containers[name]
         at = self._tick()
         self.containers[name] = replace(
-            was, state=state, restart_count=was.restart_count + restarts, exit_code=exit_code, started_at=at,
-            finished_at=at, endpoint_id=at,
-        )  # fmt: skip
+            was,
+            state=state,
+            restart_count=was.restart_count + restarts,
+            exit_code=exit_code,
+            started_at=at,
+            finished_at=at,
+            endpoint_id=at,
+        )
 
     def _tick(self) -> str:
         """Return the time in Docker's format, different at every call."""
@@ -185,20 +190,35 @@ class FakeDroplet:
 
     def _create(self, _: str, body: messages.Create) -> messages.Acted:
         name = names.container_name(body.instance_id, body.spec_generation)
-        if any(c.instance_id == body.instance_id and c.spec_generation > body.spec_generation
-               for c in self.containers.values()):  # fmt: skip
+        if any(
+            c.instance_id == body.instance_id and c.spec_generation > body.spec_generation
+            for c in self.containers.values()
+        ):
             raise shim_errors.OlderSpec("a container of a newer spec generation exists")
         if name in self.containers:
             return messages.Acted(self.containers[name], changed=False)
         if body.image not in self.images:
             raise shim_errors.NoSuchImage(f"no such image: {body.image}")
         made = messages.Container(
-            id=f"{next(self._ids):064x}", name=name, instance_id=body.instance_id,
-            spec_generation=body.spec_generation, state="created", health=None, exit_code=0, oom_killed=False,
-            error="", started_at="", finished_at="", restart_count=0, image=body.image,
-            image_digest="sha256:" + "2" * 64, ports=body.ports, environment_names=sorted(body.environment),
-            limits=body.limits, endpoint_id="",
-        )  # fmt: skip
+            id=f"{next(self._ids):064x}",
+            name=name,
+            instance_id=body.instance_id,
+            spec_generation=body.spec_generation,
+            state="created",
+            health=None,
+            exit_code=0,
+            oom_killed=False,
+            error="",
+            started_at="",
+            finished_at="",
+            restart_count=0,
+            image=body.image,
+            image_digest="sha256:" + "2" * 64,
+            ports=body.ports,
+            environment_names=sorted(body.environment),
+            limits=body.limits,
+            endpoint_id="",
+        )
         self.containers[name] = made
         self.environments[name] = body.environment
         return messages.Acted(made, changed=True)
@@ -225,9 +245,15 @@ class FakeDroplet:
     def _started(self, container: messages.Container) -> messages.Container:
         at = self._tick()
         started = replace(
-            container, state="running", started_at=at, exit_code=0, endpoint_id=f"endpoint-{at}", restart_count=0,
-            oom_killed=False, health="starting" if self.health else None,
-        )  # fmt: skip
+            container,
+            state="running",
+            started_at=at,
+            exit_code=0,
+            endpoint_id=f"endpoint-{at}",
+            restart_count=0,
+            oom_killed=False,
+            health="starting" if self.health else None,
+        )
         self.containers[container.name] = started
         return started
 

@@ -93,19 +93,7 @@ class World:
         self.deliver()
 
     def add_toolbox(self, toolbox_id: str = TOOLBOX, account: str = ACCOUNT) -> Toolbox:
-        toolbox = Toolbox(
-            id=toolbox_id,
-            account=account,
-            name="box",
-            status=ToolboxStatus.ACTIVE,
-            region="fra1",
-            size="s-1vcpu-1gb",
-            image="debian-12-x64",
-            created_at=self.time,
-            updated_at=self.time,
-            address="192.0.2.1",
-            fingerprint="0" * 64,
-        )
+        toolbox = active_toolbox(toolbox_id, account, self.time)
         self.store.commit([Create(toolbox_ref(toolbox.id), encode(toolbox))])
         return toolbox
 
@@ -162,6 +150,23 @@ class World:
     def events(self, instance: Instance) -> list[tuple[object, object, object]]:
         found = self.store.query(Query(f"{INSTANCES}/{instance.id}/events", order_by="time"))
         return [(event.data["type"], event.data["before"], event.data["after"]) for event in found]
+
+
+def active_toolbox(toolbox_id: str, account: str, created_at: datetime) -> Toolbox:
+    """Return a toolbox that serves."""
+    return Toolbox(
+        id=toolbox_id,
+        account=account,
+        name="box",
+        status=ToolboxStatus.ACTIVE,
+        region="fra1",
+        size="s-1vcpu-1gb",
+        image="debian-12-x64",
+        created_at=created_at,
+        updated_at=created_at,
+        address="192.0.2.1",
+        fingerprint="0" * 64,
+    )
 
 
 def new(name: str = "server", *, image: str = IMAGE, ports: tuple[int, ...] = (), start: bool = True) -> NewInstance:

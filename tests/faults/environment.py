@@ -21,7 +21,6 @@ from typing import Any
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.adapters.store_sqlite import SqliteStore
 from functions.domain.errors import ToolboxesError
-from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.dependencies import Create
 from functions.lifecycle.reconcile import sweep as reconcile_sweep
 from functions.lifecycle.repository import toolbox_ref
@@ -33,7 +32,7 @@ from tests.fakes.droplet import FakeDroplet
 from tests.fakes.mcp_server import Server
 from tests.fakes.shim import VERBS
 from tests.fakes.stored import encode
-from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX
+from tests.fakes.world import ACCOUNT, CALLER, TOOLBOX, active_toolbox
 from tests.faults import crashing_worker, operations
 from tests.faults.crashing_worker import CrashPoint
 
@@ -184,19 +183,7 @@ def prepare(operation: str, folder: Path | None = None) -> Environment:
     droplet.images |= {operations.SECOND, operations.BROKEN}
     droplet.registry[operations.PULLED] = None
     env = Environment(folder, clock, droplet, FakeDigitalOcean(now=clock.now), 1)
-    toolbox = Toolbox(
-        id=TOOLBOX,
-        account=ACCOUNT,
-        name="box",
-        status=ToolboxStatus.ACTIVE,
-        region="fra1",
-        size="s-1vcpu-1gb",
-        image="debian-12-x64",
-        created_at=clock.now(),
-        updated_at=clock.now(),
-        address="192.0.2.1",
-        fingerprint="0" * 64,
-    )
+    toolbox = active_toolbox(TOOLBOX, ACCOUNT, clock.now())
     env.store.commit([Create(toolbox_ref(toolbox.id), encode(toolbox))])
     toolboxes.refresh(env.deps, CALLER, TOOLBOX)
     operations.OPERATIONS[operation].before(env)

@@ -109,9 +109,16 @@ def prepared(case: StepCase, shim: Shim, spec: Spec, now: datetime) -> PreparedS
         else:
             container = getattr(shim, verb)(NAME, start_by=_by(now))
     instance = Instance(
-        id=ID, toolbox_id="t", account="a", name="n", spec=spec, desired=Desired(DesiredState.RUNNING),
-        created_at=now, updated_at=now, observed=Observed(container),
-    )  # fmt: skip
+        id=ID,
+        toolbox_id="t",
+        account="a",
+        name="n",
+        spec=spec,
+        desired=Desired(DesiredState.RUNNING),
+        created_at=now,
+        updated_at=now,
+        observed=Observed(container),
+    )
     return PreparedStep(
         shim, _with_failed_update(instance) if case.update_failed else instance, case.step(container, spec), now
     )

@@ -1,6 +1,6 @@
-"""What an operation costs at the store, where nothing goes wrong and no image is to be pulled.
+"""The reads and writes that an operation costs at the store, without a failure and without a pull.
 
-A read is one document asked for by `get` or found by a query, a write one document written or deleted.
+A read is one document that is named in a `get` or found by a query; a write is one document written or deleted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VERBS: dict[str, Verb] = {"start": change.start, "stop": change.stop, "restart":
 
 @pytest.fixture
 def world() -> World:
-    """A toolbox whose shim has told its metrics, so that a deploy asks for room."""
+    """A toolbox with known memory and disk, so that a deploy checks its capacity."""
     made = World()
     made.add_toolbox()
     refresh(made.deps, CALLER, TOOLBOX)
@@ -43,7 +43,7 @@ def counted(world: World) -> tuple[CountingStore, Dependencies]:
 @pytest.mark.parametrize("keyed", [False, True])
 @pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("verb", VERBS)
-def test_start_stop_and_restart_cost_three_reads_and_four_writes(
+def test_start_stop_and_restart_cost_3_reads_and_4_writes(
     world: World, verb: str, by_name: bool, keyed: bool
 ) -> None:
     instance = world.deploy()
@@ -60,7 +60,7 @@ def test_start_stop_and_restart_cost_three_reads_and_four_writes(
 
 @pytest.mark.parametrize("keyed", [False, True])
 @pytest.mark.parametrize("port_count", [0, 1, 2, 5])
-def test_a_deploy_costs_three_reads_and_five_writes_and_one_more_a_port(
+def test_a_deploy_costs_3_reads_and_5_writes_and_one_write_per_port(
     world: World, port_count: int, keyed: bool
 ) -> None:
     store, deps = counted(world)
@@ -71,7 +71,7 @@ def test_a_deploy_costs_three_reads_and_five_writes_and_one_more_a_port(
     assert len(store.written) == 5 + port_count + 2 * keyed
 
 
-def test_a_sweep_that_finds_nothing_changed_writes_no_instance_and_its_toolbox_once_in_four_minutes(
+def test_an_idle_sweep_writes_only_a_heartbeat_every_four_minutes(
     world: World,
 ) -> None:
     instances = 10
@@ -89,13 +89,12 @@ def test_a_sweep_that_finds_nothing_changed_writes_no_instance_and_its_toolbox_o
         toolbox_inspect.inspect(deps, TOOLBOX)
     assert {ref.collection for ref in store.written} == {TOOLBOXES}
     assert len(store.written) == minutes / 4
-    # The toolbox twice (in the sweep's page, and by itself), whether an instance was touched, and the sweep's own six
-    # queries that found nothing. Once an hour each instance, to be compared with the limits that its container has,
-    # whoever was touched.
+    # Each minute: the toolbox twice (in the sweep's page and alone), the query for changed instances, and six queries of
+    # the sweep that find nothing. Once an hour each instance is read to compare its limits with those of its container.
     assert store.reads == 9 * minutes - 1 + instances
 
 
-def test_what_a_sweep_repairs_costs_the_instance_three_writes_and_the_others_none(world: World) -> None:
+def test_a_swept_repair_costs_its_instance_3_writes_and_the_others_none(world: World) -> None:
     instances = [world.deploy(new(f"server-{number}")) for number in range(10)]
     world.sweep()
     del world.droplet.containers[instances[3].container_name]

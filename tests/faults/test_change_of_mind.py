@@ -19,8 +19,20 @@ from tests.faults.environment import Environment
 from tests.faults.operations import OPERATIONS
 from tests.faults.reference_run import EVERY_VARIANT, READS, reference_run
 
-FIRST = ("deploy", "start", "stop", "restart", "delete", "update", "update-stopped", "update-broken", "deploy-taken",
-         "start-taken", "update-taken", "update-broken-taken")  # fmt: skip
+FIRST = (
+    "deploy",
+    "start",
+    "stop",
+    "restart",
+    "delete",
+    "update",
+    "update-stopped",
+    "update-broken",
+    "deploy-taken",
+    "start-taken",
+    "update-taken",
+    "update-broken-taken",
+)
 CHANGES = ("create", "start", "stop", "restart", "remove")
 EXPECTED_STATES: dict[DesiredState, tuple[list[str], ...]] = {
     DesiredState.RUNNING: (["running"],),

@@ -107,9 +107,15 @@ def kill_the_engine(local_world: World, droplet: Droplet) -> None:
 @pytest.mark.parametrize("delay", [0.05, 0.3] if EVERY_VARIANT else [0.2])
 @pytest.mark.parametrize("kill", [kill_the_functions, kill_the_shim, kill_the_engine])
 def test_every_operation_completes_after_a_component_was_killed(
-    local_world: World, tools: Tools, image: str, droplet: Droplet, sweep: Callable[[], None], cases: list[Case],
-    kill: Callable[[World, Droplet], None], delay: float,
-) -> None:  # fmt: skip
+    local_world: World,
+    tools: Tools,
+    image: str,
+    droplet: Droplet,
+    sweep: Callable[[], None],
+    cases: list[Case],
+    kill: Callable[[World, Droplet], None],
+    delay: float,
+) -> None:
     with ThreadPoolExecutor(len(cases)) as pool:
         futures = [pool.submit(ask, tools, image, case) for case in cases]
         time.sleep(delay)

@@ -18,10 +18,23 @@ class Drift:
         """Make one change, drawn by the seed, to one droplet."""
         rng = self._scheduler.rng
         droplet = self._droplets[rng.choice(sorted(self._droplets))]
-        change = rng.choice((
-            self._remove, self._kill, self._rename, self._edit, self._crash, self._exit, self._pause, self._crash_loop,
-            self._restart_engine, self._cut_power, self._replace_engine, self._disconnect, self._lose_images,
-        ))  # fmt: skip
+        change = rng.choice(
+            (
+                self._remove,
+                self._kill,
+                self._rename,
+                self._edit,
+                self._crash,
+                self._exit,
+                self._pause,
+                self._crash_loop,
+                self._restart_engine,
+                self._cut_power,
+                self._replace_engine,
+                self._disconnect,
+                self._lose_images,
+            )
+        )
         live = sorted(name for name, container in droplet.containers.items() if container.state in LIVE_STATES)
         name = rng.choice(live) if live else ""
         if name or change in (self._replace_engine, self._disconnect, self._lose_images):

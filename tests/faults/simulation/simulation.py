@@ -17,14 +17,14 @@ from functions.adapters.digitalocean import NoDroplets
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.toolbox_shim import ToolboxShims
 from functions.domain.errors import ToolboxesError
-from functions.domain.toolbox.model import Toolbox, ToolboxStatus
+from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Create, Dependencies, Query, Task
 from functions.lifecycle.reconcile import sweep
 from functions.lifecycle.reconcile.tasks import run_task
 from functions.lifecycle.repository import TOOLBOXES, toolbox_ref
 from shim.contract.errors import ShimError
 from tests.fakes.stored import decode, encode
-from tests.fakes.world import DOCUMENTS, VAULT
+from tests.fakes.world import DOCUMENTS, VAULT, active_toolbox
 from tests.faults.simulation.clients import Clients
 from tests.faults.simulation.drift import Drift
 from tests.faults.simulation.droplet import Droplet
@@ -88,10 +88,7 @@ class Simulation:
         accounts = {}
         for number, toolbox_id in enumerate(self.droplets, 1):
             accounts[toolbox_id] = f"account-{number}"
-            toolbox = Toolbox(
-                id=toolbox_id, account=accounts[toolbox_id], name="box", status=ToolboxStatus.ACTIVE, region="fra1",
-                size="s-1vcpu-1gb", image="debian-12-x64", created_at=START, updated_at=START,
-            )  # fmt: skip
+            toolbox = active_toolbox(toolbox_id, accounts[toolbox_id], START)
             self.store.commit([Create(toolbox_ref(toolbox_id), encode(toolbox))])
         return accounts
 

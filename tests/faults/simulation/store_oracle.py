@@ -70,8 +70,11 @@ class StoreOracle:
             toolbox_id, _, rest = write.ref.id.partition(":")
             port, _, protocol = rest.partition(":")
             there = self._droplets[toolbox_id].containers.values() if rest else ()
-            held = [c.name for c in there if c.instance_id == holder
-                    and any((str(p.host_port), p.protocol) == (port, protocol) for p in c.ports)]  # fmt: skip
+            held = [
+                c.name
+                for c in there
+                if c.instance_id == holder and any((str(p.host_port), p.protocol) == (port, protocol) for p in c.ports)
+            ]
             require(not held, f"port {port} was released while {held} used it")
 
     def _event(self, ref: Ref, data: Document, worker: Worker) -> None:
