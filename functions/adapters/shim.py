@@ -46,14 +46,14 @@ class ShimClients:
             raise Misconfigured("COMMAND_KEY must be an Ed25519 private key in PEM (PKCS #8)")
         self._key, self._sessions = key, PinnedSessions()
 
-    def of(self, toolbox: Toolbox) -> ShimClient:
+    def for_toolbox(self, toolbox: Toolbox) -> ShimClient:
         return ShimClient(self._key, toolbox, self._sessions)
 
 
 class NoShims:
     """For a function that is not given the key to sign commands with, and speaks to no droplet."""
 
-    def of(self, toolbox: Toolbox) -> ShimClient:
+    def for_toolbox(self, toolbox: Toolbox) -> ShimClient:
         raise Misconfigured(f"this function cannot sign a command for toolbox {toolbox.id}")
 
 

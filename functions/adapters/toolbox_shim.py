@@ -71,7 +71,7 @@ class ShimTransport(Protocol):
 class ShimTransports(Protocol):
     """Finds the transport to a toolbox's shim."""
 
-    def of(self, toolbox: Toolbox) -> ShimTransport: ...
+    def for_toolbox(self, toolbox: Toolbox) -> ShimTransport: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ class ToolboxShims:
 
     transports: ShimTransports
 
-    def of(self, toolbox: Toolbox) -> ToolboxShim:
+    def for_toolbox(self, toolbox: Toolbox) -> ToolboxShim:
         """Return the shim of `toolbox`."""
-        return ToolboxShim(self.transports.of(toolbox))
+        return ToolboxShim(self.transports.for_toolbox(toolbox))
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,7 @@ class Documents(Protocol):
 
 
 class Shims(Protocol):
-    def of(self, toolbox: Toolbox) -> Shim: ...
+    def for_toolbox(self, toolbox: Toolbox) -> Shim: ...
 
 
 class Certificates(Protocol):

@@ -96,7 +96,7 @@ class FakeDroplet:
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
     # toolbox_shim.ShimTransports and ShimTransport in one: every toolbox is this droplet.
-    def of(self, toolbox: Toolbox) -> FakeDroplet:
+    def for_toolbox(self, toolbox: Toolbox) -> FakeDroplet:
         return self
 
     def command(

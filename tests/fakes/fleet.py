@@ -34,7 +34,7 @@ class Fleet:
     digitalocean: FakeDigitalOcean
     booted: dict[str, FakeDroplet] = field(default_factory=dict)
 
-    def of(self, toolbox: Toolbox) -> FakeDroplet:
+    def for_toolbox(self, toolbox: Toolbox) -> FakeDroplet:
         silent = FakeDroplet(self.now, reachable=False)
         exists = toolbox.address in [droplet.address for droplet in self.digitalocean.droplets.values()]
         enrolled = exists and toolbox.fingerprint == fingerprint(toolbox.address)

@@ -111,8 +111,8 @@ class CrashingShim(ForwardingShim):
     effects: Effects
     send: Send | None = None
 
-    def of(self, toolbox: Toolbox) -> CrashingShim:
-        inner = self.inner.of(toolbox)
+    def for_toolbox(self, toolbox: Toolbox) -> CrashingShim:
+        inner = self.inner.for_toolbox(toolbox)
         return CrashingShim(inner, self.effects, inner.send if self.send else None)
 
     def call(self, method: str, arguments: dict[str, Any]) -> Any:
@@ -195,7 +195,7 @@ class RemoteShim(ForwardingShim):
     connection: Connection
     shim: tuple[str | None, str | None] = (None, None)
 
-    def of(self, toolbox: Toolbox) -> RemoteShim:
+    def for_toolbox(self, toolbox: Toolbox) -> RemoteShim:
         return replace(self, shim=(toolbox.address, toolbox.fingerprint))
 
     def call(self, method: str, arguments: dict[str, Any]) -> Any:

@@ -77,7 +77,7 @@ class FleetEnvironment(Environment):
 class FleetShims:
     env: FleetEnvironment
 
-    def of(self, toolbox: Toolbox) -> FakeDroplet:
+    def for_toolbox(self, toolbox: Toolbox) -> FakeDroplet:
         return self.env.droplet_at(toolbox.address, toolbox.fingerprint)
 
 

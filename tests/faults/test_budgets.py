@@ -43,9 +43,7 @@ def counted(world: World) -> tuple[CountingStore, Dependencies]:
 @pytest.mark.parametrize("keyed", [False, True])
 @pytest.mark.parametrize("by_name", [False, True])
 @pytest.mark.parametrize("verb", VERBS)
-def test_start_stop_and_restart_cost_3_reads_and_4_writes(
-    world: World, verb: str, by_name: bool, keyed: bool
-) -> None:
+def test_start_stop_and_restart_cost_3_reads_and_4_writes(world: World, verb: str, by_name: bool, keyed: bool) -> None:
     instance = world.deploy()
     if verb == "start":
         world.stop(instance.id)
@@ -60,9 +58,7 @@ def test_start_stop_and_restart_cost_3_reads_and_4_writes(
 
 @pytest.mark.parametrize("keyed", [False, True])
 @pytest.mark.parametrize("port_count", [0, 1, 2, 5])
-def test_a_deploy_costs_3_reads_and_5_writes_and_one_write_per_port(
-    world: World, port_count: int, keyed: bool
-) -> None:
+def test_a_deploy_costs_3_reads_and_5_writes_and_one_write_per_port(world: World, port_count: int, keyed: bool) -> None:
     store, deps = counted(world)
     wanted = new(ports=tuple(20_001 + number for number in range(port_count)))
     deploy(deps, CALLER, TOOLBOX, wanted, replay() if keyed else None)
@@ -89,8 +85,8 @@ def test_an_idle_sweep_writes_only_a_heartbeat_every_four_minutes(
         toolbox_inspect.inspect(deps, TOOLBOX)
     assert {ref.collection for ref in store.written} == {TOOLBOXES}
     assert len(store.written) == minutes / 4
-    # Each minute: the toolbox twice (in the sweep's page and alone), the query for changed instances, and six queries of
-    # the sweep that find nothing. Once an hour each instance is read to compare its limits with those of its container.
+    # Each minute: the toolbox twice (in the sweep's page and alone), the query for changed instances, and six queries
+    # that find nothing. Once an hour each instance is read to compare its limits with those of its container.
     assert store.reads == 9 * minutes - 1 + instances
 
 

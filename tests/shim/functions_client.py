@@ -58,7 +58,7 @@ def client_of(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callab
     def make(address: str, fingerprint: str = "") -> ShimClient:
         pinned = fingerprint or certificate.fingerprint(certificate.ensure(tmp_path, toolbox_id))
         now = datetime.now(UTC)
-        return clients.of(
+        return clients.for_toolbox(
             Toolbox(
                 id=toolbox_id, account="a", name="box", status=ToolboxStatus.ACTIVE, region="r", size="s", image="i",
                 created_at=now, updated_at=now, address=address, fingerprint=pinned,

@@ -44,7 +44,7 @@ def shim(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, engine_socket:
         id=toolbox_id, account="a", name="box", status=ToolboxStatus.ACTIVE, region="r", size="s", image="i",
         created_at=now, updated_at=now, address=ADDRESS, fingerprint=certificate.fingerprint(pem),
     )  # fmt: skip
-    yield ToolboxShims(ShimClients(private)).of(toolbox)
+    yield ToolboxShims(ShimClients(private)).for_toolbox(toolbox)
     served.stop()
     thread.join()
 

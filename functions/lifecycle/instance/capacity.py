@@ -32,7 +32,7 @@ def require_room(deps: Dependencies, toolbox: Toolbox, spec: Spec) -> None:
         return
     try:
         start_by = deps.now() + lease.START_BY_MARGIN
-        status, _ = deps.shims.of(toolbox).list_containers(start_by=start_by)
+        status, _ = deps.shims.for_toolbox(toolbox).list_containers(start_by=start_by)
     except (shim_errors.ShimError, ToolboxesError):
         log.info("room could not be asked for", extra={"toolbox": toolbox.id}, exc_info=True)
         return
@@ -63,7 +63,7 @@ def prune(deps: Dependencies, toolbox: Toolbox, *, settling: Instance | None = N
     named = {i.spec.image for i in instances} | {i.previous_version.spec.image for i in instances if i.previous_version}
     try:
         start_by = deps.now() + lease.START_BY_MARGIN
-        removed = deps.shims.of(toolbox).prune_images(sorted(named), start_by=start_by)
+        removed = deps.shims.for_toolbox(toolbox).prune_images(sorted(named), start_by=start_by)
         log.info("pruned images", extra={"toolbox": toolbox.id, "removed": removed})
     except (shim_errors.ShimError, ToolboxesError):
         log.warning("images could not be pruned", extra={"toolbox": toolbox.id}, exc_info=True)

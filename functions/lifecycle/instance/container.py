@@ -41,7 +41,7 @@ def read_logs(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, *, 
     values = secrets.secret_values(deps.vault, found.value)
     start_by = deps.now() + lease.START_BY_MARGIN
     with caller_errors(found.value):
-        shim = deps.shims.of(toolbox)
+        shim = deps.shims.for_toolbox(toolbox)
         logs = shim.logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
     return Logs([_redacted(line, values) for line in logs.lines], logs.truncated)
 
@@ -54,7 +54,7 @@ def follow_logs(
     values = secrets.secret_values(deps.vault, found.value)
     start_by = deps.now() + lease.START_BY_MARGIN
     with caller_errors(found.value):
-        shim = deps.shims.of(toolbox)
+        shim = deps.shims.for_toolbox(toolbox)
         lines = shim.follow_logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
     return FollowedLog(lines, values)
 
@@ -79,7 +79,7 @@ def read_stats(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) ->
     toolbox, found = find(deps, caller, toolbox_id, key)
     start_by = deps.now() + lease.START_BY_MARGIN
     with caller_errors(found.value):
-        return deps.shims.of(toolbox).stats(found.value.container_name, start_by=start_by)
+        return deps.shims.for_toolbox(toolbox).stats(found.value.container_name, start_by=start_by)
 
 
 def _redacted(line: LogLine, values: Collection[str]) -> LogLine:

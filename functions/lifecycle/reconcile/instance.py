@@ -93,7 +93,7 @@ class InstancePolicy:
             self._reload_toolbox()
         if isinstance(step, PullImage) and capacity.disk_is_short(self.toolbox.metrics):
             capacity.prune(deps, self.toolbox)
-        shim, saved_at = deps.shims.of(self.toolbox), deps.now()
+        shim, saved_at = deps.shims.for_toolbox(self.toolbox), deps.now()
 
         def on_progress(progress: PullProgress) -> None:
             nonlocal document, saved_at

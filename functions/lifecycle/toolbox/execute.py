@@ -104,13 +104,13 @@ def _by_shim(
             _of(deps, toolbox, step.retired).stop(step.target, start_by=start_by)
             return toolbox_observe.fold_stop(toolbox, step)
         case PullShim():
-            shim = deps.shims.of(toolbox)
+            shim = deps.shims.for_toolbox(toolbox)
             shim.pull(step.target, start_by=start_by, on_progress=lambda _: alive())
             return toolbox_observe.fold_pull(toolbox)
         case UpgradeShim():
-            deps.shims.of(toolbox).upgrade(step.target, start_by=start_by)
+            deps.shims.for_toolbox(toolbox).upgrade(step.target, start_by=start_by)
             return toolbox_observe.fold_upgrade_sent(toolbox, deps.now())
-    answer = deps.shims.of(toolbox).status(start_by=start_by, timeout=WITHIN_SECONDS)
+    answer = deps.shims.for_toolbox(toolbox).status(start_by=start_by, timeout=WITHIN_SECONDS)
     seen = toolbox_observe.fold_upgrade_status if isinstance(step, AwaitUpgrade) else toolbox_observe.fold_status
     return seen(toolbox, answer, deps.now())
 
@@ -125,4 +125,4 @@ def _instances(step: ToolboxStep, deps: Dependencies, toolbox: Toolbox, start_by
 
 
 def _of(deps: Dependencies, toolbox: Toolbox, retired: RetiredDroplet) -> Shim:
-    return deps.shims.of(replace(toolbox, address=retired.address, fingerprint=retired.fingerprint))
+    return deps.shims.for_toolbox(replace(toolbox, address=retired.address, fingerprint=retired.fingerprint))

@@ -115,7 +115,7 @@ def _status(
     deps: Dependencies, toolbox: Toolbox, etag: str, *, with_limits: bool = False
 ) -> tuple[ShimStatus | None, str]:
     start_by = deps.now() + lease.START_BY_MARGIN
-    return deps.shims.of(toolbox).list_containers(start_by=start_by, etag=etag, with_limits=with_limits)
+    return deps.shims.for_toolbox(toolbox).list_containers(start_by=start_by, etag=etag, with_limits=with_limits)
 
 
 def _with_limits(deps: Dependencies, toolbox: Toolbox, status: ShimStatus) -> ShimStatus:
@@ -171,7 +171,7 @@ def _strangers(deps: Dependencies, toolbox: Toolbox, listed: list[ListedContaine
         since[one.name] = toolbox.orphans.get(one.name, deps.now())
         if deps.now() - since[one.name] >= ORPHAN_GRACE and one.state in ("running", "restarting"):
             start_by = deps.now() + lease.START_BY_MARGIN
-            deps.shims.of(toolbox).stop(one.name, start_by=start_by)
+            deps.shims.for_toolbox(toolbox).stop(one.name, start_by=start_by)
             log.warning("stopped a container of no instance", extra={"toolbox": toolbox.id, "container": one.name})
     return since
 

@@ -79,5 +79,5 @@ def _looked_at(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
 
 def _asked(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
     start_by = deps.now() + lease.START_BY_MARGIN
-    status = deps.shims.of(toolbox).status(start_by=start_by, timeout=LOOK_SECONDS)
+    status = deps.shims.for_toolbox(toolbox).status(start_by=start_by, timeout=LOOK_SECONDS)
     return toolbox_observe.fold_status(toolbox, status, deps.now())

@@ -59,7 +59,7 @@ def restart_shim(deps: Dependencies, caller: Caller, toolbox_id: str, before: st
     until = deps.now() + RESTARTED_WITHIN
     try:
         start_by = deps.now() + lease.START_BY_MARGIN
-        deps.shims.of(toolbox).restart_shim(start_by=start_by, timeout=STATUS_SECONDS)
+        deps.shims.for_toolbox(toolbox).restart_shim(start_by=start_by, timeout=STATUS_SECONDS)
     except shim_errors.UnknownRoute:
         raise NotAllowedNow("this shim is of a version that cannot restart itself; upgrade it") from None
     except shim_errors.OutcomeUnknown:
@@ -80,4 +80,4 @@ def restart_shim(deps: Dependencies, caller: Caller, toolbox_id: str, before: st
 def query_status(deps: Dependencies, toolbox: Toolbox) -> ShimStatus:
     """What the shim says of itself, its containers and its system, now."""
     start_by = deps.now() + lease.START_BY_MARGIN
-    return deps.shims.of(toolbox).status(start_by=start_by, timeout=STATUS_SECONDS)
+    return deps.shims.for_toolbox(toolbox).status(start_by=start_by, timeout=STATUS_SECONDS)

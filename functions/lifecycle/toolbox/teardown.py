@@ -70,7 +70,7 @@ def end_instances(deps: Dependencies, toolbox: Toolbox, start_by: datetime) -> b
         if instance.observed.container:
             mark = f"{toolbox.id} {toolbox.generation}"
             step = RecordPostMortem("its toolbox is deprovisioned", ending.container_name, mark)
-            recorded = post_mortem.record(step, deps.shims.of(source), instance, start_by, deps)
+            recorded = post_mortem.record(step, deps.shims.for_toolbox(source), instance, start_by, deps)
             writes.append(recorded)
             if recorded.data["missing"]:
                 source = replace(toolbox, address=None)

@@ -64,7 +64,7 @@ class SimulatedShims:
     def __init__(self, scheduler: Scheduler, droplets: dict[str, Droplet], oracle: DropletOracle) -> None:
         self._scheduler, self._droplets, self._oracle = scheduler, droplets, oracle
 
-    def of(self, toolbox: Toolbox) -> SimulatedShim:
+    def for_toolbox(self, toolbox: Toolbox) -> SimulatedShim:
         return SimulatedShim(self._scheduler, self._droplets[toolbox.id], self._oracle)
 
 
