@@ -146,10 +146,10 @@ def living_instances(toolbox_id: str, limit: int) -> Query:
     return Query(INSTANCES, where, "created_at", descending=True, limit=limit)
 
 
-def history(deps: Dependencies, collection: str, limit: int, after: tuple[object, str] | None) -> list[Document]:
-    """Events or post-mortems of one thing, newest first, each with its `id`."""
+def event_history(deps: Dependencies, collection: str, limit: int, after: tuple[object, str] | None) -> list[Event]:
+    """The events of one instance or toolbox, newest first."""
     search = Query(collection, order_by="time", descending=True, limit=limit, after=after)
-    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in deps.store.query(search)]
+    return [loaded.value for loaded in query(deps, Event, search)]
 
 
 # Writing.

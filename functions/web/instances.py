@@ -27,7 +27,6 @@ from functions.web.records import (
     EventRecord,
     InstanceRecord,
     PostMortemRecord,
-    Record,
     answer,
     answer_page,
     as_json,
@@ -218,19 +217,19 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask
 
     @EVENTS.on(app)
     def list_events(toolbox: str, instance: str) -> Response:
-        return history("events", EventRecord, toolbox, instance)
+        caller = callers()
+        limit, after = page(deps.limits)
+        found = instances.events(deps, caller, toolbox_id(toolbox), instance_key(instance), limit, after)
+        last = (found[-1].time, found[-1].id) if len(found) == limit else None
+        return answer_page(EventRecord, found, limit, last)
 
     @POST_MORTEMS.on(app)
     def list_post_mortems(toolbox: str, instance: str) -> Response:
-        return history("post_mortems", PostMortemRecord, toolbox, instance)
-
-    def history(collection: str, kind: type[Record], toolbox: str, instance: str) -> Response:
         caller = callers()
         limit, after = page(deps.limits)
-        key = instance_key(instance)
-        found = instances.history(deps, caller, toolbox_id(toolbox), key, collection, limit, after)
+        found = instances.post_mortems(deps, caller, toolbox_id(toolbox), instance_key(instance), limit, after)
         last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
-        return answer_page(kind, found, limit, last)
+        return answer_page(PostMortemRecord, found, limit, last)
 
     containers.add_to(app, deps, callers, fingerprint_key)
     instance_actions.add_to(app, deps, callers, fingerprint_key)

@@ -243,8 +243,8 @@ def build(
     def list_events(toolbox: str) -> Response:
         caller = callers()
         limit, after = page(deps.limits)
-        found = toolboxes.history(deps, caller, toolbox_id(toolbox), limit, after)
-        last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
+        found = toolboxes.events(deps, caller, toolbox_id(toolbox), limit, after)
+        last = (found[-1].time, found[-1].id) if len(found) == limit else None
         return answer_page(EventRecord, found, limit, last)
 
     @STATS.on(app)

@@ -192,6 +192,20 @@ def test_account_of_schema_1_is_read_with_its_status() -> None:
     assert (account.account, account.status) == ("account-a", AccountStatus.SUSPENDED)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("port_redrawn", "port_reallocated"),
+        ("stray_droplet_found", "orphan_droplet_found"),
+        ("stranger_found", "orphan_container_found"),
+        ("crashed", "crashed"),
+    ],
+)
+def test_event_of_schema_1_is_read_with_its_present_type(old: str, new: str) -> None:
+    document = load(1, "instance_events", "event-1") | {"type": old}
+    assert CODEC.decode(Event, document).type == new
+
+
 @pytest.mark.parametrize("kind", RENAMED)
 def test_fields_of_schema_1_keep_their_values_under_new_names(kind: type) -> None:
     expected = filled(kind, count(20))

@@ -50,9 +50,9 @@ def test_every_query_of_operations_lists_and_sweeps_has_an_index(world: World) -
     [instance] = instances.page(deps, CALLER, TOOLBOX, 10, None)
     toolboxes.page(deps, CALLER, 10, (world.time, TOOLBOX))
     instances.page(deps, CALLER, TOOLBOX, 10, (instance.created_at, instance.id))
-    for kind in ("events", "post_mortems"):
-        instances.history(deps, CALLER, TOOLBOX, "server", kind, 10, None)
-        instances.history(deps, CALLER, TOOLBOX, "server", kind, 10, (world.time, "x"))
+    for history in (instances.events, instances.post_mortems):
+        history(deps, CALLER, TOOLBOX, "server", 10, None)
+        history(deps, CALLER, TOOLBOX, "server", 10, (world.time, "x"))
     change.delete(deps, request)
     sweep_and_reconcile(world, deps)
     assert queried == {

@@ -26,8 +26,12 @@ class EventDocument(TypedDict):
     detail: str | None
 
 
-# Types of events that schema 1 called otherwise.
-_RENAMED_TYPES: dict[str, str] = {}
+# Types of events that have other names since schema 2.
+_RENAMED_TYPES = {
+    "port_redrawn": "port_reallocated",
+    "stray_droplet_found": "orphan_droplet_found",
+    "stranger_found": "orphan_container_found",
+}
 
 
 def encode_event(event: Event) -> EventDocument:

@@ -8,13 +8,15 @@ from datetime import datetime
 
 from functions.domain.account.caller import Caller
 from functions.domain.errors import NotFound
+from functions.domain.event import Event
 from functions.domain.instance.model import Instance
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
-from functions.lifecycle.dependencies import Dependencies, Document
+from functions.lifecycle.dependencies import Dependencies, Document, Query
 from functions.lifecycle.repository import (
     INSTANCES,
     Loaded,
     decode,
+    event_history,
     instance_ref,
     living_instances,
     load_toolbox,
@@ -22,7 +24,6 @@ from functions.lifecycle.repository import (
     query,
     toolbox_ref,
 )
-from functions.lifecycle.repository import history as document_history
 from shim.contract import names
 
 WAIT_SECONDS = 0.25
@@ -42,12 +43,21 @@ def page(deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after:
     return [_as_reached(found.value, toolbox) for found in query(deps, Instance, asked)]
 
 
-def history(
-    deps: Dependencies, caller: Caller, toolbox_id: str, key: str, kind: str, limit: int, after: After
-) -> list[Document]:
-    """`events` or `post_mortems` of an instance, newest first, each with its `id`; also of a deleted one, by its id."""
+def events(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, limit: int, after: After) -> list[Event]:
+    """An instance's events, newest first; also those of a deleted instance, by its id."""
     _, found = find(deps, caller, toolbox_id, key, deleted=True)
-    return document_history(deps, f"{INSTANCES}/{found.value.id}/{kind}", limit, after)
+    return event_history(deps, f"{INSTANCES}/{found.value.id}/events", limit, after)
+
+
+def post_mortems(
+    deps: Dependencies, caller: Caller, toolbox_id: str, key: str, limit: int, after: After
+) -> list[Document]:
+    """An instance's post-mortems, newest first, each with its `id`; also those of a deleted instance, by its id."""
+    _, found = find(deps, caller, toolbox_id, key, deleted=True)
+    search = Query(
+        f"{INSTANCES}/{found.value.id}/post_mortems", order_by="time", descending=True, limit=limit, after=after
+    )
+    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in deps.store.query(search)]
 
 
 def wait(

@@ -7,13 +7,15 @@ from dataclasses import replace
 from functions.domain import lease
 from functions.domain.account.caller import Caller
 from functions.domain.errors import ToolboxUnavailable
+from functions.domain.event import Event
 from functions.domain.toolbox import event
 from functions.domain.toolbox import observe as toolbox_observe
 from functions.domain.toolbox.model import CONTACTED, Toolbox, ToolboxStatus
-from functions.lifecycle.dependencies import Dependencies, Document, Query
+from functions.lifecycle.dependencies import Dependencies, Query
 from functions.lifecycle.instance.read import owned
 from functions.lifecycle.repository import (
     TOOLBOXES,
+    event_history,
     load_toolbox,
     query,
     save_or_conflict,
@@ -21,7 +23,6 @@ from functions.lifecycle.repository import (
     toolbox_event,
     update_with_retry,
 )
-from functions.lifecycle.repository import history as document_history
 from shim.contract import errors as shim_errors
 
 LOOK_SECONDS = 10.0
@@ -42,12 +43,12 @@ def page(deps: Dependencies, caller: Caller, limit: int, after: tuple[object, st
     return [found.value for found in query(deps, Toolbox, asked)]
 
 
-def history(
+def events(
     deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: tuple[object, str] | None
-) -> list[Document]:
+) -> list[Event]:
     """Its events, newest first, each with its `id`; also those of one that is gone."""
     owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
-    return document_history(deps, f"{TOOLBOXES}/{toolbox_id}/events", limit, after)
+    return event_history(deps, f"{TOOLBOXES}/{toolbox_id}/events", limit, after)
 
 
 def stats(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
