@@ -1,4 +1,4 @@
-"""Imports point down only; the picture in the README is held here."""
+"""Imports point down only, and each SDK is imported in one place. The README draws the same picture."""
 
 import ast
 import sys
@@ -8,24 +8,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# What a module below the first may import of the project, and of the SDKs that are each one file's affair.
+# Which modules of the project a module below a folder may import.
 CONTRACT = "shim.contract"
 ALLOWED = {
     "functions/domain": ["functions.domain", CONTRACT],
     "functions/lifecycle": ["functions.domain", "functions.lifecycle", CONTRACT],
     "functions/web": ["functions.domain", "functions.lifecycle", "functions.web", CONTRACT],
-    # An adapter sees of the lifecycle the ports that it implements, and nothing else.
+    # Adapters know of the lifecycle only the interfaces that they implement.
     "functions/adapters": ["functions.domain", "functions.adapters", "functions.lifecycle.dependencies", CONTRACT],
     "functions/main.py": ["functions"],
     "shim/contract": [CONTRACT],
     "shim": ["shim"],
 }
+# The files that may import an SDK.
 ONLY_IN = {
     "docker": "shim/engine.py",
     "google.cloud.firestore": "functions/adapters/store_firestore.py",
     "google.cloud.pubsub": "functions/adapters/queue_pubsub.py",
     "flask": ("functions/web", "functions/main.py", "shim/app.py", "shim/__main__.py"),
-    # docker-py's errors are those of requests where the engine's socket fails.
+    # docker-py raises the errors of requests when the engine's socket fails.
     "requests": (
         "functions/adapters/shim.py",
         "functions/adapters/shim_answers.py",
@@ -59,7 +60,7 @@ def below(name: str, tops: str | Sequence[str], separator: str = ".") -> bool:
 
 
 @pytest.mark.parametrize("path", modules())
-def test_a_module_imports_only_what_lies_below_it(path: str) -> None:
+def test_a_module_imports_only_lower_layers(path: str) -> None:
     allowed = (
         next(names for place, names in ALLOWED.items() if below(path, place, "/")) if "/__init__" not in path else []
     )
@@ -69,7 +70,7 @@ def test_a_module_imports_only_what_lies_below_it(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", modules())
-def test_an_sdk_is_imported_in_its_one_place(path: str) -> None:
+def test_an_sdk_is_imported_only_where_it_belongs(path: str) -> None:
     for name in imported(path):
         for sdk, places in ONLY_IN.items():
             if below(name, sdk):

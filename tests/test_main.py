@@ -1,4 +1,4 @@
-"""Each entry point under functions-framework, in a process of its own, as it is deployed."""
+"""Each entry point under functions-framework, in a process of its own as in a deployment, and its settings."""
 
 from __future__ import annotations
 
@@ -53,23 +53,25 @@ def environment(target: str, tmp_path: Path) -> dict[str, str]:
         "FIREWALL_SOURCES": "192.0.2.0/24,2001:db8::/32",
         "WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_TGFMYXN3TWZLUTlyOEdLWXFyVHdqVVBEOElMUFpJbzI=",
     }
-    given = {name: value for name, value in values.items() if name in REQUIRED[target]}
+    variables = {name: value for name, value in values.items() if name in REQUIRED[target]}
     # Coverage measures the process where this one is measured.
     measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-    return {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **measuring, **given}
+    return {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **measuring, **variables}
 
 
-def call(target: str, given: dict[str, str], method: str = "POST", path: str = "/") -> subprocess.CompletedProcess[str]:
+def call(
+    target: str, variables: dict[str, str], method: str = "POST", path: str = "/"
+) -> subprocess.CompletedProcess[str]:
     script = CALL.format(target=target, method=method, path=path)
     words = [sys.executable, "-c", script]
-    return subprocess.run(words, cwd=ROOT, env=given, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(words, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("target", REQUIRED)
-def test_every_function_starts_with_its_own_settings_alone_and_asks_who_is_calling(target: str, tmp_path: Path) -> None:
+def test_every_function_starts_with_only_its_settings_and_authenticates(target: str, tmp_path: Path) -> None:
     method = "GET" if target in ("toolboxes_user", "digitalocean_options") else "POST"
     answered = call(target, environment(target, tmp_path), method, PATHS.get(target, "/"))
-    # Anybody may ask for options, but there are none there; who enrols proves it by what is in the body.
+    # Options need no token, but that path has none. The body of an enrolment authenticates it.
     expected = {"digitalocean_options": "404", "enrol": "400"}.get(target, "401")
     assert answered.stdout.splitlines()[-1:] == [f"{expected} application/problem+json"], answered.stderr
 
@@ -83,54 +85,54 @@ def test_a_function_without_its_settings_does_not_start_and_names_them(target: s
 
 @pytest.mark.parametrize(("target", "name"), [(target, name) for target in REQUIRED for name in REQUIRED[target]])
 def test_each_missing_setting_is_named(target: str, name: str, tmp_path: Path) -> None:
-    given = environment(target, tmp_path) | {"FUNCTION_TARGET": target, name: ""}
+    variables = environment(target, tmp_path) | {"FUNCTION_TARGET": target, name: ""}
     with pytest.raises(Misconfigured, match=f"{target} requires {name}"):
-        settings.read(given)
+        settings.read(variables)
 
 
-def test_with_a_shared_secret_that_is_what_is_required(tmp_path: Path) -> None:
-    given = environment("toolbox_tools", tmp_path)
-    given |= {"FUNCTION_TARGET": "toolbox_tools", "CALLER_ALGORITHM": "HS256", "CALLER_JWKS_URL": ""}
+def test_an_hs256_issuer_requires_its_shared_secret(tmp_path: Path) -> None:
+    variables = environment("toolbox_tools", tmp_path)
+    variables |= {"FUNCTION_TARGET": "toolbox_tools", "CALLER_ALGORITHM": "HS256", "CALLER_JWKS_URL": ""}
     with pytest.raises(Misconfigured, match="toolbox_tools requires CALLER_SECRET"):
-        settings.read(given)
+        settings.read(variables)
     for secret in ("x" * 31, "-----BEGIN PUBLIC KEY-----\n" + "x" * 64):
         with pytest.raises(Misconfigured, match="CALLER_SECRET must be a shared secret"):
-            settings.read(given | {"CALLER_SECRET": secret})
-    read = settings.read(given | {"CALLER_SECRET": "x" * 32})
+            settings.read(variables | {"CALLER_SECRET": secret})
+    read = settings.read(variables | {"CALLER_SECRET": "x" * 32})
     assert read.callers == settings.TokenSettings("x", "x", "HS256", secret="x" * 32)
     assert "x" * 32 not in repr(read)
 
 
-def test_only_who_tells_events_outside_requires_what_signs_them(tmp_path: Path) -> None:
+def test_only_the_sender_of_webhooks_requires_their_secrets(tmp_path: Path) -> None:
     target = {"WEBHOOK_TARGET": "https://backend.example/hooks?from=toolboxes"}
     for name in REQUIRED:
-        given = environment(name, tmp_path) | target | {"FUNCTION_TARGET": name}
+        variables = environment(name, tmp_path) | target | {"FUNCTION_TARGET": name}
         if name == "converge":
             with pytest.raises(Misconfigured, match="converge requires WEBHOOK_TARGET_SECRETS"):
-                settings.read(given)
-            given["WEBHOOK_TARGET_SECRETS"] = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-        told = settings.read(given).webhook_target
-        assert told and len(told.secrets) == (name == "converge")
+                settings.read(variables)
+            variables["WEBHOOK_TARGET_SECRETS"] = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        target_settings = settings.read(variables).webhook_target
+        assert target_settings and len(target_settings.secrets) == (name == "converge")
 
 
 @pytest.mark.parametrize(
     "url",
     ["http://backend.example", "https://", "https://user@backend.example", "https://a.example/#x", "https://[::1]/"],
 )
-def test_a_webhook_target_is_https_and_named(url: str, tmp_path: Path) -> None:
-    given = environment("sweep", tmp_path) | {"FUNCTION_TARGET": "sweep", "WEBHOOK_TARGET": url}
+def test_a_webhook_target_is_an_https_url_with_a_host_name(url: str, tmp_path: Path) -> None:
+    variables = environment("sweep", tmp_path) | {"FUNCTION_TARGET": "sweep", "WEBHOOK_TARGET": url}
     with pytest.raises(Misconfigured, match="WEBHOOK_TARGET must be an https URL"):
-        settings.read(given)
+        settings.read(variables)
 
 
 @pytest.mark.parametrize(
     "secrets", ["x", "whsec_x", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_AAAA", "whsec_" + "A" * 96]
 )
-def test_a_webhook_secret_is_of_the_standards_form_and_size(secrets: str, tmp_path: Path) -> None:
-    given = environment("webhooks", tmp_path) | {"FUNCTION_TARGET": "webhooks"}
-    assert len(settings.read(given).webhook_secrets) == 2
+def test_a_webhook_secret_has_the_form_and_size_of_the_standard(secrets: str, tmp_path: Path) -> None:
+    variables = environment("webhooks", tmp_path) | {"FUNCTION_TARGET": "webhooks"}
+    assert len(settings.read(variables).webhook_secrets) == 2
     with pytest.raises(Misconfigured, match="WEBHOOK_SECRETS must be"):
-        settings.read(given | {"WEBHOOK_SECRETS": f"{given['WEBHOOK_SECRETS']} {secrets}"})
+        settings.read(variables | {"WEBHOOK_SECRETS": f"{variables['WEBHOOK_SECRETS']} {secrets}"})
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_a_webhook_secret_is_of_the_standards_form_and_size(secrets: str, tmp_pa
      ("CALLER_ADMIN_CLAIM", "user_metadata.role"),
      ("COMMAND_KEY", "x"), ("LIMIT_PAGE", "0"), ("LIMIT_MEMORY_MIB", "64g")],
 )  # fmt: skip
-def test_a_setting_that_cannot_be_is_named(name: str, value: str, tmp_path: Path) -> None:
-    given = environment("toolbox_tools", tmp_path) | {"FUNCTION_TARGET": "toolbox_tools", name: value}
+def test_an_invalid_setting_is_named(name: str, value: str, tmp_path: Path) -> None:
+    variables = environment("toolbox_tools", tmp_path) | {"FUNCTION_TARGET": "toolbox_tools", name: value}
     with pytest.raises(Misconfigured, match=f"{name} must be"):
-        settings.read(given)
+        settings.read(variables)

@@ -1,4 +1,4 @@
-"""DigitalOcean's API in memory, with the properties that make the real droplet hard to use.
+"""DigitalOcean's API in memory, with the properties that make the real one hard to use.
 
 Creating a droplet has no idempotency key, so each call that arrives makes a droplet. Tags and lists may lag behind. A
 test can make a call fail before it takes effect or after.

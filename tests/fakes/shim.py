@@ -12,7 +12,7 @@ from shim.contract.routes import Route
 
 NOTHING = messages.Nothing()
 
-# A route by the short name that tests and traces use. Routes compare by identity, so they cross a process by this name.
+# A route by the short name that tests and traces use. Routes are compared by identity, so this name crosses processes.
 VERBS = {
     "create": routes.CREATE, "inspect": routes.INSPECT, "start": routes.START, "stop": routes.STOP,
     "restart": routes.RESTART, "remove": routes.REMOVE, "logs": routes.LOGS, "status": routes.STATUS,
