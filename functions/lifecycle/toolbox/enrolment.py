@@ -1,4 +1,8 @@
-"""A shim says who it is, once; afterwards it hints now and then that something has changed. None of it is believed."""
+"""A shim's two messages to the control plane: it enrols once, and later hints that something has changed.
+
+Neither is believed. An enrolment is checked against DigitalOcean's API and against the certificate at the droplet's
+address, and a hint only has the toolbox inspected.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import logging
 from dataclasses import replace
 
 from functions.domain.errors import EnrolmentRefused, Unauthorized
-from functions.domain.toolbox import observe as toolbox_observe
+from functions.domain.toolbox import observe
 from functions.domain.toolbox.enrolment import (
     EnrolmentRequest,
     check_certificate,
@@ -24,36 +28,39 @@ from functions.lifecycle.toolbox.change import notify_worker
 log = logging.getLogger(__name__)
 
 
-def enrol(deps: Dependencies, asked: EnrolmentRequest, certificates: Certificates) -> None:
-    """Record the certificate as the toolbox's. Raises EnrolmentRefused, ToolboxUnreachable, DigitalOcean's errors."""
+def enrol(deps: Dependencies, request: EnrolmentRequest, certificates: Certificates) -> None:
+    """Record the shim's certificate as the toolbox's, the only one that the functions will speak to.
+
+    Raises EnrolmentRefused, ToolboxUnreachable and DigitalOcean's errors.
+    """
 
     def attempt() -> None:
-        found = load_toolbox(deps, asked.toolbox_id)
+        found = load_toolbox(deps, request.toolbox_id)
         if found is None or found.value.status in LEAVING:
-            raise EnrolmentRefused("there is no such toolbox")
+            raise EnrolmentRefused("There is no such toolbox, or it is being deprovisioned.")
         toolbox = found.value
-        if is_enrolled(toolbox, asked):
+        if is_enrolled(toolbox, request):
             return
-        check_token(toolbox, asked, deps.now())
-        seen = check_droplet(toolbox, asked, deps.droplets.get(asked.droplet_id))
-        assert seen.address
-        check_certificate(asked, certificates.fingerprint_at(seen.address), seen.address)
-        known = toolbox_observe.fold_enrolment(toolbox, seen, asked.certificate, asked.fingerprint)
-        after = stamp(deps, replace(known, due_at=deps.now()))
+        check_token(toolbox, request, deps.now())
+        droplet = check_droplet(toolbox, request, deps.droplets.get(request.droplet_id))
+        assert droplet.address
+        check_certificate(request, certificates.fingerprint_at(droplet.address), droplet.address)
+        enrolled = observe.fold_enrolment(toolbox, droplet, request.certificate, request.fingerprint)
+        after = stamp(deps, replace(enrolled, due_at=deps.now()))
         save_or_conflict(deps, after, found, event_writes(deps, toolbox, after))
-        log.info("enrolled", extra={"toolbox": toolbox.id, "droplet": seen.id})
+        log.info("enrolled", extra={"toolbox": toolbox.id, "droplet": droplet.id})
         notify_worker(deps, toolbox.id)
 
     update_with_retry(deps, attempt, "the toolbox is being changed by others; ask again")
 
 
 def notify(deps: Dependencies, token: str, certificates: Certificates, rates: Rates) -> None:
-    """Have the toolbox looked at, where its own shim asks for it. Raises Unauthorized, TooManyRequests."""
+    """Have a toolbox inspected because its own shim asks for it. Raises Unauthorized, TooManyRequests."""
     toolbox_id = certificates.unverified_toolbox_id(token)
     found = load_toolbox(deps, toolbox_id)
     if found is None or found.value.certificate is None:
-        raise Unauthorized("no shim is enrolled for this toolbox")
+        raise Unauthorized("No shim is enrolled for this toolbox.")
     certificates.verify(found.value.certificate, token, "notify", toolbox_id)
-    # After the proof, so that nobody else can use up what this toolbox may ask.
+    # Only after the token is verified, so that nobody else can use up this toolbox's rate.
     rates.take(toolbox_id)
     notify_worker(deps, toolbox_id)

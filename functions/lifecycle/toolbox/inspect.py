@@ -1,7 +1,10 @@
-"""A look at one toolbox: one list of its engine, compared with what is on record, and whatever differs looked into.
+"""Inspect one toolbox: its engine's list is compared with the documents, and whatever differs is looked into.
 
-A list is a hint. Nothing is removed or made anew on its word: what it lacks or shows otherwise is inspected by the
-instance's own pass.
+A list is a hint. Nothing is created, removed or recorded as absent because of it: each instance whose container is
+missing or looks different is inspected in a reconcile pass of its own.
+
+An ETag makes this cheap. While the list is the one in which nothing was left to look into, the shim answers a few bytes
+and nothing is written but the heartbeat.
 """
 
 from __future__ import annotations
@@ -36,8 +39,9 @@ from shim.contract import errors as shim_errors
 
 log = logging.getLogger(__name__)
 
+# A sweep writes nothing else about a toolbox in which nothing has changed.
 HEARTBEAT_EVERY = timedelta(minutes=4)
-# The list does not show limits, and the engine forgets that it was told to change them: each is looked at this often.
+# The engine's list shows no limits, so a `docker update` does not change it: the limits are inspected this often.
 INSPECT_EVERY = timedelta(hours=1)
 ORPHAN_GRACE = timedelta(minutes=10)
 MAX_INSTANCES = 1_000
@@ -45,64 +49,73 @@ MAX_ORPHANS = 100
 
 
 def inspect(deps: Dependencies, toolbox_id: str) -> None:
-    """Ask the shim for its list unless it is as last seen; look into what differs; record the contact."""
+    """Query the shim's list, look into what differs from the documents, and record the contact."""
     found = load_toolbox(deps, toolbox_id)
     if found:
         inspect_loaded(deps, found)
 
 
 def inspect_loaded(deps: Dependencies, found: Loaded[Toolbox]) -> None:
-    toolbox, began = found.value, deps.now()
+    """Do the same for a toolbox that was just read."""
+    toolbox, started = found.value, deps.now()
     if toolbox.status not in CONTACTED:
         return
     try:
-        inspecting = _stale(deps, toolbox) and _overdue(deps, toolbox.inspected_at, INSPECT_EVERY)
-        if not inspecting and not _touched(deps, toolbox):
-            status, etag = _status(deps, toolbox, toolbox.etag)
+        with_limits = _heartbeat_due(deps, toolbox) and _due(deps, toolbox.inspected_at, INSPECT_EVERY)
+        if not with_limits and not _changed_since_list(deps, toolbox):
+            status, etag = _list(deps, toolbox, toolbox.etag)
             if status is None:
-                _record(deps, found, replace(_heard(deps, toolbox), etag=etag))
+                _record(deps, found, replace(_in_contact(deps, toolbox), etag=etag))
                 return
-        # What is compared with a list is read before it, so that nothing newer is judged by something older.
-        instances = _instances(deps, toolbox.id)
-        status, etag = _status(deps, toolbox, "")
+        # The documents are read before the list, so that nothing newer is compared with something older.
+        instances = [loaded.value for loaded in query(deps, Instance, living_instances(toolbox.id, MAX_INSTANCES))]
+        status, etag = _list(deps, toolbox)
         assert status is not None
-        if inspecting:
+        if with_limits:
             status = _with_limits(deps, toolbox, status)
     except (ToolboxUnavailable, shim_errors.OutcomeUnknown) as error:
-        log.info("no contact: %s", error, extra={"toolbox": toolbox.id})
+        log.info("the toolbox does not answer: %s", error, extra={"toolbox": toolbox.id})
         _record(deps, found, replace(toolbox, status=ToolboxStatus.UNRESPONSIVE))
         return
     except (shim_errors.ShimError, ShimIncompatible) as error:
-        log.warning("no list: %s", error, extra={"toolbox": toolbox.id})
+        log.warning("the containers could not be listed: %s", error, extra={"toolbox": toolbox.id})
         return
     if not status.complete:
         return
-    heard = replace(_heard(deps, toolbox), inspected_at=began if inspecting else toolbox.inspected_at)
-    heard = replace(heard, engine_id=status.engine_id, shim_version=status.version, contract=status.contract)
-    _compared(deps, found, replace(heard, etag=etag, listed_at=began), instances, status.containers)
+    observed = replace(
+        _in_contact(deps, toolbox),
+        inspected_at=started if with_limits else toolbox.inspected_at,
+        engine_id=status.engine_id,
+        shim_version=status.version,
+        contract=status.contract,
+        etag=etag,
+        listed_at=started,
+    )
+    _look_into_differences(deps, found, observed, instances, status.containers)
 
 
-def _compared(
+def _look_into_differences(
     deps: Dependencies,
     found: Loaded[Toolbox],
-    heard: Toolbox,
+    observed: Toolbox,
     instances: list[Instance],
     listed: list[ListedContainer],
 ) -> None:
-    differences = compare(instances, listed, suspended=heard.suspended)
-    heard = replace(heard, orphans=_strangers(deps, found.value, differences.orphans))
-    # An ETag on record means: all that it stands for has been looked into.
-    if differences.changed or differences.unsettled or heard.orphans:
-        heard = replace(heard, etag="", listed_at=found.value.listed_at)
-    if _record(deps, found, heard):
+    differences = compare(instances, listed, suspended=observed.suspended)
+    observed = replace(observed, orphans=_handle_orphans(deps, found.value, differences.orphans))
+    # A stored ETag means that everything in its list has been looked into.
+    if differences.changed or differences.unsettled or observed.orphans:
+        observed = replace(observed, etag="", listed_at=found.value.listed_at)
+    if _record(deps, found, observed):
         for instance_id in differences.changed:
             reconcile_instance.run(deps, instance_id, inspect=True)
 
 
-def _touched(deps: Dependencies, toolbox: Toolbox) -> bool:
-    """Whether any of its instances was worked on since the list that the ETag stands for.
+def _changed_since_list(deps: Dependencies, toolbox: Toolbox) -> bool:
+    """Whether an instance was written since the list that the ETag stands for.
 
-    The droplet may have become again what it was then: a container that was started, and stopped by hand.
+    The list may be the same again although a document has changed: a container that was started by the control plane
+    and then stopped by hand looks as it did before.
     """
     if toolbox.listed_at is None:
         return True
@@ -111,78 +124,77 @@ def _touched(deps: Dependencies, toolbox: Toolbox) -> bool:
     return bool(deps.store.query(Query(INSTANCES, where, "updated_at", limit=1)))
 
 
-def _status(
-    deps: Dependencies, toolbox: Toolbox, etag: str, *, with_limits: bool = False
+def _list(
+    deps: Dependencies, toolbox: Toolbox, etag: str = "", *, with_limits: bool = False
 ) -> tuple[ShimStatus | None, str]:
     start_by = deps.now() + lease.START_BY_MARGIN
     return deps.shims.for_toolbox(toolbox).list_containers(start_by=start_by, etag=etag, with_limits=with_limits)
 
 
 def _with_limits(deps: Dependencies, toolbox: Toolbox, status: ShimStatus) -> ShimStatus:
-    """`status`, whose ETag is the one that the next look compares with, and the limits that its containers have."""
-    inspected, _ = _status(deps, toolbox, "", with_limits=True)
+    """Return `status` with the limits of its containers.
+
+    They are queried separately, since a list with limits has another ETag than the one that the next inspection asks
+    with.
+    """
+    inspected, _ = _list(deps, toolbox, with_limits=True)
     assert inspected is not None
-    limits = {one.id: one.limits for one in inspected.containers}
-    return replace(status, containers=[replace(one, limits=limits.get(one.id)) for one in status.containers])
+    limits = {container.id: container.limits for container in inspected.containers}
+    containers = [replace(container, limits=limits.get(container.id)) for container in status.containers]
+    return replace(status, containers=containers)
 
 
-def _instances(deps: Dependencies, toolbox_id: str) -> list[Instance]:
-    return [found.value for found in query(deps, Instance, living_instances(toolbox_id, MAX_INSTANCES))]
-
-
-def _heard(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
-    """In contact now; written down at most every four minutes, where nothing else is to be."""
-    at = deps.now() if _stale(deps, toolbox) else toolbox.last_heartbeat_at
+def _in_contact(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
+    at = deps.now() if _heartbeat_due(deps, toolbox) else toolbox.last_heartbeat_at
     return replace(toolbox, status=ToolboxStatus.ACTIVE, last_heartbeat_at=at)
 
 
-def _stale(deps: Dependencies, toolbox: Toolbox) -> bool:
-    overdue = _overdue(deps, toolbox.last_heartbeat_at, HEARTBEAT_EVERY)
-    return overdue or toolbox.status is not ToolboxStatus.ACTIVE
+def _heartbeat_due(deps: Dependencies, toolbox: Toolbox) -> bool:
+    return toolbox.status is not ToolboxStatus.ACTIVE or _due(deps, toolbox.last_heartbeat_at, HEARTBEAT_EVERY)
 
 
-def _overdue(deps: Dependencies, last: datetime | None, every: timedelta) -> bool:
+def _due(deps: Dependencies, last: datetime | None, every: timedelta) -> bool:
     return last is None or deps.now() - last >= every
 
 
-def _record(deps: Dependencies, found: Loaded[Toolbox], seen: Toolbox) -> bool:
-    """Whether `seen` stands on record now. A refusal means that another look was first; the next one sees it."""
-    if seen == found.value:
+def _record(deps: Dependencies, found: Loaded[Toolbox], observed: Toolbox) -> bool:
+    """Save what was observed. False where another writer was first: the next inspection compares with its version."""
+    if observed == found.value:
         return True
-    after = stamp(deps, seen)
-    events = [toolbox_event(deps, after, one) for one in event.changes(found.value, after, deps.now())]
+    after = stamp(deps, observed)
+    events = [toolbox_event(deps, after, new) for new in event.changes(found.value, after, deps.now())]
     if save(deps, after, found, events):
         return True
     log.info("another worker saved this toolbox first", extra={"toolbox": after.id})
     return False
 
 
-def _strangers(deps: Dependencies, toolbox: Toolbox, listed: list[ListedContainer]) -> dict[str, datetime]:
-    """Containers of ours that no document expects, by when they were first seen.
+def _handle_orphans(deps: Dependencies, toolbox: Toolbox, orphans: list[ListedContainer]) -> dict[str, datetime]:
+    """Return the names of the orphan containers, with the time when each was first observed.
 
-    One whose instance was deleted is deleted with it again; any other is kept for a time and then stopped.
+    A container whose instance was deleted is deleted again. Any other is stopped after a grace period and never
+    removed, since nothing says what is in it.
     """
-    since: dict[str, datetime] = {}
-    for one in listed[:MAX_ORPHANS]:
-        tombstone = load_instance(deps, one.instance_id)
+    first_observed: dict[str, datetime] = {}
+    for orphan in orphans[:MAX_ORPHANS]:
+        tombstone = load_instance(deps, orphan.instance_id)
         if tombstone and tombstone.value.toolbox_id == toolbox.id and tombstone.value.deleted_at:
-            _delete_again(deps, tombstone, one)
+            _delete_again(deps, tombstone, orphan)
             continue
-        since[one.name] = toolbox.orphans.get(one.name, deps.now())
-        if deps.now() - since[one.name] >= ORPHAN_GRACE and one.state in ("running", "restarting"):
-            start_by = deps.now() + lease.START_BY_MARGIN
-            deps.shims.for_toolbox(toolbox).stop(one.name, start_by=start_by)
-            log.warning("stopped a container of no instance", extra={"toolbox": toolbox.id, "container": one.name})
-    return since
+        since = toolbox.orphans.get(orphan.name, deps.now())
+        first_observed[orphan.name] = since
+        if deps.now() - since >= ORPHAN_GRACE and orphan.state in ("running", "restarting"):
+            deps.shims.for_toolbox(toolbox).stop(orphan.name, start_by=deps.now() + lease.START_BY_MARGIN)
+            log.warning("stopped an orphan container", extra={"toolbox": toolbox.id, "container": orphan.name})
+    return first_observed
 
 
-def _delete_again(deps: Dependencies, tombstone: Loaded[Instance], listed: ListedContainer) -> None:
-    """A create that reached the engine after the removal was proven: the wish still is that it be gone."""
+def _delete_again(deps: Dependencies, tombstone: Loaded[Instance], orphan: ListedContainer) -> None:
+    """Delete a container that was created after its instance's removal was proven, by a command that came late."""
     before = tombstone.value
     assert before.desired.state is DesiredState.DELETED
-    desired = replace(before.desired, spec_generation=listed.spec_generation)
+    desired = replace(before.desired, spec_generation=orphan.spec_generation)
     observed = replace(before.observed, absent=False, needs_inspection=True)
-    again = replace(before, desired=desired, observed=observed)
-    held = save(deps, with_lease(deps, again), tombstone)
-    if held:
-        reconcile_instance.run_leased(deps, held)
+    leased = save(deps, with_lease(deps, replace(before, desired=desired, observed=observed)), tombstone)
+    if leased:
+        reconcile_instance.run_leased(deps, leased)

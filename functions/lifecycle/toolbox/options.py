@@ -1,4 +1,4 @@
-"""DigitalOcean's lists, kept for a while: they change seldom, and everybody may ask."""
+"""DigitalOcean's lists of regions and sizes, cached: they change seldom, and every account may ask for them."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from functions.domain.errors import ToolboxesError
 
 log = logging.getLogger(__name__)
 
-KEPT_FOR = timedelta(hours=1)
-# After a failure the API is left in peace for so long, whoever asks.
-AGAIN_AFTER = timedelta(seconds=30)
+TTL = timedelta(hours=1)
+# After a failure the API is not called again for this long, however many callers ask.
+RETRY_AFTER = timedelta(seconds=30)
 
 
 class CachedList:
-    """Safe to share between threads: of many that ask at once one asks the API."""
+    """One list, shared between threads: of many that ask at the same time only one calls the API."""
 
-    def __init__(self, ask: Callable[[], list[dict[str, Any]]], now: Callable[[], datetime]) -> None:
-        self._ask, self._now = ask, now
+    def __init__(self, fetch: Callable[[], list[dict[str, Any]]], now: Callable[[], datetime]) -> None:
+        self._fetch, self._now = fetch, now
         self._lock = threading.Lock()
-        self._known: list[dict[str, Any]] | None = None
+        self._items: list[dict[str, Any]] | None = None
         self._due: datetime | None = None
         self._error: ToolboxesError | None = None
 
     def get(self) -> list[dict[str, Any]]:
-        """The list as it was when last asked for, however old where the API fails. Raises DigitalOcean's errors."""
+        """Return the list. Where the API fails, an old list is better than none; without one its error is raised."""
         with self._lock:
             if self._due is None or self._now() >= self._due:
                 self._refresh()
-            if self._known is not None:
-                return self._known
+            if self._items is not None:
+                return self._items
             assert self._error
             raise self._error
 
     def _refresh(self) -> None:
         try:
-            self._known, self._error = self._ask(), None
+            self._items, self._error = self._fetch(), None
         except ToolboxesError as error:
-            log.warning("DigitalOcean's lists could not be had: %s", error)
+            log.warning("a list of DigitalOcean's could not be fetched: %s", error)
             self._error = error
-        self._due = self._now() + (AGAIN_AFTER if self._error else KEPT_FOR)
+        self._due = self._now() + (RETRY_AFTER if self._error else TTL)

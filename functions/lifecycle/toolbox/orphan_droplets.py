@@ -1,4 +1,7 @@
-"""Droplets that carry our tag and that no toolbox knows: told, and never destroyed by anybody but a person.
+"""Find droplets that carry our tag and that no toolbox's document knows.
+
+They are reported and never destroyed automatically: a droplet that is destroyed by mistake takes an account's data with
+it, and one that is kept by mistake costs a few dollars until an operator looks.
 
 orphan_droplets/{droplet id}   {name, address, tags, toolbox_id, created_at, first_seen_at}
 """
@@ -15,85 +18,80 @@ from functions.domain.toolbox import droplet, event
 from functions.domain.toolbox.droplet import Droplet
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Create, Delete, Dependencies, Document, Query, Ref, Write
-from functions.lifecycle.repository import Loaded, decode, toolbox_event, toolbox_ref
+from functions.lifecycle.repository import load_many, toolbox_event, toolbox_ref
 from shim.contract.names import UUID
 
 log = logging.getLogger(__name__)
 
 ORPHAN_DROPLETS = "orphan_droplets"
 MAX_ORPHANS = 500
-# A droplet that was just made may not be on record yet.
-YOUNG = timedelta(minutes=10)
+# The document of a droplet that was just created may not know it yet.
+MIN_AGE = timedelta(minutes=10)
 _OWNED = re.compile(rf"toolbox-(?P<toolbox>{UUID.pattern})(-[0-9]+)?")
 
 
 def find_orphans(deps: Dependencies) -> None:
-    """One list of the API for all toolboxes together, held against what they know."""
+    """List the droplets of all toolboxes in one call, compare them with the documents, and record the orphans."""
     try:
         found = deps.droplets.list_by_tag(droplet.TAG)
     except (DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown) as error:
-        log.warning("droplets could not be listed: %s", error)
+        log.warning("the droplets could not be listed: %s", error)
         return
-    # The documents are read after the list: what they know by now is known.
-    owners = {one.id: _owner(one) for one in found}
+    # The documents are read after the list, so that a droplet that became known meanwhile is no orphan.
+    owners = {each.id: _owner(each) for each in found}
     ids = sorted({owner for owner in owners.values() if owner})
-    toolboxes = {one.value.id: one for one in (decode(deps, Toolbox, s) for s in deps.store.get(_refs(ids))) if one}
-    strays = {one.id: one for one in found if _is_stray(deps, one, toolboxes.get(owners[one.id] or ""))}
-    told = {snapshot.ref.id: snapshot for snapshot in deps.store.query(Query(ORPHAN_DROPLETS, limit=MAX_ORPHANS))}
-    for key in strays.keys() - told.keys():
-        _tell(deps, strays[key], owners[key], toolboxes.get(owners[key] or ""))
-    for key in told.keys() - strays.keys():
-        deps.store.commit([Delete(Ref(ORPHAN_DROPLETS, key))])
+    loaded = load_many(deps, Toolbox, [toolbox_ref(toolbox_id) for toolbox_id in ids])
+    toolboxes = {each.value.id: each.value for each in loaded if each}
+    orphans = {each.id: each for each in found if _is_orphan(deps, each, toolboxes.get(owners[each.id] or ""))}
+    recorded = {snapshot.ref.id for snapshot in deps.store.query(Query(ORPHAN_DROPLETS, limit=MAX_ORPHANS))}
+    for droplet_id in orphans.keys() - recorded:
+        owner = owners[droplet_id]
+        _record(deps, orphans[droplet_id], owner, toolboxes.get(owner or ""))
+    for droplet_id in recorded - orphans.keys():
+        deps.store.commit([Delete(Ref(ORPHAN_DROPLETS, droplet_id))])
 
 
 def page(deps: Dependencies, caller: Caller) -> list[Document]:
-    """All that are there, by their ids. Raises NotFound for all but admins."""
+    """Return all orphan droplets, in the order of their ids. Raises NotFound for all but admins."""
     if not caller.admin:
-        raise NotFound("there is no such thing")
-    return [
-        {"id": snapshot.ref.id, **snapshot.data}
-        for snapshot in deps.store.query(Query(ORPHAN_DROPLETS, limit=MAX_ORPHANS))
-    ]
+        raise NotFound("There is no such resource.")
+    found = deps.store.query(Query(ORPHAN_DROPLETS, limit=MAX_ORPHANS))
+    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in found]
 
 
-def _is_stray(deps: Dependencies, seen: Droplet, toolbox: Loaded[Toolbox] | None) -> bool:
-    if deps.now() - seen.created_at < YOUNG:
+def _is_orphan(deps: Dependencies, found: Droplet, toolbox: Toolbox | None) -> bool:
+    if deps.now() - found.created_at < MIN_AGE:
         return False
     if toolbox is None:
         return True
-    box = toolbox.value
-    attempt = box.attempt
-    waited_for = (
-        attempt is not None and not attempt.resolved and seen.name == droplet.droplet_name(box.id, attempt.number)
-    )
-    return not waited_for and seen.id not in (box.droplet_id, *(retired.droplet_id for retired in box.retired))
+    attempt = toolbox.attempt
+    if attempt and not attempt.resolved and found.name == droplet.droplet_name(toolbox.id, attempt.number):
+        # The outcome of this create call is still unknown: the reconciler is looking for its droplet.
+        return False
+    return found.id not in (toolbox.droplet_id, *(retired.droplet_id for retired in toolbox.retired))
 
 
-def _tell(deps: Dependencies, seen: Droplet, owner: str | None, toolbox: Loaded[Toolbox] | None) -> None:
+def _record(deps: Dependencies, orphan: Droplet, owner: str | None, toolbox: Toolbox | None) -> None:
     now = deps.now()
-    log.error("a droplet of ours that no toolbox knows", extra={"droplet": seen.id, "toolbox": owner})
-    stray: Document = {
-        "name": seen.name,
-        "address": seen.address,
-        "tags": seen.tags,
+    log.error("found an orphan droplet", extra={"droplet": orphan.id, "toolbox": owner})
+    document: Document = {
+        "name": orphan.name,
+        "address": orphan.address,
+        "tags": orphan.tags,
         "toolbox_id": owner,
-        "created_at": seen.created_at,
+        "created_at": orphan.created_at,
         "first_seen_at": now,
     }
-    writes: list[Write] = [Create(Ref(ORPHAN_DROPLETS, seen.id), stray)]
+    writes: list[Write] = [Create(Ref(ORPHAN_DROPLETS, orphan.id), document)]
     if toolbox:
-        writes.append(toolbox_event(deps, toolbox.value, event.orphan_droplet_found(toolbox.value, seen, now)))
+        writes.append(toolbox_event(deps, toolbox, event.orphan_droplet_found(toolbox, orphan, now)))
     try:
         deps.store.commit(writes)
     except Conflict:
-        log.info("another worker has told of it", extra={"droplet": seen.id})
+        log.info("another worker has recorded this orphan droplet", extra={"droplet": orphan.id})
 
 
-def _owner(seen: Droplet) -> str | None:
-    """The id of the toolbox that its name or a tag of it speaks of."""
-    matches = (_OWNED.fullmatch(text) for text in (seen.name, *seen.tags))
+def _owner(found: Droplet) -> str | None:
+    """Return the id of the toolbox in the droplet's name or in one of its tags."""
+    matches = (_OWNED.fullmatch(text) for text in (found.name, *found.tags))
     return next((match["toolbox"] for match in matches if match), None)
-
-
-def _refs(toolbox_ids: list[str]) -> list[Ref]:
-    return [toolbox_ref(one) for one in toolbox_ids]

@@ -1,4 +1,4 @@
-"""An account's toolboxes, and a look at one."""
+"""Read an account's toolboxes, and query the shim of one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from functions.domain import lease
 from functions.domain.account.caller import Caller
 from functions.domain.errors import ToolboxUnavailable
 from functions.domain.event import Event
-from functions.domain.toolbox import event
-from functions.domain.toolbox import observe as toolbox_observe
+from functions.domain.toolbox import event, observe
 from functions.domain.toolbox.model import CONTACTED, Toolbox, ToolboxStatus
 from functions.lifecycle.dependencies import Dependencies, Query
 from functions.lifecycle.instance.read import owned
@@ -25,60 +24,61 @@ from functions.lifecycle.repository import (
 )
 from shim.contract import errors as shim_errors
 
-LOOK_SECONDS = 10.0
+STATUS_SECONDS = 10.0
 
 
 def get(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
+    """Return a toolbox as it is stored. Raises NotFound, also where it is another account's."""
     return owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
 
 
 def page(deps: Dependencies, caller: Caller, limit: int, after: tuple[object, str] | None) -> list[Toolbox]:
-    """The account's toolboxes, to an admin everybody's, newest first, that follow `after` (created_at, id).
+    """Return the account's toolboxes that are not deprovisioned, newest first; an admin gets those of all accounts.
 
-    Without the deprovisioned ones.
+    `after` is where to continue: (created_at, id) of the last toolbox of the page before.
     """
-    theirs = () if caller.admin else (("account", "==", caller.account),)
-    where = (*theirs, ("deprovisioned_at", "==", None))
-    asked = Query(TOOLBOXES, where, "created_at", descending=True, limit=limit, after=after)
-    return [found.value for found in query(deps, Toolbox, asked)]
+    owner = () if caller.admin else (("account", "==", caller.account),)
+    where = (*owner, ("deprovisioned_at", "==", None))
+    search = Query(TOOLBOXES, where, "created_at", descending=True, limit=limit, after=after)
+    return [found.value for found in query(deps, Toolbox, search)]
 
 
 def events(
     deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: tuple[object, str] | None
 ) -> list[Event]:
-    """Its events, newest first, each with its `id`; also those of one that is gone."""
+    """Return its events, newest first; also those of a deprovisioned toolbox."""
     owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
     return event_history(deps, f"{TOOLBOXES}/{toolbox_id}/events", limit, after)
 
 
 def stats(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
-    """The toolbox as its shim says just now that it is; not recorded. Raises ToolboxUnavailable, ContractError."""
-    return _asked(deps, owned(caller, toolbox_id, load_toolbox(deps, toolbox_id)))
+    """Return the toolbox with its shim's present status folded in; nothing is stored. Raises ToolboxUnavailable."""
+    return _with_status(deps, owned(caller, toolbox_id, load_toolbox(deps, toolbox_id)))
 
 
 def refresh(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
-    """Ask the shim how it is and record that. A shim that cannot be reached is recorded, not raised."""
+    """Query the shim's status and record it. That the shim does not answer is recorded too, rather than raised."""
 
     def attempt() -> Toolbox:
         found = load_toolbox(deps, toolbox_id)
         toolbox = owned(caller, toolbox_id, found)
         if found is None or toolbox.status not in CONTACTED:
             return toolbox
-        after = stamp(deps, _looked_at(deps, toolbox))
-        events = [toolbox_event(deps, after, one) for one in event.changes(toolbox, after, deps.now())]
+        after = stamp(deps, _with_contact(deps, toolbox))
+        events = [toolbox_event(deps, after, new) for new in event.changes(toolbox, after, deps.now())]
         return save_or_conflict(deps, after, found, events).value
 
     return update_with_retry(deps, attempt, f"toolbox {toolbox_id} is being changed by others; ask again")
 
 
-def _looked_at(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
+def _with_contact(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
     try:
-        return _asked(deps, toolbox)
+        return _with_status(deps, toolbox)
     except (ToolboxUnavailable, shim_errors.OutcomeUnknown):
         return replace(toolbox, status=ToolboxStatus.UNRESPONSIVE)
 
 
-def _asked(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
+def _with_status(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
     start_by = deps.now() + lease.START_BY_MARGIN
-    status = deps.shims.for_toolbox(toolbox).status(start_by=start_by, timeout=LOOK_SECONDS)
-    return toolbox_observe.fold_status(toolbox, status, deps.now())
+    status = deps.shims.for_toolbox(toolbox).status(start_by=start_by, timeout=STATUS_SECONDS)
+    return observe.fold_status(toolbox, status, deps.now())
