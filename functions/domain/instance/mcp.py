@@ -1,4 +1,4 @@
-"""The MCP handshake over streamable HTTP, as messages: what to ask, and what an answer says. No I/O of its own.
+"""The messages of the MCP probe over streamable HTTP: what to send, and what an answer means. No I/O.
 
 https://modelcontextprotocol.io/specification/2025-06-18/basic/transports
 """
@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PROTOCOL_VERSION = "2025-06-18"
+# Of tools/list. A server that gives a cursor with every page must not keep the probe for ever.
 MAX_PAGES = 10
 SESSION_HEADER = "mcp-session-id"
+VERSION_HEADER = "mcp-protocol-version"
 _ACCEPT = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
 
@@ -39,10 +41,11 @@ class HttpResponse:
 
 
 class McpError(Exception):
-    """A sentence on what the answer lacks."""
+    """The answer is not that of an MCP server; the message says what is wrong with it."""
 
 
 def initialize(port: int, path: str) -> HttpRequest:
+    """Return the request that starts a session."""
     parameters = {
         "protocolVersion": PROTOCOL_VERSION,
         "capabilities": {},
@@ -52,45 +55,48 @@ def initialize(port: int, path: str) -> HttpRequest:
 
 
 def initialized(port: int, path: str, session: dict[str, str]) -> HttpRequest:
+    """Return the notification that a server must get before it answers anything else."""
     return _post(port, path, {"method": "notifications/initialized"}, session)
 
 
 def list_tools(port: int, path: str, session: dict[str, str], page: int, cursor: str | None) -> HttpRequest:
+    """Return the request for one page of the tools; its JSON-RPC id is `page + 1`."""
     parameters = {"cursor": cursor} if cursor else {}
     return _post(port, path, {"id": page + 1, "method": "tools/list", "params": parameters}, session)
 
 
 def end_session(port: int, path: str, session: dict[str, str]) -> HttpRequest:
+    """Return the request that ends the session."""
     return HttpRequest(port=port, method="DELETE", path=path, headers={**_ACCEPT, **session})
 
 
 def session_headers(answer: HttpResponse) -> dict[str, str]:
-    """The headers that later requests carry. Raises NotMcp."""
+    """Return the headers that later requests carry, from the answer to `initialize`. Raises McpError."""
     version = result(answer, 0).get("protocolVersion")
     if not isinstance(version, str):
         raise McpError("the answer to initialize names no protocolVersion")
     session = {SESSION_HEADER: answer.headers[SESSION_HEADER]} if SESSION_HEADER in answer.headers else {}
-    return {**session, "mcp-protocol-version": version}
+    return {**session, VERSION_HEADER: version}
 
 
 def result(answer: HttpResponse, request_id: int) -> dict[str, Any]:
-    """The result of the JSON-RPC request, whether it came as JSON or as a stream of events. Raises NotMcp."""
+    """Return the result of a JSON-RPC request, which comes as JSON or in a stream of events. Raises McpError."""
     if answer.status != 200:
         raise McpError(f"HTTP {answer.status}: {answer.body[:200]}")
     for text in _payloads(answer):
         try:
-            said = json.loads(text)
+            message = json.loads(text)
         except ValueError:
             continue
-        if isinstance(said, dict) and said.get("id") == request_id:
-            if isinstance(said.get("result"), dict):
-                return dict(said["result"])
-            raise McpError(f"the server answered an error: {json.dumps(said.get('error'))[:200]}")
+        if isinstance(message, dict) and message.get("id") == request_id:
+            if isinstance(message.get("result"), dict):
+                return dict(message["result"])
+            raise McpError(f"the server answered an error: {json.dumps(message.get('error'))[:200]}")
     raise McpError("the answer holds no JSON-RPC result")
 
 
 def tools_hash(tools: list[Any]) -> str:
-    """The same for the same tools in any order; changes with a name, a description or a schema."""
+    """Hash the tools in any order; the hash changes with a name, a description or a schema."""
     texts = sorted(json.dumps(tool, sort_keys=True, separators=(",", ":")) for tool in tools)
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
@@ -101,6 +107,7 @@ def _post(port: int, path: str, message: dict[str, Any], session: dict[str, str]
 
 
 def _payloads(answer: HttpResponse) -> list[str]:
+    """Return the JSON texts in the answer: its body, or the data of each server-sent event."""
     if not answer.headers.get("content-type", "").startswith("text/event-stream"):
         return [answer.body]
     events = answer.body.replace("\r\n", "\n").split("\n\n")

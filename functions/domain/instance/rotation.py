@@ -1,7 +1,8 @@
-"""New values for an instance's secret variables, waiting to be put into it."""
+"""A rotation: new values for an instance's secret variables, which wait until they can be applied."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +11,11 @@ from functions.domain.secrets import Sealed
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """`times`: of when the newest value is that was heard, for each variable. `due_at` while something is `waiting`."""
+    """`waiting` are the values that are not applied yet, encrypted; None while there are none.
+
+    `times` says of each variable when its newest value was issued, also after it was applied: a message that comes
+    late must not bring an older value back. `due_at` is set while values wait.
+    """
 
     instance_id: str
     times: dict[str, datetime]
@@ -18,3 +23,9 @@ class Rotation:
     due_at: datetime | None
     revision: str
     expire_at: datetime
+
+
+def newer_values(rotation: Rotation | None, values: Mapping[str, str], issued_at: datetime) -> dict[str, str]:
+    """Return those of `values` that are not older than the newest value of their variable."""
+    times = rotation.times if rotation else {}
+    return {name: value for name, value in values.items() if name not in times or times[name] <= issued_at}

@@ -1,4 +1,4 @@
-"""Room on a droplet: memory before a deploy, disk before a pull."""
+"""Capacity of a droplet: memory before a deploy, disk space before a pull."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from shim.contract import errors as shim_errors
 log = logging.getLogger(__name__)
 
 # For the system, the engine and the shim.
-KEPT_FREE_BYTES = 192 << 20
+RESERVED_BYTES = 192 << 20
 MAX_INSTANCES = 500
-# Below either of these a pull may not fit.
-FREE_DISK_BYTES, FREE_DISK_PART = 2 << 30, 0.1
+# A pull may fail with less free disk space than either of these.
+MIN_FREE_BYTES, MIN_FREE_SHARE = 2 << 30, 0.1
 
 
 def require_room(deps: Dependencies, toolbox: Toolbox, spec: Spec) -> None:
-    """Raises NoRoom where the limits of what is there and of `spec` are more than the droplet's memory.
+    """Raise NoRoom where the memory limits of the droplet's containers and of `spec` exceed its memory.
 
-    A toolbox that cannot be asked is not refused: the wish is kept until it can, and its engine has its own word.
+    A toolbox that does not answer is not refused: the deploy is carried out once it does, and the engine starts the
+    container or says why not.
     """
     if toolbox.metrics is None:
         return
@@ -34,36 +35,39 @@ def require_room(deps: Dependencies, toolbox: Toolbox, spec: Spec) -> None:
         start_by = deps.now() + lease.START_BY_MARGIN
         status, _ = deps.shims.for_toolbox(toolbox).list_containers(start_by=start_by)
     except (shim_errors.ShimError, ToolboxesError):
-        log.info("room could not be asked for", extra={"toolbox": toolbox.id}, exc_info=True)
+        log.info("the toolbox's free memory is unknown", extra={"toolbox": toolbox.id}, exc_info=True)
         return
     assert status is not None
-    asked = engine_limits(spec).memory_bytes
-    left = toolbox.metrics.memory.total_bytes - KEPT_FREE_BYTES - sum(c.memory_bytes for c in status.containers)
-    if asked > left:
-        raise NoRoom(f"{asked >> 20} MiB of memory are asked for and {max(left, 0) >> 20} MiB are left on this toolbox")
+    requested, used = engine_limits(spec).memory_bytes, sum(c.memory_bytes for c in status.containers)
+    free = max(toolbox.metrics.memory.total_bytes - RESERVED_BYTES - used, 0)
+    if requested > free:
+        raise NoRoom(
+            f"Not enough memory on this toolbox: {requested >> 20} MiB requested, {free >> 20} MiB free. "
+            "Lower resourceLimits.memory or delete an instance."
+        )
 
 
 def disk_is_short(metrics: DropletMetrics | None) -> bool:
+    """Return whether a pull may fill the disk, as far as its last metrics show."""
     return metrics is not None and (
-        metrics.disk.free_bytes < FREE_DISK_BYTES or metrics.disk.free_bytes < metrics.disk.total_bytes * FREE_DISK_PART
+        metrics.disk.free_bytes < MIN_FREE_BYTES or metrics.disk.free_bytes < metrics.disk.total_bytes * MIN_FREE_SHARE
     )
 
 
 def prune(deps: Dependencies, toolbox: Toolbox, *, settling: Instance | None = None) -> None:
-    """Remove the images that no instance of this toolbox names. What fails is logged: it is tidying, not the task.
+    """Remove the images that no instance of the toolbox uses. A failure is logged: this is only tidying up.
 
-    `settling`: one that is about to be saved so, whatever its document still says.
+    `settling` is an instance that is about to be saved; it counts instead of its document.
     """
-    found = query(deps, Instance, living_instances(toolbox.id, MAX_INSTANCES))
-    instances = [loaded.value for loaded in found]
+    instances = [loaded.value for loaded in query(deps, Instance, living_instances(toolbox.id, MAX_INSTANCES))]
     if len(instances) == MAX_INSTANCES:
-        return  # Not all are known, so none may be called unnamed.
+        return  # There may be more, so no image is known to be unused.
     if settling:
-        instances = [settling if one.id == settling.id else one for one in instances]
-    named = {i.spec.image for i in instances} | {i.previous_version.spec.image for i in instances if i.previous_version}
+        instances = [settling if instance.id == settling.id else instance for instance in instances]
+    used = {i.spec.image for i in instances} | {i.previous_version.spec.image for i in instances if i.previous_version}
     try:
         start_by = deps.now() + lease.START_BY_MARGIN
-        removed = deps.shims.for_toolbox(toolbox).prune_images(sorted(named), start_by=start_by)
+        removed = deps.shims.for_toolbox(toolbox).prune_images(sorted(used), start_by=start_by)
         log.info("pruned images", extra={"toolbox": toolbox.id, "removed": removed})
     except (shim_errors.ShimError, ToolboxesError):
         log.warning("images could not be pruned", extra={"toolbox": toolbox.id}, exc_info=True)

@@ -1,4 +1,4 @@
-"""An account's instances: found, listed, waited for."""
+"""Read an account's instances: find one, list them, wait for one."""
 
 from __future__ import annotations
 
@@ -28,23 +28,25 @@ from shim.contract import names
 
 WAIT_SECONDS = 0.25
 
+# Where a page continues: (value of the order's field, id) of the last entry of the page before.
 After = tuple[object, str] | None
 
 
 def get(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) -> Instance:
+    """Return an instance by its id or name. Raises NotFound."""
     toolbox, found = find(deps, caller, toolbox_id, key)
-    return _as_reached(found.value, toolbox)
+    return _with_reachability(found.value, toolbox)
 
 
 def page(deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: After) -> list[Instance]:
-    """The toolbox's instances, newest first, at most `limit`, those that follow `after` (created_at, id)."""
+    """Return the toolbox's instances, newest first; `after` is by created_at."""
     toolbox = owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
-    asked = replace(living_instances(toolbox_id, limit), after=after)
-    return [_as_reached(found.value, toolbox) for found in query(deps, Instance, asked)]
+    search = replace(living_instances(toolbox_id, limit), after=after)
+    return [_with_reachability(found.value, toolbox) for found in query(deps, Instance, search)]
 
 
 def events(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, limit: int, after: After) -> list[Event]:
-    """An instance's events, newest first; also those of a deleted instance, by its id."""
+    """Return an instance's events, newest first; those of a deleted instance are found by its id."""
     _, found = find(deps, caller, toolbox_id, key, deleted=True)
     return event_history(deps, f"{INSTANCES}/{found.value.id}/events", limit, after)
 
@@ -52,7 +54,7 @@ def events(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, limit:
 def post_mortems(
     deps: Dependencies, caller: Caller, toolbox_id: str, key: str, limit: int, after: After
 ) -> list[Document]:
-    """An instance's post-mortems, newest first, each with its `id`; also those of a deleted instance, by its id."""
+    """Return an instance's post-mortems, newest first, each with its `id`; also those of a deleted one, by its id."""
     _, found = find(deps, caller, toolbox_id, key, deleted=True)
     search = Query(
         f"{INSTANCES}/{found.value.id}/post_mortems", order_by="time", descending=True, limit=limit, after=after
@@ -63,7 +65,7 @@ def post_mortems(
 def wait(
     deps: Dependencies, caller: Caller, toolbox_id: str, key: str, reached: Callable[[Instance], bool], until: datetime
 ) -> tuple[Instance, bool]:
-    """The instance once `reached` holds of it, or as it stands at `until`, and whether it held."""
+    """Wait until `reached` is true of the instance, or for the time `until`; return it and whether `reached` is."""
     instance = get(deps, caller, toolbox_id, key)
     while not reached(instance) and deps.now() < until:
         deps.pause(WAIT_SECONDS)
@@ -74,29 +76,36 @@ def wait(
 def find(
     deps: Dependencies, caller: Caller, toolbox_id: str, key: str, *, deleted: bool = False
 ) -> tuple[Toolbox, Loaded[Instance]]:
-    """The toolbox and its instance by id or name. Raises NotFound, the same for what is not there or not theirs."""
+    """Return the toolbox and its instance by id or name; with `deleted` also a tombstone.
+
+    Raises NotFound with the same message for another account's instance, so that nobody can probe for ids.
+    """
     by_id = names.UUID.fullmatch(key) is not None
-    second = instance_ref(key) if by_id else name_ref(toolbox_id, key)
-    first_found, found = deps.store.get([toolbox_ref(toolbox_id), second])
-    toolbox = owned(caller, toolbox_id, decode(deps, Toolbox, first_found))
-    if found and not by_id:
-        [found] = deps.store.get([instance_ref(found.data["instance_id"])])
-    instance = decode(deps, Instance, found)
-    if instance is None or instance.value.toolbox_id != toolbox.id or not caller.may_see(instance.value.account):
-        raise NotFound(f"toolbox {toolbox_id} has no instance {key!r}")
-    if instance.value.deleted_at and not deleted:
-        raise NotFound(f"toolbox {toolbox_id} has no instance {key!r}")
-    return toolbox, instance
-
-
-def _as_reached(instance: Instance, toolbox: Toolbox) -> Instance:
-    """Contact lost or found is written once, with the toolbox, and not into each of its instances."""
-    if toolbox.status is not ToolboxStatus.UNRESPONSIVE:
-        return instance
-    return replace(instance, observed=replace(instance.observed, reachable=False))
+    ref = instance_ref(key) if by_id else name_ref(toolbox_id, key)
+    toolbox_snapshot, snapshot = deps.store.get([toolbox_ref(toolbox_id), ref])
+    toolbox = owned(caller, toolbox_id, decode(deps, Toolbox, toolbox_snapshot))
+    if snapshot and not by_id:
+        [snapshot] = deps.store.get([instance_ref(snapshot.data["instance_id"])])
+    found = decode(deps, Instance, snapshot)
+    if (
+        found is None
+        or found.value.toolbox_id != toolbox.id
+        or not caller.may_see(found.value.account)
+        or (found.value.deleted_at and not deleted)
+    ):
+        raise NotFound(f"Toolbox {toolbox_id} has no instance {key!r}.")
+    return toolbox, found
 
 
 def owned(caller: Caller, toolbox_id: str, toolbox: Loaded[Toolbox] | None) -> Toolbox:
+    """Return the toolbox. Raises NotFound where there is none or it is another account's."""
     if toolbox is None or not caller.may_see(toolbox.value.account):
-        raise NotFound(f"there is no toolbox {toolbox_id!r}")
+        raise NotFound(f"There is no toolbox {toolbox_id!r}.")
     return toolbox.value
+
+
+def _with_reachability(instance: Instance, toolbox: Toolbox) -> Instance:
+    """Show that the toolbox does not answer, which is stored once with the toolbox and not in all of its instances."""
+    if toolbox.status is not ToolboxStatus.UNRESPONSIVE:
+        return instance
+    return replace(instance, observed=replace(instance.observed, reachable=False))

@@ -1,4 +1,7 @@
-"""Credentials that the backend has exchanged: on record first, sealed, then put into the instance that uses them.
+"""Rotated credentials: the backend's new values are recorded first, then applied to the instance that uses them.
+
+Recording is one commit with the message's deduplication record, so that a message is never lost between the two, and
+an instance that cannot be changed now (it is being updated, say) gets the values later.
 
 rotations/{instance id}   Rotation
 """
@@ -14,7 +17,7 @@ from functions.domain.account.caller import Caller
 from functions.domain.errors import AccountNotActive, Conflict, NotAllowedNow, NotFound
 from functions.domain.event import BACKEND
 from functions.domain.instance.model import Instance
-from functions.domain.instance.rotation import Rotation
+from functions.domain.instance.rotation import Rotation, newer_values
 from functions.lifecycle.account.status import RECEIVED_TTL, deduplication_ref, deduplication_write
 from functions.lifecycle.dependencies import Dependencies, Ref, Replace, Task
 from functions.lifecycle.idempotency import Replay
@@ -35,7 +38,7 @@ ROTATIONS = "rotations"
 
 @dataclass(frozen=True, slots=True)
 class CredentialRotation:
-    """The backend's word, in its message `id`: these are an instance's secret variables' values since `at`."""
+    """The backend's message: the values of an instance's secret variables since `at`. `id` is the message's."""
 
     id: str
     account: str
@@ -44,21 +47,23 @@ class CredentialRotation:
     values: Mapping[str, str] = field(repr=False)
 
 
-def receive(deps: Dependencies, rotated: CredentialRotation) -> None:
-    """Record it once, of each variable the newest value. Raises NotFound where the account has no such instance."""
-    ref, message_ref = Ref(ROTATIONS, rotated.instance_id), deduplication_ref(rotated.id)
+def receive(deps: Dependencies, message: CredentialRotation) -> None:
+    """Record the message, once, and have it applied. Raises NotFound where the account has no such instance."""
+    ref, message_ref = Ref(ROTATIONS, message.instance_id), deduplication_ref(message.id)
 
     def attempt() -> None:
-        already, found, about = deps.store.get([message_ref, ref, instance_ref(rotated.instance_id)])
-        if already:
+        handled, rotation_snapshot, instance_snapshot = deps.store.get(
+            [message_ref, ref, instance_ref(message.instance_id)]
+        )
+        if handled:
             return
-        instance = decode(deps, Instance, about)
-        if instance is None or instance.value.account != rotated.account or instance.value.deleted_at:
-            raise NotFound(f"the account has no instance {rotated.instance_id!r}")
-        known = decode(deps, Rotation, found)
-        joined = encode(deps, _joined(deps, instance.value, known.value if known else None, rotated))
-        deduplication = deduplication_write(deps, rotated.id, rotated.account)
-        deps.store.commit([deduplication, overwrite(ref, joined, known)])
+        instance = decode(deps, Instance, instance_snapshot)
+        if instance is None or instance.value.account != message.account or instance.value.deleted_at:
+            raise NotFound(f"The account has no instance {message.instance_id!r}.")
+        present = decode(deps, Rotation, rotation_snapshot)
+        merged = _merged(deps, instance.value, present.value if present else None, message)
+        deduplication = deduplication_write(deps, message.id, message.account)
+        deps.store.commit([deduplication, overwrite(ref, encode(deps, merged), present)])
         publish_or_leave_to_sweep(deps, Task("rotation", ref.id))
 
     contended = "the credentials of this instance are being changed by others; send the message again"
@@ -66,37 +71,35 @@ def receive(deps: Dependencies, rotated: CredentialRotation) -> None:
 
 
 def apply(deps: Dependencies, instance_id: str) -> None:
-    """Give the instance what waits for it. Where that cannot be now, it stays due."""
+    """Give the instance the values that wait for it. Where it cannot be changed now, they stay due."""
     ref = Ref(ROTATIONS, instance_id)
-    snapshot, about = deps.store.get([ref, instance_ref(instance_id)])
-    found, instance = decode(deps, Rotation, snapshot), decode(deps, Instance, about)
-    if found is None or found.value.waiting is None:
+    rotation_snapshot, instance_snapshot = deps.store.get([ref, instance_ref(instance_id)])
+    rotation, instance = decode(deps, Rotation, rotation_snapshot), decode(deps, Instance, instance_snapshot)
+    if rotation is None or rotation.value.waiting is None:
         return
-    rotation = found.value
     try:
         if instance:
-            _put(deps, instance.value, rotation)
+            _replace_secrets(deps, instance.value, rotation.value)
     except NotFound:
-        log.info("credentials came for an instance that is gone", extra={"instance": instance_id})
+        log.info("dropped the credentials of a deleted instance", extra={"instance": instance_id})
     except (NotAllowedNow, AccountNotActive) as error:
-        log.info("credentials wait: %s", error, extra={"instance": instance_id})
+        log.info("credentials cannot be applied yet: %s", error, extra={"instance": instance_id})
         return
-    done = encode(deps, replace(rotation, waiting=None, due_at=None))
+    applied = encode(deps, replace(rotation.value, waiting=None, due_at=None))
     try:
-        deps.store.commit([Replace(ref, done, found.version)])
+        deps.store.commit([Replace(ref, applied, rotation.version)])
     except Conflict:
-        log.info("further credentials came meanwhile", extra={"instance": instance_id})
+        log.info("more credentials were recorded meanwhile", extra={"instance": instance_id})
 
 
-def _joined(deps: Dependencies, instance: Instance, known: Rotation | None, rotated: CredentialRotation) -> Rotation:
-    """What waits already, and of the new values those that are not older than what was heard of their variable."""
-    times = dict(known.times) if known else {}
-    newer = {name: value for name, value in rotated.values.items() if name not in times or times[name] <= rotated.at}
-    waiting = deps.vault.open(known.waiting, _associated_data(instance)) if known and known.waiting else {}
+def _merged(deps: Dependencies, instance: Instance, present: Rotation | None, message: CredentialRotation) -> Rotation:
+    """Return the values that wait already together with the message's newer ones."""
+    newer = newer_values(present, message.values, message.at)
+    waiting = deps.vault.open(present.waiting, _associated_data(instance)) if present and present.waiting else {}
     values = {**waiting, **newer}
     return Rotation(
         instance_id=instance.id,
-        times={**times, **dict.fromkeys(newer, rotated.at)},
+        times={**(present.times if present else {}), **dict.fromkeys(newer, message.at)},
         waiting=deps.vault.seal(values, _associated_data(instance)) if values else None,
         due_at=deps.now() if values else None,
         revision=deps.new_id(),
@@ -104,13 +107,14 @@ def _joined(deps: Dependencies, instance: Instance, known: Rotation | None, rota
     )
 
 
-def _put(deps: Dependencies, instance: Instance, rotation: Rotation) -> None:
+def _replace_secrets(deps: Dependencies, instance: Instance, rotation: Rotation) -> None:
     assert rotation.waiting is not None
     values = deps.vault.open(rotation.waiting, _associated_data(instance))
     backend = Caller(instance.account, BACKEND)
-    # A worker that died before it could say that it was done has done it: the container is not made anew again.
-    again = Replay(backend.account, f"rotation {rotation.revision}", "rotation", lambda settled: (200, {}))
-    replace_secrets(deps, InstanceRequest(backend, instance.toolbox_id, instance.id, again), values)
+    # A worker may have died after it applied the values and before it recorded that. The idempotency record then keeps
+    # the container from being replaced a second time.
+    replay = Replay(backend.account, f"rotation {rotation.revision}", "rotation", lambda settled: (200, {}))
+    replace_secrets(deps, InstanceRequest(backend, instance.toolbox_id, instance.id, replay), values)
 
 
 def _associated_data(instance: Instance) -> str:

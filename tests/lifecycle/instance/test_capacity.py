@@ -24,7 +24,7 @@ def small_world(world: World) -> World:
 
 def test_deploy_beyond_free_memory_is_refused_with_requested_and_free(small_world: World) -> None:
     small_world.deploy(new("first"))
-    with pytest.raises(NoRoom, match="512 MiB of memory are asked for and 320 MiB are left"):
+    with pytest.raises(NoRoom, match="512 MiB requested, 320 MiB free"):
         small_world.deploy(new("second"))
     assert len(small_world.documents()) == 1
     wanted = new("third")

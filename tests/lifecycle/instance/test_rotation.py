@@ -117,7 +117,7 @@ def test_worker_death_before_the_record_replaces_the_container_once(world: World
 
 
 def test_instance_of_another_account_is_not_found(world: World, instance: Instance) -> None:
-    with pytest.raises(NotFound, match=f"the account has no instance '{instance.id}'"):
+    with pytest.raises(NotFound, match=f"The account has no instance '{instance.id}'"):
         rotate(world, instance, 1, account=OTHER_CALLER.account, A="x")
     world.delete(instance.id)
     with pytest.raises(NotFound):
