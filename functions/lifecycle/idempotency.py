@@ -1,41 +1,100 @@
-"""Idempotency-Key: a request that is sent again is answered again, and not done again.
+"""Idempotency keys: a request that is sent again gets the first attempt's answer, and nothing is done twice.
 
-`requests/{hash(account, key)}` is created in the commit that records the intent, and takes the final answer in the
-commit that settles it. A first attempt that died in between is found by what it wanted: its instance or
-toolbox.
+`requests/{hash(account, key)}` holds the fingerprint of the request, the id of what it is about, and the final answer.
+It is created in the commit that records the intent, so that neither exists without the other, and takes the answer in
+the commit that settles the document. Where the worker of a first attempt died in between, a repeat finds the intent by
+that id and carries it on.
+
+The rest of the lifecycle passes a `CommitHook` into its commits and knows neither keys nor answers. What an answer
+looks like is the web's business, which hands over `render`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Generic
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from functions.domain.errors import Conflict, Contended, KeyReused
-from functions.lifecycle.dependencies import Create, Dependencies, Document, Put, Ref, Replace, Snapshot, Write
-from functions.lifecycle.repository import D
+from functions.domain.errors import (
+    Conflict,
+    Contended,
+    KeyReused,
+    NameTaken,
+    NoRoom,
+    NotAllowedNow,
+    NotFound,
+    PortTaken,
+    QuotaExceeded,
+)
+from functions.domain.secrets import Sealed
+from functions.lifecycle.dependencies import Create, Delete, Dependencies, Document, Put, Ref, Replace, Snapshot, Write
+from functions.lifecycle.repository import D, Loaded, save_or_conflict
 
 REQUESTS = "requests"
-KEPT_FOR = timedelta(hours=24)
+STORED_FOR = timedelta(hours=24)
+CONTENDED = "Another request with this Idempotency-Key arrived at the same time. Try again."
 
-# An answer's status and body.
-StoredAnswer = tuple[int, Mapping[str, Any]]
-Render = Callable[[D], StoredAnswer]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class EarlierAttempt:
-    """An earlier attempt. `answer` is (status, body) where it was final; else the document `about` tells it."""
+class StoredAnswer(NamedTuple):
+    """An answer's status and JSON body."""
 
-    about: str
-    answer: tuple[int, dict[str, Any]] | None
+    status: int
+    body: Mapping[str, Any]
+
+
+class Repeated(Exception):
+    """Another attempt under the same key was recorded first. This one has written nothing."""
+
+
+class CommitHook(Protocol):
+    """What an idempotent request adds to the commits of the lifecycle."""
+
+    def intent(self, about: str) -> Sequence[Write]:
+        """For the commit that records the intent about `about`; refused where another attempt was first."""
+
+    def intent_and_outcome(self, about: str, outcome: object) -> Sequence[Write]:
+        """The same where nothing remains to be done after that commit."""
+
+    def settled(self, about: str, outcome: object) -> Sequence[Write]:
+        """For the commit that settles the request: stores the final answer."""
+
+    def withdrawn(self) -> Sequence[Write]:
+        """For a commit after which the request counts as never sent, since it had no effect."""
+
+    def refused(self) -> None:
+        """Call it after a refused commit. Raises Repeated where another attempt under this key is recorded by now."""
+
+
+class WithoutKey:
+    """The hook of a request without an idempotency key."""
+
+    def intent(self, about: str) -> Sequence[Write]:
+        return ()
+
+    def intent_and_outcome(self, about: str, outcome: object) -> Sequence[Write]:
+        return ()
+
+    def settled(self, about: str, outcome: object) -> Sequence[Write]:
+        return ()
+
+    def withdrawn(self) -> Sequence[Write]:
+        return ()
+
+    def refused(self) -> None:
+        """A refused commit had another cause."""
+
+
+WITHOUT_KEY = WithoutKey()
 
 
 @dataclass(frozen=True)
 class RequestKey:
-    """One request's key. `fingerprint` is an HMAC of method, path and body."""
+    """One request's key. `fingerprint` is an HMAC of its method, path and body."""
 
     account: str
     key: str
@@ -45,96 +104,148 @@ class RequestKey:
     def ref(self) -> Ref:
         return Ref(REQUESTS, hashlib.sha256(f"{self.account}\n{self.key}".encode()).hexdigest())
 
-    def known(self, snapshot: Snapshot | None, now: datetime) -> EarlierAttempt | None:
-        """What is on record of this key, None where it is new or has expired. Raises KeyReused."""
-        if snapshot is None or snapshot.data["expire_at"] <= now:
+
+@dataclass(frozen=True, slots=True)
+class EarlierAttempt:
+    """An earlier attempt under a key, about the document `about`; `answer` is None until it is final."""
+
+    about: str
+    answer: StoredAnswer | None
+
+
+class KeyedRequest:
+    """The hook of a request under an idempotency key.
+
+    `render` makes the final answer of what the lifecycle returned. A `confidential` answer is stored encrypted.
+    """
+
+    def __init__(
+        self,
+        deps: Dependencies,
+        key: RequestKey,
+        render: Callable[[Any], StoredAnswer],
+        *,
+        confidential: bool = False,
+    ) -> None:
+        self._deps, self._key, self._render, self._confidential = deps, key, render, confidential
+        # An expired record that has not been deleted yet: it is replaced instead of created.
+        self._expired: Snapshot | None = None
+
+    def earlier(self) -> EarlierAttempt | None:
+        """The earlier attempt that is recorded, None where the key is new or has expired. Raises KeyReused."""
+        [snapshot] = self._deps.store.get([self._key.ref])
+        # TTL policies delete late, so the record of an expired key can still be there.
+        if snapshot is None or snapshot.data["expire_at"] <= self._deps.now():
+            self._expired = snapshot
             return None
-        if snapshot.data["fingerprint"] != self.fingerprint:
-            raise KeyReused("this Idempotency-Key was sent with another request before")
+        if snapshot.data["fingerprint"] != self._key.fingerprint:
+            raise KeyReused(
+                "This Idempotency-Key was sent with another request before. Use a new key for each new request."
+            )
         answer = snapshot.data["answer"]
-        return EarlierAttempt(snapshot.data["about"], (answer["status"], answer["body"]) if answer else None)
+        return EarlierAttempt(snapshot.data["about"], self._opened(answer) if answer else None)
 
-    def asked(self, about: str, now: datetime, expired: Snapshot | None) -> Write:
-        """To be written with the intent; refused where another attempt was first."""
-        return self._first(self._document(about, now, None), expired)
+    def intent(self, about: str) -> Sequence[Write]:
+        return [self._first(self._document(about, None))]
 
-    def done(self, about: str, now: datetime, expired: Snapshot | None, told: StoredAnswer) -> Write:
-        """As `asked`, where the one commit is all that is to be done."""
-        return self._first(self._document(about, now, told), expired)
+    def intent_and_outcome(self, about: str, outcome: object) -> Sequence[Write]:
+        return [self._first(self._document(about, self._render(outcome)))]
 
-    def _first(self, document: Document, expired: Snapshot | None) -> Write:
-        return Replace(self.ref, document, expired.version) if expired else Create(self.ref, document)
+    def settled(self, about: str, outcome: object) -> Sequence[Write]:
+        return [Put(self._key.ref, self._document(about, self._render(outcome)))]
 
-    def answer(self, about: str, now: datetime, status: int, body: Mapping[str, Any]) -> Write:
-        """To be written once the answer is known."""
-        return Put(self.ref, self._document(about, now, (status, body)))
+    def withdrawn(self) -> Sequence[Write]:
+        return [Delete(self._key.ref)]
 
-    def _document(self, about: str, now: datetime, told: StoredAnswer | None) -> Document:
+    def refused(self) -> None:
+        if self.earlier():
+            raise Repeated
+
+    def _first(self, document: Document) -> Write:
+        ref, expired = self._key.ref, self._expired
+        return Replace(ref, document, expired.version) if expired else Create(ref, document)
+
+    def _document(self, about: str, answer: StoredAnswer | None) -> Document:
+        now = self._deps.now()
         return {
-            "account": self.account,
-            "fingerprint": self.fingerprint,
+            "account": self._key.account,
+            "fingerprint": self._key.fingerprint,
             "about": about,
-            "answer": {"status": told[0], "body": dict(told[1])} if told else None,
+            "answer": {"status": answer.status, "body": self._sealed(answer.body)} if answer else None,
             "created_at": now,
-            "expire_at": now + KEPT_FOR,
+            "expire_at": now + STORED_FOR,
         }
 
+    def _sealed(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._confidential:
+            return dict(body)
+        return asdict(self._deps.vault.seal({"answer": json.dumps(body)}, self._associated_data))
 
-@dataclass(frozen=True)
-class Replay(RequestKey, Generic[D]):
-    """`render` makes the final answer."""
+    def _opened(self, answer: Mapping[str, Any]) -> StoredAnswer:
+        body = answer["body"]
+        if self._confidential:
+            body = json.loads(self._deps.vault.open(Sealed(**body), self._associated_data)["answer"])
+        return StoredAnswer(answer["status"], body)
 
-    render: Render[D]
-
-    def answered(self, settled: D) -> Write:
-        """To be written with what settles it."""
-        return self.answer(settled.id, settled.updated_at, *self.render(settled))
-
-    def asked_and_answered(self, wanted: D, expired: Snapshot | None) -> Write:
-        """As `asked`, where the intent on record is all that is answered with."""
-        return self.done(wanted.id, wanted.updated_at, expired, self.render(wanted))
-
-
-def find_earlier(deps: Dependencies, replay: RequestKey | None) -> tuple[EarlierAttempt | None, Snapshot | None]:
-    """What is known of the key, and the record that an expired one left behind."""
-    if replay is None:
-        return None, None
-    [snapshot] = deps.store.get([replay.ref])
-    return replay.known(snapshot, deps.now()), snapshot
+    @property
+    def _associated_data(self) -> str:
+        return f"request\n{self._key.account}\n{self._key.ref.id}"
 
 
-# What has no document of its own to tell an Idempotency-Key's answer by: begun on record, and answered once.
-
-
-def begin_once(deps: Dependencies, request: RequestKey | None, find: Callable[[], str]) -> EarlierAttempt:
-    """The first attempt as it is on record; where this is the first, it is now, about what `find` gives.
-
-    Raises KeyReused, Contended.
-    """
-    known, expired = find_earlier(deps, request)
-    if known:
-        return known
-    about = find()
-    if request:
-        try:
-            deps.store.commit([request.asked(about, deps.now(), expired)])
-        except Conflict:
-            raise Contended("another request under this Idempotency-Key came at the same time; ask again") from None
-    return EarlierAttempt(about, None)
+# What can stand in a repeat's way because its first attempt is recorded meanwhile.
+_SELF_INFLICTED = (Contended, NameTaken, NoRoom, NotAllowedNow, NotFound, PortTaken, QuotaExceeded)
 
 
 def run_once(
-    deps: Dependencies, request: RequestKey | None, find: Callable[[], str], act: Callable[[str], StoredAnswer]
-) -> StoredAnswer:
-    """What `act` answers, or answered before.
+    request: KeyedRequest | None, first: Callable[[CommitHook], T], resume: Callable[[str, CommitHook], T]
+) -> T | StoredAnswer:
+    """Run `first` unless an earlier attempt is recorded; then return its answer, or what `resume` makes of it.
 
-    Where no answer was kept it is called again with what `find` gave the first attempt: by that it has to see what is
-    done already.
+    `resume` gets the id of what the earlier attempt is about. Raises KeyReused, and what `first` and `resume` raise.
     """
-    known = begin_once(deps, request, find)
-    if known.answer:
-        return known.answer
-    status, body = act(known.about)
-    if request:
-        deps.store.commit([request.answer(known.about, deps.now(), status, body)])
-    return status, body
+    if request is None:
+        return first(WITHOUT_KEY)
+    if earlier := request.earlier():
+        return earlier.answer or resume(earlier.about, request)
+    try:
+        return first(request)
+    except Repeated:
+        earlier = request.earlier()
+        if earlier is None:
+            raise Contended(CONTENDED) from None
+    except _SELF_INFLICTED:
+        earlier = request.earlier()
+        if earlier is None:
+            raise
+    return earlier.answer or resume(earlier.about, request)
+
+
+def save_intent(
+    deps: Dependencies, commit: CommitHook, document: D, base: Loaded[D] | None, writes: Sequence[Write]
+) -> Loaded[D]:
+    """Commit a changed document together with its idempotency key.
+
+    For use within `update_with_retry`. Raises Conflict where another writer was first, Repeated where that was an
+    attempt under the same key.
+    """
+    try:
+        return save_or_conflict(deps, document, base, [*writes, *commit.intent(document.id)])
+    except Conflict:
+        commit.refused()
+        raise
+
+
+def record_intent(deps: Dependencies, commit: CommitHook, about: str) -> None:
+    """Record a request that changes no document of its own. Raises Repeated, Contended."""
+    if writes := commit.intent(about):
+        try:
+            deps.store.commit(writes)
+        except Conflict:
+            commit.refused()
+            raise Contended(CONTENDED) from None
+
+
+def record_outcome(deps: Dependencies, commit: CommitHook, about: str, outcome: object) -> None:
+    """Store the final answer of a request that settles no document."""
+    if writes := commit.settled(about, outcome):
+        deps.store.commit(writes)

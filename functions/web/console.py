@@ -18,7 +18,7 @@ from functions.domain.instance.model import Instance
 from functions.domain.toolbox.model import Toolbox
 from functions.domain.toolbox.shim import ShimStatus
 from functions.lifecycle.dependencies import Dependencies
-from functions.lifecycle.idempotency import Replay, StoredAnswer, run_once
+from functions.lifecycle.idempotency import CommitHook, StoredAnswer
 from functions.lifecycle.instance import read as instances
 from functions.lifecycle.toolbox import read as toolboxes
 from functions.lifecycle.toolbox import shim as toolbox_shim
@@ -26,7 +26,7 @@ from functions.lifecycle.toolbox.change import ToolboxRequest
 from functions.web.app import create
 from functions.web.authentication import Callers
 from functions.web.fields import ToolboxId
-from functions.web.idempotency import replay, request_key, stored_answer
+from functions.web.idempotency import Idempotent
 from functions.web.records import CamelRecord, Record, SystemMetrics, Time, as_json, at
 from functions.web.requests import body, toolbox_id
 from functions.web.route import SHIM_COMMAND, Body, Route
@@ -114,7 +114,7 @@ ROUTES = (ACT,)
 
 def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_image: str) -> Flask:
     """`shim_image` is what a redeploy leads to, by digest."""
-    app = create(NAME, deps.limits)
+    app, idempotent = create(NAME, deps.limits), Idempotent(deps, fingerprint_key)
 
     @ACT.on(app)
     def act() -> Response:
@@ -122,21 +122,32 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_ima
         box = toolbox_id(given.toolbox_id)
         if given.action == "redeploy":
             return redeploy(caller, box)
-        request = request_key(caller.account, fingerprint_key)
         if given.action == "restart":
-            process = partial(toolbox_shim.serving_since, deps, caller, box)
-            return stored_answer(run_once(deps, request, process, lambda before: restarted(caller, box, before)))
+            return idempotent.act(
+                caller,
+                partial(toolbox_shim.serving_since, deps, caller, box),
+                partial(toolbox_shim.restart_shim, deps, caller, box),
+                lambda after: _action(200, f"the shim was restarted, version {after.version}", "restart", deps),
+            )
         get = partial(toolboxes.get, deps, caller, box)
-        return stored_answer(run_once(deps, request, lambda: get().id, lambda _: (200, as_json(status(caller, get())))))
+        return idempotent.act(
+            caller,
+            lambda: get().id,
+            lambda _: status(caller, get()),
+            lambda record: StoredAnswer(200, as_json(record)),
+        )
 
     def redeploy(caller: Caller, box: str) -> Response:
-        again: Replay[Toolbox] | None = replay(caller.account, fingerprint_key, lambda one: _redeployed(one, deps))
-        outcome = toolbox_shim.redeploy_shim(deps, ToolboxRequest(caller, box, again), shim_image)
-        return stored_answer(_redeployed(outcome, deps) if isinstance(outcome, Toolbox) else outcome)
+        def resumed(about: str, commit: CommitHook) -> Toolbox:
+            toolbox = toolboxes.get(deps, caller, about)
+            return toolbox_shim.await_redeploy(deps, caller, toolbox, shim_image, commit)
 
-    def restarted(caller: Caller, box: str, before: str) -> StoredAnswer:
-        version = toolbox_shim.restart_shim(deps, caller, box, before).version
-        return 200, _action(True, f"the shim was restarted, version {version}", "restart", deps)
+        return idempotent(
+            caller,
+            lambda commit: toolbox_shim.redeploy_shim(deps, ToolboxRequest(caller, box, commit), shim_image),
+            resumed,
+            lambda toolbox: _redeployed(toolbox, deps),
+        )
 
     def status(caller: Caller, toolbox: Toolbox) -> ConsoleStatus:
         answered = toolbox_shim.query_status(deps, toolbox)
@@ -147,14 +158,15 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_ima
 
 
 def _redeployed(toolbox: Toolbox, deps: Dependencies) -> StoredAnswer:
-    done = toolbox.settled
-    message = "the configured shim serves" if done else "the shim is being replaced"
-    return 200 if done else 202, _action(done, message, "redeploy", deps)
+    if toolbox.settled:
+        return _action(200, "the configured shim serves", "redeploy", deps)
+    return _action(202, "the shim is being replaced", "redeploy", deps)
 
 
-def _action(success: bool, message: str, action: str, deps: Dependencies) -> dict[str, object]:
+def _action(status: int, message: str, action: str, deps: Dependencies) -> StoredAnswer:
     now = deps.now().isoformat()
-    return as_json(ConsoleAction(success=success, message=message, action=action, timestamp=now))
+    record = ConsoleAction(success=status == 200, message=message, action=action, timestamp=now)
+    return StoredAnswer(status, as_json(record))
 
 
 @dataclass(frozen=True, slots=True)

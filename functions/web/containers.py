@@ -12,13 +12,14 @@ from pydantic import BeforeValidator, Field, model_validator
 from functions.domain.errors import AccountNotActive, NotAllowedNow, OutcomeUnknown, SecretsUnreadable
 from functions.domain.instance.container import ExecCommand, LogLine
 from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.idempotency import StoredAnswer
 from functions.lifecycle.instance import container
 from functions.lifecycle.instance import exec as execution
 from functions.lifecycle.instance.exec import ExecRequest
 from functions.web.authentication import Callers
 from functions.web.fields import DIGITS, PROGRAM_FIRST, WHOLE, Argument, ContainerPath, SecretValues, Text
-from functions.web.idempotency import request_key
-from functions.web.records import CamelRecord, Record, Time, answer, at
+from functions.web.idempotency import Idempotent
+from functions.web.records import CamelRecord, Record, Time, answer, as_json, at
 from functions.web.requests import body, instance_key, query, toolbox_id
 from functions.web.route import SHIM_COMMAND, Body, Media, Query, Route
 from functions.web.server_sent_events import LogEvent, ServerSentEvent, stream
@@ -169,7 +170,7 @@ EXEC = Route(
 ROUTES = (LOGS, STATS, EXEC)
 
 
-def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> None:
+def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempotent) -> None:
     @LOGS.on(app)
     def read_logs(toolbox: str, instance: str) -> Response:
         caller, given = callers(), query(LogsQuery)
@@ -196,9 +197,14 @@ def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: by
     @EXEC.on(app)
     def run_command(toolbox: str, instance: str) -> Response:
         caller, command = callers(), body(Exec).execute()
-        request = request_key(caller.account, fingerprint_key)
-        asked = ExecRequest(caller, toolbox_id(toolbox), instance_key(instance), command, request)
-        return answer(ExecRecord.model_validate(execution.run(deps, asked)))
+        box, key = toolbox_id(toolbox), instance_key(instance)
+        return idempotent(
+            caller,
+            lambda commit: execution.run(deps, ExecRequest(caller, box, key, command, commit)),
+            lambda instance_id, _commit: execution.resume(instance_id),
+            lambda result: StoredAnswer(200, as_json(ExecRecord.model_validate(result))),
+            confidential=True,
+        )
 
 
 def log_line(line: LogLine) -> str:

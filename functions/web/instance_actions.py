@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 from flask import Flask, Response
@@ -17,21 +17,21 @@ from functions.domain.errors import InstanceFailed
 from functions.domain.instance.model import Instance
 from functions.domain.toolbox.model import ToolboxStatus
 from functions.lifecycle.dependencies import Dependencies
-from functions.lifecycle.idempotency import begin_once
+from functions.lifecycle.idempotency import StoredAnswer
 from functions.lifecycle.instance import change, container
 from functions.lifecycle.instance import read as instances
-from functions.lifecycle.instance.change import Answer, InstanceRequest
+from functions.lifecycle.instance.change import InstanceRequest
 from functions.lifecycle.toolbox import read as toolboxes
 from functions.web.authentication import Callers
 from functions.web.containers import log_line
 from functions.web.fields import InstanceKey, ToolboxId
-from functions.web.idempotency import replay, request_key, stored_answer
+from functions.web.idempotency import Idempotent
 from functions.web.problems import problem_of
-from functions.web.records import CamelRecord, InstanceRecord, Record, Time, answer, as_json
+from functions.web.records import CamelRecord, InstanceRecord, Record, Time, as_json
 from functions.web.requests import DEFAULT_LIMIT, body, instance_key, toolbox_id
 from functions.web.route import SHIM_COMMAND, Body, Route
 
-Change = Callable[[Dependencies, InstanceRequest], Answer]
+Change = Callable[[Dependencies, InstanceRequest], Instance]
 # By action: the change, and what is said of the instance once it is done.
 CHANGES: dict[str, tuple[Change, str]] = {
     "start": (change.start, "runs"),
@@ -101,41 +101,41 @@ ACT = Route(
 ROUTES = (ACT,)
 
 
-def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> None:
+def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempotent) -> None:
     @ACT.on(app)
     def act() -> Response:
         caller, given = callers(), body(Action)
-        if given.action in (None, "logs"):
-            # The key is bound, but no answer is stored: reading again does no harm, and a log may be confidential.
-            request = request_key(caller.account, fingerprint_key)
-            begin_once(deps, request, lambda: toolboxes.get(deps, caller, toolbox_id(given.toolbox_id)).id)
-        if given.action is None or given.instance_id is None:
-            return answer(_overview(deps, caller, toolbox_id(given.toolbox_id)))
-        if given.action == "logs":
-            return answer(_logs(deps, caller, given.toolbox_id, given.instance_id))
-        action, key = given.action, given.instance_id
-
-        def render(instance: Instance) -> tuple[int, Mapping[str, Any]]:
-            return _outcome(instance, action, key, deps.now().isoformat())
-
-        again = replay(caller.account, fingerprint_key, render)
+        box, action, key = toolbox_id(given.toolbox_id), given.action, given.instance_id
+        if action is None or key is None:
+            return read(caller, box, lambda: _overview(deps, caller, box))
+        if action == "logs":
+            return read(caller, box, lambda: _logs(deps, caller, box, key))
         make, _ = CHANGES[action]
-        outcome = make(deps, InstanceRequest(caller, toolbox_id(given.toolbox_id), instance_key(key), again))
-        return stored_answer(render(outcome) if isinstance(outcome, Instance) else outcome)
+        return idempotent(
+            caller,
+            lambda commit: make(deps, InstanceRequest(caller, box, instance_key(key), commit)),
+            lambda instance_id, _commit: change.resume(deps, instance_id),
+            lambda instance: _outcome(instance, action, key, deps.now().isoformat()),
+        )
+
+    def read(caller: Caller, box: str, read: Callable[[], Record]) -> Response:
+        return idempotent.read(
+            caller, lambda: toolboxes.get(deps, caller, box).id, read, lambda record: StoredAnswer(200, as_json(record))
+        )
 
 
-def _outcome(instance: Instance, action: str, key: str, now: str) -> tuple[int, dict[str, Any]]:
+def _outcome(instance: Instance, action: str, key: str, now: str) -> StoredAnswer:
     if instance.settled and instance.failure:
         problem = problem_of(InstanceFailed(f"{action} of {instance.name!r}: {instance.failure.message}"))
-        return problem.status, as_json(problem)
+        return StoredAnswer(problem.status, as_json(problem))
     done, (_, state) = instance.settled, CHANGES[action]
     message = f"{instance.name} {state}" if done else f"{action} of {instance.name} is under way"
     record = ActionRecord(success=done, message=message, instance_id=key, action=action, timestamp=now)
-    return (200 if done else 202), as_json(record)
+    return StoredAnswer(200 if done else 202, as_json(record))
 
 
 def _logs(deps: Dependencies, caller: Caller, toolbox: str, key: str) -> ActionLogs:
-    read = container.read_logs(deps, caller, toolbox_id(toolbox), instance_key(key), tail=LOG_LINES, since=None)
+    read = container.read_logs(deps, caller, toolbox, instance_key(key), tail=LOG_LINES, since=None)
     lines = [log_line(line) for line in read.lines]
     return ActionLogs(success=True, logs=lines, instance_id=key, timestamp=deps.now().isoformat())
 

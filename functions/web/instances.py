@@ -13,15 +13,15 @@ from pydantic import Field
 from functions.domain import errors
 from functions.domain.instance.model import Instance, InstanceStatus
 from functions.lifecycle.dependencies import Dependencies
-from functions.lifecycle.idempotency import StoredAnswer
+from functions.lifecycle.idempotency import CommitHook, StoredAnswer
 from functions.lifecycle.instance import change, deploy
 from functions.lifecycle.instance import read as instances
-from functions.lifecycle.instance.change import Answer, InstanceRequest
+from functions.lifecycle.instance.change import InstanceRequest
 from functions.web import containers, instance_actions
 from functions.web.app import create
 from functions.web.authentication import Callers
 from functions.web.fields import DIGITS
-from functions.web.idempotency import replay, stored_answer
+from functions.web.idempotency import Idempotent
 from functions.web.instance_bodies import Deploy, Patch
 from functions.web.records import (
     EventRecord,
@@ -43,7 +43,7 @@ class WaitQuery(Query):
     timeout: Annotated[int, Field(ge=0, le=60), DIGITS] = Field(default=30, description="Seconds to wait at most.")
 
 
-Change = Callable[[Dependencies, InstanceRequest], Answer]
+Change = Callable[[Dependencies, InstanceRequest], Instance]
 
 ALL, ONE = "/<toolbox>/tools", "/<toolbox>/tools/<instance>"
 CHANGED = {200: InstanceRecord, 202: InstanceRecord}
@@ -163,7 +163,7 @@ ROUTES = (
 
 
 def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask:
-    app = create(NAME, deps.limits)
+    app, idempotent = create(NAME, deps.limits), Idempotent(deps, fingerprint_key)
 
     @LIST.on(app)
     def list_instances(toolbox: str) -> Response:
@@ -175,9 +175,10 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask
 
     @DEPLOY.on(app)
     def deploy_instance(toolbox: str) -> Response:
-        caller = callers()
-        again = replay(caller.account, fingerprint_key, lambda instance: (201, _json(instance)))
-        return _answer(deploy.deploy(deps, caller, toolbox_id(toolbox), body(Deploy).new_instance(), again), 201)
+        caller, box, new = callers(), toolbox_id(toolbox), body(Deploy).new_instance()
+        return idempotent(
+            caller, lambda commit: deploy.deploy(deps, caller, box, new, commit), resumed, lambda one: _answer(one, 201)
+        )
 
     @GET.on(app)
     def get_instance(toolbox: str, instance: str) -> Response:
@@ -186,7 +187,7 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask
 
     @PATCH.on(app)
     def update_instance(toolbox: str, instance: str) -> Response:
-        return changed(lambda _, asked: change.update(deps, asked, body(Patch).changes()), toolbox, instance)
+        return changed(lambda _, request: change.update(deps, request, body(Patch).changes()), toolbox, instance)
 
     @DELETE.on(app)
     def delete_instance(toolbox: str, instance: str) -> Response:
@@ -201,9 +202,16 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask
         route.on(app)(partial(change_state, make))
 
     def changed(make: Change, toolbox: str, instance: str) -> Response:
-        caller = callers()
-        again = replay(caller.account, fingerprint_key, lambda settled: (200, _json(settled)))
-        return _answer(make(deps, InstanceRequest(caller, toolbox_id(toolbox), instance_key(instance), again)), 200)
+        caller, box, key = callers(), toolbox_id(toolbox), instance_key(instance)
+        return idempotent(
+            caller,
+            lambda commit: make(deps, InstanceRequest(caller, box, key, commit)),
+            resumed,
+            lambda one: _answer(one, 200),
+        )
+
+    def resumed(instance_id: str, _commit: CommitHook) -> Instance:
+        return change.resume(deps, instance_id)
 
     @WAIT.on(app)
     def wait_for_instance(toolbox: str, instance: str) -> Response:
@@ -231,8 +239,8 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask
         last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
         return answer_page(PostMortemRecord, found, limit, last)
 
-    containers.add_to(app, deps, callers, fingerprint_key)
-    instance_actions.add_to(app, deps, callers, fingerprint_key)
+    containers.add_to(app, deps, callers, idempotent)
+    instance_actions.add_to(app, deps, callers, idempotent)
     return app
 
 
@@ -240,12 +248,6 @@ def _record(instance: Instance) -> InstanceRecord:
     return InstanceRecord.model_validate(instance)
 
 
-def _json(instance: Instance) -> dict[str, object]:
-    return as_json(_record(instance))
-
-
-def _answer(outcome: Instance | StoredAnswer, final: int) -> Response:
-    """The record, with 202 while it is not as requested; or the stored answer of an earlier attempt."""
-    if isinstance(outcome, Instance):
-        return answer(_record(outcome), final if outcome.settled else 202)
-    return stored_answer(outcome)
+def _answer(instance: Instance, final: int) -> StoredAnswer:
+    """The record, with 202 while it is not as requested."""
+    return StoredAnswer(final if instance.settled else 202, as_json(_record(instance)))

@@ -11,11 +11,12 @@ from pydantic import Field
 from functions.domain import errors
 from functions.domain.rollout.model import Stage
 from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.idempotency import StoredAnswer
 from functions.lifecycle.rollout import rollouts
 from functions.lifecycle.toolbox import orphan_droplets
 from functions.web.authentication import Callers
-from functions.web.idempotency import request_key
-from functions.web.records import Record, Time, answer, answer_list
+from functions.web.idempotency import Idempotent
+from functions.web.records import Record, Time, answer, answer_list, as_json
 from functions.web.requests import body
 from functions.web.route import NoFields, Route
 
@@ -77,13 +78,18 @@ LIST_ORPHANS = Route(
 ROUTES = (UPGRADE_ALL, GET_ROLLOUT, LIST_ORPHANS)
 
 
-def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_image: str) -> None:
+def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempotent, shim_image: str) -> None:
     @UPGRADE_ALL.on(app)
     def upgrade_all() -> Response:
         caller = callers()
         body(NoFields)
-        request = request_key(caller.account, fingerprint_key)
-        return answer(RolloutRecord.model_validate(rollouts.start(deps, caller, shim_image, request)), 202)
+        rollouts.require_admin(caller)
+        return idempotent(
+            caller,
+            lambda commit: rollouts.start(deps, caller, shim_image, commit),
+            lambda rollout_id, _commit: rollouts.resume(deps, rollout_id),
+            lambda rollout: StoredAnswer(202, as_json(RolloutRecord.model_validate(rollout))),
+        )
 
     @GET_ROLLOUT.on(app)
     def get_rollout() -> Response:

@@ -11,9 +11,10 @@ from functions.domain.account.registry import is_host
 from functions.domain.errors import NotAllowedNow, NotFound
 from functions.lifecycle.account import registries
 from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.idempotency import StoredAnswer
 from functions.web.authentication import Callers
 from functions.web.fields import Username
-from functions.web.idempotency import request_key
+from functions.web.idempotency import Idempotent
 from functions.web.records import Record, Time, answer, answer_list
 from functions.web.requests import body
 from functions.web.route import Body, Route
@@ -72,7 +73,7 @@ DELETE = Route(
 ROUTES = (LIST, GET, PUT, DELETE)
 
 
-def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> None:
+def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempotent) -> None:
     @LIST.on(app)
     def list_registries() -> Response:
         return answer_list(RegistryRecord, registries.page(deps, callers()))
@@ -89,11 +90,14 @@ def add_to(app: Flask, deps: Dependencies, callers: Callers, fingerprint_key: by
         return answer(RegistryRecord.model_validate(stored))
 
     @DELETE.on(app)
-    def delete_registry(host: str) -> tuple[str, int]:
-        caller = callers()
-        request = request_key(caller.account, fingerprint_key)
-        registries.delete(deps, caller, registry_host(host), request)
-        return "", 204
+    def delete_registry(host: str) -> Response:
+        caller, name = callers(), registry_host(host)
+        return idempotent(
+            caller,
+            lambda commit: registries.delete(deps, caller, name, commit),
+            lambda _about, _commit: None,
+            lambda _: StoredAnswer(204, {}),
+        )
 
 
 def registry_host(text: str) -> str:

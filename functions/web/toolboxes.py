@@ -13,14 +13,14 @@ from functions.domain import errors
 from functions.domain.toolbox.droplet import IMAGE, SLUG
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Dependencies
-from functions.lifecycle.idempotency import Replay, StoredAnswer, run_once
+from functions.lifecycle.idempotency import CommitHook, StoredAnswer
 from functions.lifecycle.toolbox import change
 from functions.lifecycle.toolbox import read as toolboxes
-from functions.lifecycle.toolbox.change import Answer, NewToolbox, ToolboxRequest, provision
+from functions.lifecycle.toolbox.change import NewToolbox, ToolboxRequest
 from functions.web import operators, registries
 from functions.web.app import create
 from functions.web.authentication import Callers
-from functions.web.idempotency import replay, request_key, stored_answer
+from functions.web.idempotency import Idempotent
 from functions.web.records import EventRecord, Health, ToolboxRecord, answer, answer_page, as_json
 from functions.web.requests import Page, body, page, toolbox_id
 from functions.web.route import SHIM_COMMAND, Body, NoFields, Proof, Route
@@ -168,7 +168,7 @@ ROUTES = (
     *operators.ROUTES, *registries.ROUTES,
 )  # fmt: skip
 
-Change = Callable[[Dependencies, ToolboxRequest], Answer]
+Change = Callable[[Dependencies, ToolboxRequest], Toolbox]
 
 
 def build(
@@ -179,7 +179,7 @@ def build(
     shim_image: str,
 ) -> Flask:
     """`openapi_document` makes the document of all functions; `shim_image` is what an upgrade leads to, by digest."""
-    app = create(NAME, deps.limits)
+    app, idempotent = create(NAME, deps.limits), Idempotent(deps, fingerprint_key)
 
     @LIST.on(app)
     def list_toolboxes() -> Response:
@@ -202,13 +202,11 @@ def build(
     @REFRESH_ONCE.on(app)
     def refresh_once(toolbox: str) -> Response:
         caller = callers()
-        return stored_answer(
-            run_once(
-                deps,
-                request_key(caller.account, fingerprint_key),
-                lambda: toolboxes.get(deps, caller, toolbox_id(toolbox)).id,
-                lambda about: (200, _json(toolboxes.refresh(deps, caller, about))),
-            )
+        return idempotent.act(
+            caller,
+            lambda: toolboxes.get(deps, caller, toolbox_id(toolbox)).id,
+            lambda about: toolboxes.refresh(deps, caller, about),
+            lambda refreshed: StoredAnswer(200, as_json(_record(refreshed))),
         )
 
     @OPENAPI.on(app)
@@ -217,9 +215,13 @@ def build(
 
     @PROVISION.on(app)
     def provision_toolbox() -> Response:
-        caller = callers()
-        again: Replay[Toolbox] | None = replay(caller.account, fingerprint_key, lambda box: (201, _json(box)))
-        return _answer(provision(deps, caller, body(Provision).new_toolbox(), again), 201, 201)
+        caller, new = callers(), body(Provision).new_toolbox()
+        return idempotent(
+            caller,
+            lambda commit: change.provision(deps, caller, new, commit),
+            resumed,
+            lambda provisioned: StoredAnswer(201, as_json(_record(provisioned))),
+        )
 
     @DEPROVISION.on(app)
     def deprovision(toolbox: str) -> Response:
@@ -231,13 +233,16 @@ def build(
 
     @UPGRADE.on(app)
     def upgrade_shim(toolbox: str) -> Response:
-        return changed(lambda _, asked: change.upgrade_shim(deps, asked, shim_image), toolbox)
+        return changed(lambda _, request: change.upgrade_shim(deps, request, shim_image), toolbox)
 
     def changed(make: Change, toolbox: str) -> Response:
         caller = callers()
         body(NoFields)
-        again: Replay[Toolbox] | None = replay(caller.account, fingerprint_key, lambda one: (200, _json(one)))
-        return _answer(make(deps, ToolboxRequest(caller, toolbox_id(toolbox), again)), 200, 202)
+        box = toolbox_id(toolbox)
+        return idempotent(caller, lambda commit: make(deps, ToolboxRequest(caller, box, commit)), resumed, _answer)
+
+    def resumed(box: str, _commit: CommitHook) -> Toolbox:
+        return change.resume(deps, box)
 
     @EVENTS.on(app)
     def list_events(toolbox: str) -> Response:
@@ -251,8 +256,8 @@ def build(
     def get_stats(toolbox: str) -> Response:
         return answer(Health.model_validate(toolboxes.stats(deps, callers(), toolbox_id(toolbox)).health))
 
-    registries.add_to(app, deps, callers, fingerprint_key)
-    operators.add_to(app, deps, callers, fingerprint_key, shim_image)
+    registries.add_to(app, deps, callers, idempotent)
+    operators.add_to(app, deps, callers, idempotent, shim_image)
     return app
 
 
@@ -260,12 +265,6 @@ def _record(toolbox: Toolbox) -> ToolboxRecord:
     return ToolboxRecord.model_validate(toolbox)
 
 
-def _json(toolbox: Toolbox) -> dict[str, Any]:
-    return as_json(_record(toolbox))
-
-
-def _answer(outcome: Toolbox | StoredAnswer, settled: int, unsettled: int) -> Response:
-    """The record; or the stored answer of an earlier attempt."""
-    if isinstance(outcome, Toolbox):
-        return answer(_record(outcome), settled if outcome.settled else unsettled)
-    return stored_answer(outcome)
+def _answer(toolbox: Toolbox) -> StoredAnswer:
+    """The record, with 202 while it is not as requested."""
+    return StoredAnswer(200 if toolbox.settled else 202, as_json(_record(toolbox)))

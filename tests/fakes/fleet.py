@@ -82,22 +82,16 @@ class FleetWorld(World):
 
     def provision(self, new: NewToolbox = NEW) -> Toolbox:
         """Request a toolbox; no worker has run yet."""
-        answer = provision(self.deps, CALLER, new)
-        assert isinstance(answer, Toolbox)
-        return answer
+        return provision(self.deps, CALLER, new)
 
-    def request(self, toolbox: Toolbox, verb: Callable[..., object], *more: object) -> Toolbox:
-        answer = verb(self.deps, ToolboxRequest(CALLER, toolbox.id), *more)
-        assert isinstance(answer, Toolbox)
-        return answer
+    def request(self, toolbox: Toolbox, verb: Callable[..., Toolbox], *more: object) -> Toolbox:
+        return verb(self.deps, ToolboxRequest(CALLER, toolbox.id), *more)
 
     def deploy_on(self, toolbox: Toolbox, wanted: NewInstance | None = None) -> Instance:
         return self._deployed(self.deps, toolbox, wanted or new())
 
     def _deployed(self, deps: Dependencies, toolbox: Toolbox, wanted: NewInstance) -> Instance:
-        answer = deploy(deps, CALLER, toolbox.id, wanted)
-        assert isinstance(answer, Instance)
-        return answer
+        return deploy(deps, CALLER, toolbox.id, wanted)
 
     def deploy_late(self, toolbox: Toolbox) -> Instance:
         """Deploy in a worker that read the toolbox before it was deprovisioned."""

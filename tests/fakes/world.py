@@ -19,7 +19,6 @@ from functions.domain.instance.model import CatalogEntry, Instance
 from functions.domain.instance.spec import Spec
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.dependencies import Create, Dependencies, Query, Replace, Task
-from functions.lifecycle.idempotency import Replay
 from functions.lifecycle.instance import change as instance_change
 from functions.lifecycle.instance.deploy import NewInstance, deploy
 from functions.lifecycle.reconcile import sweep as reconcile_sweep
@@ -110,11 +109,9 @@ class World:
         self.store.commit([Replace(toolbox_ref(TOOLBOX), encode(changed), loaded.version)])
         return changed
 
-    def deploy(self, wanted: NewInstance | None = None, replay: Replay[Instance] | None = None) -> Instance:
+    def deploy(self, wanted: NewInstance | None = None) -> Instance:
         """Deploy an instance, without running any task."""
-        answer = deploy(self.deps, CALLER, TOOLBOX, wanted or new(), replay)
-        assert isinstance(answer, Instance)
-        return answer
+        return deploy(self.deps, CALLER, TOOLBOX, wanted or new())
 
     def start(self, key: str) -> Instance:
         return self._changed(instance_change.start, key)
@@ -128,12 +125,8 @@ class World:
     def delete(self, key: str) -> Instance:
         return self._changed(instance_change.delete, key)
 
-    def _changed(
-        self, verb: Callable[[Dependencies, instance_change.InstanceRequest], instance_change.Answer], key: str
-    ) -> Instance:
-        answer = verb(self.deps, instance_change.InstanceRequest(CALLER, TOOLBOX, key))
-        assert isinstance(answer, Instance)
-        return answer
+    def _changed(self, verb: Callable[[Dependencies, instance_change.InstanceRequest], Instance], key: str) -> Instance:
+        return verb(self.deps, instance_change.InstanceRequest(CALLER, TOOLBOX, key))
 
     def stored(self, instance: Instance) -> Instance:
         """Return the stored instance, deleted or not."""

@@ -17,10 +17,10 @@ from functions.domain.instance.spec import Mcp
 from functions.lifecycle.account import status as account_status
 from functions.lifecycle.account.status import AccountStatusChange
 from functions.lifecycle.dependencies import Dependencies, Task
-from functions.lifecycle.idempotency import Replay
+from functions.lifecycle.idempotency import CommitHook, KeyedRequest, RequestKey, StoredAnswer, run_once
 from functions.lifecycle.instance import change, rotation
 from functions.lifecycle.instance import read as instances
-from functions.lifecycle.instance.change import Answer, Changes, InstanceRequest, update
+from functions.lifecycle.instance.change import Changes, InstanceRequest, update
 from functions.lifecycle.instance.deploy import deploy
 from functions.lifecycle.instance.rotation import CredentialRotation
 from functions.lifecycle.reconcile import sweep
@@ -37,7 +37,9 @@ SECOND, PULLED, BROKEN = "registry.test/server:2", "registry.test/pulled:1", "re
 # Host ports that these operations never request by number: a port in this range was allocated.
 ALLOCATED = range(20_010, 30_000)
 
-Ask = Callable[[Dependencies, Replay[Instance] | None], Answer | None]
+Answer = Instance | StoredAnswer
+Ask = Callable[[Dependencies, RequestKey | None], Answer | None]
+KEY = RequestKey(ACCOUNT, "key-1", "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,18 @@ class Operation:
     sent_again: bool = False
 
     def run(self, deps: Dependencies, queue: SqliteQueue, keyed: bool) -> None:
-        self.ask(deps, replay() if keyed else None)
+        self.ask(deps, KEY if keyed else None)
         deliver(deps, queue)
 
 
-def replay() -> Replay[Instance]:
-    def render(instance: Instance) -> tuple[int, dict[str, Any]]:
-        return 200, {"status": instance.status.value, "generation": instance.desired.generation}
+def render(instance: Instance) -> StoredAnswer:
+    return StoredAnswer(200, {"status": instance.status.value, "generation": instance.desired.generation})
 
-    return Replay(ACCOUNT, "key-1", "fingerprint", render)
+
+def once(deps: Dependencies, key: RequestKey | None, first: Callable[[CommitHook], Instance]) -> Answer:
+    """The request `first`, under `key` where there is one, as the web runs it."""
+    keyed = KeyedRequest(deps, key, render) if key else None
+    return run_once(keyed, first, lambda about, _: change.resume(deps, about))
 
 
 def deliver(deps: Dependencies, queue: SqliteQueue) -> None:
@@ -83,20 +88,23 @@ def deliver(deps: Dependencies, queue: SqliteQueue) -> None:
 
 def _deploying(image: str = IMAGE, *, start: bool = True) -> Ask:
     wanted = new(NAME, image=image, ports=(0, 20_001), start=start)
-    return lambda deps, key: deploy(deps, CALLER, TOOLBOX, wanted, key)
+    return lambda deps, key: once(deps, key, lambda commit: deploy(deps, CALLER, TOOLBOX, wanted, commit))
 
 
-def _changing(verb: Callable[[Dependencies, InstanceRequest], Answer]) -> Ask:
-    return lambda deps, key: verb(deps, InstanceRequest(CALLER, TOOLBOX, NAME, key))
+def _changing(verb: Callable[[Dependencies, InstanceRequest], Instance]) -> Ask:
+    def ask(deps: Dependencies, key: RequestKey | None) -> Answer:
+        return once(deps, key, lambda commit: verb(deps, InstanceRequest(CALLER, TOOLBOX, NAME, commit)))
+
+    return ask
 
 
 def _updating(image: str, mcp: Mcp | None = None) -> Ask:
     """Change the image, release one host port and request another."""
     changes = Changes(lambda old: replace(old, image=image, mcp=mcp), [Port(3000, 0), Port(4000, 20_002)])
-    return lambda deps, key: update(deps, InstanceRequest(CALLER, TOOLBOX, NAME, key), changes)
+    return _changing(lambda deps, request: update(deps, request, changes))
 
 
-def _sweeping(deps: Dependencies, key: Replay[Instance] | None) -> None:
+def _sweeping(deps: Dependencies, key: RequestKey | None) -> None:
     deps.pause(60)
     sweep.sweep(deps)
 
@@ -107,7 +115,7 @@ def _status_message(status: AccountStatus, day: int) -> Ask:
     return lambda deps, key: account_status.receive(deps, message)
 
 
-def _rotating(deps: Dependencies, key: Replay[Instance] | None) -> None:
+def _rotating(deps: Dependencies, key: RequestKey | None) -> None:
     [instance] = instances.page(deps, CALLER, TOOLBOX, 1, None)
     at = datetime(2026, 1, 1, tzinfo=UTC)
     rotation.receive(deps, CredentialRotation("msg_1", ACCOUNT, instance.id, at, {"API_KEY": "new"}))

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 
+from functions.domain.instance.model import Instance
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.instance import change
-from functions.lifecycle.instance.change import Answer, InstanceRequest
+from functions.lifecycle.instance.change import InstanceRequest
 from functions.lifecycle.instance.deploy import deploy
 from functions.lifecycle.reconcile import sweep
 from functions.lifecycle.repository import INSTANCES, TOOLBOXES
@@ -20,9 +21,9 @@ from functions.lifecycle.toolbox import inspect as toolbox_inspect
 from functions.lifecycle.toolbox.read import refresh
 from tests.fakes.store import CountingStore
 from tests.fakes.world import CALLER, TOOLBOX, World, new
-from tests.faults.operations import replay
+from tests.faults.operations import KEY, once
 
-Verb = Callable[[Dependencies, InstanceRequest], Answer]
+Verb = Callable[[Dependencies, InstanceRequest], Instance]
 VERBS: dict[str, Verb] = {"start": change.start, "stop": change.stop, "restart": change.restart}
 
 
@@ -50,7 +51,11 @@ def test_start_stop_and_restart_cost_3_reads_and_4_writes(world: World, verb: st
     store, deps = counted(world)
     calls = len(world.droplet.calls)
     key = instance.name if by_name else instance.id
-    VERBS[verb](deps, InstanceRequest(CALLER, TOOLBOX, key, replay() if keyed else None))
+    once(
+        deps,
+        KEY if keyed else None,
+        lambda commit: VERBS[verb](deps, InstanceRequest(CALLER, TOOLBOX, key, commit)),
+    )
     assert len(world.droplet.calls) == calls + 1
     assert store.reads <= 3 + keyed
     assert len(store.written) == 4 + 2 * keyed
@@ -61,7 +66,7 @@ def test_start_stop_and_restart_cost_3_reads_and_4_writes(world: World, verb: st
 def test_a_deploy_costs_3_reads_and_5_writes_and_one_write_per_port(world: World, port_count: int, keyed: bool) -> None:
     store, deps = counted(world)
     wanted = new(ports=tuple(20_001 + number for number in range(port_count)))
-    deploy(deps, CALLER, TOOLBOX, wanted, replay() if keyed else None)
+    once(deps, KEY if keyed else None, lambda commit: deploy(deps, CALLER, TOOLBOX, wanted, commit))
     assert world.droplet.running()
     assert store.reads <= 3
     assert len(store.written) == 5 + port_count + 2 * keyed

@@ -22,7 +22,7 @@ from functions.domain.instance.model import Instance
 from tests.faults import environment, outcome
 from tests.faults.crashing_worker import VARIANTS, CrashPoint
 from tests.faults.environment import Environment
-from tests.faults.operations import OPERATIONS, deliver, replay
+from tests.faults.operations import KEY, OPERATIONS, deliver, render
 from tests.faults.reference_run import EVERY_VARIANT, READS, ReferenceRun, reference_run
 
 # A command to the droplet can still be under way when its sender is dead.
@@ -88,8 +88,8 @@ def require_replay(env: Environment, operation: str, reference: ReferenceRun) ->
     for _ in range(2):
         OPERATIONS[operation].run(env.deps, env.queue, True)
         require_outcome(env, operation, reference.after)
-    answer = OPERATIONS[operation].ask(env.deps, replay())
-    rendered = replay().render(answer) if isinstance(answer, Instance) else answer
+    answer = OPERATIONS[operation].ask(env.deps, KEY)
+    rendered = render(answer) if isinstance(answer, Instance) else answer
     [instance] = outcome.all_instances(env)
     assert rendered == (200, {"status": instance.status.value, "generation": instance.desired.generation})
     outcome.check(env)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from functions.domain.instance.model import Instance
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Dependencies, Query
-from functions.lifecycle.idempotency import Replay
+from functions.lifecycle.idempotency import RequestKey
 from functions.lifecycle.instance import change
 from functions.lifecycle.instance.change import InstanceRequest
 from functions.lifecycle.instance.deploy import deploy
@@ -35,25 +34,25 @@ def the_toolbox(deps: Dependencies) -> Toolbox:
     return loaded.value
 
 
-def _provisioning(deps: Dependencies, key: Replay[Instance] | None) -> None:
+def _provisioning(deps: Dependencies, key: RequestKey | None) -> None:
     provision(deps, CALLER, NEW)
 
 
-def _enrolling(deps: Dependencies, key: Replay[Instance] | None) -> None:
+def _enrolling(deps: Dependencies, key: RequestKey | None) -> None:
     """Handle the enrolment request of the newest droplet's shim, as the `enrol` function does."""
     # The token is in no document, only in the user-data that DigitalOcean holds.
     api: Any = deps.droplets
     enrol(deps, enrolling(*api.inner.newest()), FleetCertificates())
 
 
-def _changing(verb: Callable[..., object], *more: object) -> Callable[[Dependencies, Replay[Instance] | None], None]:
-    def ask(deps: Dependencies, key: Replay[Instance] | None) -> None:
+def _changing(verb: Callable[..., object], *more: object) -> Callable[[Dependencies, RequestKey | None], None]:
+    def ask(deps: Dependencies, key: RequestKey | None) -> None:
         verb(deps, ToolboxRequest(CALLER, the_toolbox(deps).id), *more)
 
     return ask
 
 
-def _sweeping(deps: Dependencies, key: Replay[Instance] | None) -> None:
+def _sweeping(deps: Dependencies, key: RequestKey | None) -> None:
     deps.pause(60)
     sweep.sweep(deps)
 
@@ -109,7 +108,7 @@ def _upgradable(env: FleetEnvironment) -> None:
         droplet.registry[OTHER_SHIM] = None
 
 
-def operation(ask: Callable[[Dependencies, Replay[Instance] | None], None], before: Callable[[Any], None]) -> Operation:
+def operation(ask: Callable[[Dependencies, RequestKey | None], None], before: Callable[[Any], None]) -> Operation:
     return Operation(ask, before, takes_key=False)
 
 

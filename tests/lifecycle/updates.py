@@ -16,6 +16,4 @@ OTHER_IMAGE = "registry.test/server:2"
 def patch(world: World, instance: Instance, ports: list[Port] | None = None, **spec: object) -> Instance:
     """The instance after the request, with the given fields of its spec changed; `ports` None leaves the ports."""
     changes = Changes(lambda old: replace(old, **spec), ports)  # type: ignore[arg-type]
-    answer = update(world.deps, InstanceRequest(CALLER, TOOLBOX, instance.id), changes)
-    assert isinstance(answer, Instance)
-    return answer
+    return update(world.deps, InstanceRequest(CALLER, TOOLBOX, instance.id), changes)

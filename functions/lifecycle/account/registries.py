@@ -11,8 +11,8 @@ from functions.domain.account.caller import Caller
 from functions.domain.account.registry import Registry, registry_host
 from functions.domain.errors import Conflict, Contended, NotAllowedNow, NotFound
 from functions.domain.instance.image import RegistryCredentials
-from functions.lifecycle.dependencies import Delete, Dependencies, Query, Ref, Write
-from functions.lifecycle.idempotency import RequestKey, find_earlier
+from functions.lifecycle.dependencies import Delete, Dependencies, Query, Ref
+from functions.lifecycle.idempotency import CONTENDED, WITHOUT_KEY, CommitHook
 from functions.lifecycle.repository import Loaded, encode, load, overwrite, query, update_with_retry
 
 REGISTRIES = "registries"
@@ -52,22 +52,16 @@ def page(deps: Dependencies, caller: Caller) -> list[Registry]:
     return sorted(found, key=lambda registry: registry.created_at, reverse=True)
 
 
-def delete(deps: Dependencies, caller: Caller, host: str, request: RequestKey | None = None) -> None:
+def delete(deps: Dependencies, caller: Caller, host: str, commit: CommitHook = WITHOUT_KEY) -> None:
     """Delete the credentials; it succeeds where there are none.
 
-    A repeat under the same idempotency key does not delete credentials that were stored since.
-
-    Raises KeyReused, Contended.
+    Raises Repeated, Contended.
     """
-    known, expired = find_earlier(deps, request)
-    if known:
-        return
-    writes: list[Write] = [Delete(_ref(caller.account, host))]
-    writes += [request.done(host, deps.now(), expired, (204, {}))] if request else []
     try:
-        deps.store.commit(writes)
+        deps.store.commit([Delete(_ref(caller.account, host)), *commit.intent_and_outcome(host, None)])
     except Conflict:
-        raise Contended("Another request with this Idempotency-Key arrived at the same time. Try again.") from None
+        commit.refused()
+        raise Contended(CONTENDED) from None
 
 
 def credentials(deps: Dependencies, account: str, image: str) -> RegistryCredentials | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from functions.domain import lease
 from functions.domain.account.caller import Caller
@@ -22,21 +21,19 @@ from functions.domain.instance.request import request_spec, request_state
 from functions.domain.instance.spec import Spec
 from functions.lifecycle.account.admission import require_active, require_quota
 from functions.lifecycle.dependencies import Dependencies, Write
-from functions.lifecycle.idempotency import EarlierAttempt, Replay, find_earlier
+from functions.lifecycle.idempotency import WITHOUT_KEY, CommitHook, save_intent
 from functions.lifecycle.instance import secrets as instance_secrets
 from functions.lifecycle.instance.read import WAIT_SECONDS, find
 from functions.lifecycle.reconcile.driver import PassOptions
 from functions.lifecycle.reconcile.instance import reconcile
 from functions.lifecycle.reconcile.lease import with_lease
 from functions.lifecycle.repository import (
-    Loaded,
     instance_event,
     load_instance,
     load_toolbox,
     refuse_reserved_ports,
     reserve,
     save,
-    save_or_conflict,
     stamp,
     update_with_retry,
 )
@@ -45,18 +42,15 @@ from functions.lifecycle.repository import (
 ALLOWED_WHILE_SUSPENDED = ("stop", "delete", "rotate")
 REQUEST_BUDGET = timedelta(seconds=25)
 
-# An instance as it is now, or the (status, body) that the same request was answered with before.
-Answer = Instance | tuple[int, dict[str, Any]]
-
 
 @dataclass(frozen=True, slots=True)
 class InstanceRequest:
-    """Who asks for which instance (id or name), and under which Idempotency-Key."""
+    """Who asks for which instance (id or name); `commit` is the hook of the request's idempotency key."""
 
     caller: Caller
     toolbox_id: str
     key: str
-    replay: Replay[Instance] | None = None
+    commit: CommitHook = WITHOUT_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +67,23 @@ class Changes:
     secrets: Mapping[str, str | None] | None = field(default=None, repr=False)
 
 
-def start(deps: Dependencies, request: InstanceRequest) -> Answer:
+def start(deps: Dependencies, request: InstanceRequest) -> Instance:
     return change(deps, request, "start", lambda instance: request_state(instance, DesiredState.RUNNING))
 
 
-def stop(deps: Dependencies, request: InstanceRequest) -> Answer:
+def stop(deps: Dependencies, request: InstanceRequest) -> Instance:
     return change(deps, request, "stop", lambda instance: request_state(instance, DesiredState.STOPPED))
 
 
-def restart(deps: Dependencies, request: InstanceRequest) -> Answer:
+def restart(deps: Dependencies, request: InstanceRequest) -> Instance:
     return change(deps, request, "restart", lambda instance: request_state(instance, DesiredState.RUNNING, fresh=True))
 
 
-def delete(deps: Dependencies, request: InstanceRequest) -> Answer:
+def delete(deps: Dependencies, request: InstanceRequest) -> Instance:
     return change(deps, request, "delete", lambda instance: request_state(instance, DesiredState.DELETED))
 
 
-def update(deps: Dependencies, request: InstanceRequest, changes: Changes, verb: str = "update") -> Answer:
+def update(deps: Dependencies, request: InstanceRequest, changes: Changes, verb: str = "update") -> Instance:
     """Change the spec; the container of the present one is replaced once the new one is proven.
 
     Raises PortTaken where a requested host port is reserved by another instance, NotAllowedNow during an update,
@@ -116,7 +110,7 @@ def update(deps: Dependencies, request: InstanceRequest, changes: Changes, verb:
         raise
 
 
-def replace_secrets(deps: Dependencies, request: InstanceRequest, values: Mapping[str, str]) -> Answer:
+def replace_secrets(deps: Dependencies, request: InstanceRequest, values: Mapping[str, str]) -> Instance:
     """Give the secret variables named in `values` these values and keep the others; the container is replaced."""
     _, found = find(deps, request.caller, request.toolbox_id, request.key)
     stored = found.value.spec.secrets.names if found.value.spec.secrets else []
@@ -130,37 +124,25 @@ def change(
     verb: str,
     with_change: Callable[[Instance], Instance],
     more_writes: Callable[[Instance, Instance], list[Write]] = lambda before, after: [],
-) -> Answer:
+) -> Instance:
     """Record the change that `with_change` makes, with the lease where it is free, and reconcile.
 
     `more_writes`: what else the commit must hold, of the instance before and after.
     """
     until = deps.now() + REQUEST_BUDGET
 
-    def attempt() -> Answer:
-        earlier, expired = find_earlier(deps, request.replay)
-        if earlier:
-            return answer_repeat(deps, earlier, until)
-        try:
-            toolbox, found = find(deps, request.caller, request.toolbox_id, request.key)
-            if verb not in ALLOWED_WHILE_SUSPENDED:
-                require_active(toolbox)
-            changed = with_change(_changeable(found.value, verb))
-        except (NotFound, NotAllowedNow):
-            # What stands in the way may be this request's own first attempt.
-            earlier, _ = find_earlier(deps, request.replay)
-            if earlier:
-                return answer_repeat(deps, earlier, until)
-            raise
+    def attempt() -> Instance:
+        toolbox, found = find(deps, request.caller, request.toolbox_id, request.key)
+        if verb not in ALLOWED_WHILE_SUSPENDED:
+            require_active(toolbox)
+        changed = with_change(_changeable(found.value, verb))
         free = lease.is_free(found.value.lease, deps.now())
         intent = with_lease(deps, changed) if free else stamp(deps, replace(changed, due_at=deps.now()))
         requested = event.requested(found.value, intent, verb, request.caller.subject, deps.now())
         writes = [instance_event(deps, intent, requested), *more_writes(found.value, intent)]
-        writes += [request.replay.asked(intent.id, deps.now(), expired)] if request.replay else []
-        saved = save_or_conflict(deps, intent, found, writes)
+        saved = save_intent(deps, request.commit, intent, found, writes)
         if free:
-            on_settled = request.replay.answered if request.replay else None
-            return reconcile(deps, saved, toolbox, PassOptions(until, on_settled=on_settled))
+            return reconcile(deps, saved, toolbox, PassOptions(until, on_settled=settling(request.commit)))
         return wait_for_holder(deps, saved.value, until)
 
     return update_with_retry(deps, attempt, f"instance {request.key!r} is being changed by others; ask again")
@@ -172,17 +154,17 @@ def _changeable(instance: Instance, verb: str) -> Instance:
     return instance
 
 
-def answer_repeat(deps: Dependencies, earlier: EarlierAttempt, until: datetime) -> Answer:
-    """The stored answer; where the first attempt has none, its change is carried on and answered as it is then."""
-    if earlier.answer:
-        return earlier.answer
-    found = load_instance(deps, earlier.about)
+def settling(commit: CommitHook) -> Callable[[Instance], Sequence[Write]]:
+    """Store the request's answer in the commit that settles the instance."""
+    return lambda instance: commit.settled(instance.id, instance)
+
+
+def resume(deps: Dependencies, instance_id: str) -> Instance:
+    """Carry on what is recorded of an instance, for a request whose first worker died. Raises NotFound."""
+    until = deps.now() + REQUEST_BUDGET
+    found = load_instance(deps, instance_id)
     if found is None:
-        raise NotFound(f"there is no instance {earlier.about}")
-    return _carry_on(deps, found, until)
-
-
-def _carry_on(deps: Dependencies, found: Loaded[Instance], until: datetime) -> Instance:
+        raise NotFound(f"There is no instance {instance_id!r}.")
     if found.value.settled or not lease.is_free(found.value.lease, deps.now()):
         return wait_for_holder(deps, found.value, until)
     toolbox = load_toolbox(deps, found.value.toolbox_id)

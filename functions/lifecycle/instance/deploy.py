@@ -13,10 +13,10 @@ from functions.domain.instance.spec import Spec
 from functions.domain.toolbox.model import LEAVING, Toolbox
 from functions.lifecycle.account.admission import require_active, require_quota
 from functions.lifecycle.dependencies import Dependencies
-from functions.lifecycle.idempotency import Replay, find_earlier
+from functions.lifecycle.idempotency import WITHOUT_KEY, CommitHook, save_intent
 from functions.lifecycle.instance import secrets as instance_secrets
 from functions.lifecycle.instance.capacity import require_room
-from functions.lifecycle.instance.change import REQUEST_BUDGET, Answer, answer_repeat
+from functions.lifecycle.instance.change import REQUEST_BUDGET, settling
 from functions.lifecycle.instance.read import owned
 from functions.lifecycle.reconcile.driver import PassOptions
 from functions.lifecycle.reconcile.instance import reconcile
@@ -27,7 +27,6 @@ from functions.lifecycle.repository import (
     name_ref,
     refuse_reserved_ports,
     reserve,
-    save_or_conflict,
     update_with_retry,
 )
 
@@ -49,8 +48,8 @@ class NewInstance:
 
 
 def deploy(
-    deps: Dependencies, caller: Caller, toolbox_id: str, new: NewInstance, replay: Replay[Instance] | None = None
-) -> Answer:
+    deps: Dependencies, caller: Caller, toolbox_id: str, new: NewInstance, commit: CommitHook = WITHOUT_KEY
+) -> Instance:
     """Record the new instance and reconcile it within the request.
 
     Raises BadRequest, NameTaken, PortTaken, NoRoom, QuotaExceeded, AccountNotActive, NotAllowedNow.
@@ -62,11 +61,8 @@ def deploy(
     until = deps.now() + REQUEST_BUDGET
     admitted = False
 
-    def attempt() -> Answer:
+    def attempt() -> Instance:
         nonlocal admitted
-        earlier, expired = find_earlier(deps, replay)
-        if earlier:
-            return answer_repeat(deps, earlier, until)
         if not admitted:
             require_quota(deps, toolbox.account, new.spec)
             require_room(deps, toolbox, new.spec)
@@ -74,15 +70,12 @@ def deploy(
         instance = with_lease(deps, _drafted(deps, toolbox, new))
         requested = event.requested(None, instance, "deploy", caller.subject, deps.now())
         writes = [*reserve(instance), instance_event(deps, instance, requested)]
-        writes += [replay.asked(instance.id, deps.now(), expired)] if replay else []
         try:
-            leased = save_or_conflict(deps, instance, None, writes)
+            leased = save_intent(deps, commit, instance, None, writes)
         except Conflict:
-            if replay is None or not find_earlier(deps, replay)[0]:
-                _refuse_taken(deps, toolbox.id, new)
+            _refuse_taken(deps, toolbox.id, new)
             raise
-        on_settled = replay.answered if replay else None
-        return reconcile(deps, leased, toolbox, PassOptions(until, on_settled=on_settled))
+        return reconcile(deps, leased, toolbox, PassOptions(until, on_settled=settling(commit)))
 
     return update_with_retry(deps, attempt, "no free host port was found; ask again")
 

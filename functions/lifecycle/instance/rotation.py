@@ -20,8 +20,8 @@ from functions.domain.instance.model import Instance
 from functions.domain.instance.rotation import Rotation, newer_values
 from functions.lifecycle.account.status import RECEIVED_TTL, deduplication_ref, deduplication_write
 from functions.lifecycle.dependencies import Dependencies, Ref, Replace, Task
-from functions.lifecycle.idempotency import Replay
-from functions.lifecycle.instance.change import InstanceRequest, replace_secrets
+from functions.lifecycle.idempotency import KeyedRequest, RequestKey, StoredAnswer, run_once
+from functions.lifecycle.instance.change import InstanceRequest, replace_secrets, resume
 from functions.lifecycle.repository import (
     decode,
     encode,
@@ -113,8 +113,14 @@ def _replace_secrets(deps: Dependencies, instance: Instance, rotation: Rotation)
     backend = Caller(instance.account, BACKEND)
     # A worker may have died after it applied the values and before it recorded that. The idempotency record then keeps
     # the container from being replaced a second time.
-    replay = Replay(backend.account, f"rotation {rotation.revision}", "rotation", lambda settled: (200, {}))
-    replace_secrets(deps, InstanceRequest(backend, instance.toolbox_id, instance.id, replay), values)
+    key = RequestKey(backend.account, f"rotation {rotation.revision}", "rotation")
+    run_once(
+        KeyedRequest(deps, key, lambda _: StoredAnswer(200, {})),
+        lambda commit: replace_secrets(
+            deps, InstanceRequest(backend, instance.toolbox_id, instance.id, commit), values
+        ),
+        lambda instance_id, _: resume(deps, instance_id),
+    )
 
 
 def _associated_data(instance: Instance) -> str:

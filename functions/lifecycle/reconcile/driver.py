@@ -44,12 +44,12 @@ class PassOptions(Generic[D]):
 
     until       no step starts after it
     allow_slow  whether slow steps run here; otherwise they are handed over to the queue's worker
-    on_settled  makes a write for the commit that settles the document: the stored answer of an idempotent request
+    on_settled  makes writes for the commit that settles the document: the stored answer of an idempotent request
     """
 
     until: datetime
     allow_slow: bool = False
-    on_settled: Callable[[D], Write] | None = None
+    on_settled: Callable[[D], Sequence[Write]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class Pass(Generic[D, S]):
         settled: tuple[D, Sequence[Write]] = self.policy.settle(document)
         final, writes = settled[0], list(settled[1])
         if self.options.on_settled:
-            writes.append(self.options.on_settled(stamp(self.deps, final)))
+            writes.extend(self.options.on_settled(stamp(self.deps, final)))
         return self._release(final, writes)
 
     def _give_up_waiting(self, document: D, step: S) -> D:

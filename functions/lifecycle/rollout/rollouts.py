@@ -16,7 +16,7 @@ from functions.domain.errors import Conflict, NotAllowedNow, NotFound
 from functions.domain.rollout.model import MAX_CONCURRENT, Rollout, Stage, fold_toolbox
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.dependencies import Dependencies, Query, Ref, Task, Write
-from functions.lifecycle.idempotency import RequestKey, find_earlier
+from functions.lifecycle.idempotency import WITHOUT_KEY, CommitHook, record_intent
 from functions.lifecycle.repository import (
     TOOLBOXES,
     Loaded,
@@ -37,33 +37,40 @@ PAGE = 50
 CHECK_INTERVAL = timedelta(seconds=30)
 
 
-def start(deps: Dependencies, caller: Caller, image: str, request: RequestKey | None = None) -> Rollout:
+def start(deps: Dependencies, caller: Caller, image: str, commit: CommitHook = WITHOUT_KEY) -> Rollout:
     """Start a rollout, or start it again where it has ended; one that is running is returned as it is.
 
-    A repeat under the same idempotency key returns the rollout of the first attempt as it is now. Raises NotFound for
-    callers that are not admins, KeyReused, Conflict.
+    Raises NotFound for callers that are not admins, Repeated, Conflict.
     """
-    _require_admin(caller)
-    known, expired = find_earlier(deps, request)
-    found = _load(deps, Ref(ROLLOUTS, known.about) if known else _ref(image))
-    now = deps.now()
-    key_writes: list[Write] = [request.asked(_ref(image).id, now, expired)] if request and not known else []
-    if found and (known or found.value.stage is Stage.RUNNING):
-        if key_writes:
-            deps.store.commit(key_writes)
+    require_admin(caller)
+    found, now = _load(deps, _ref(image)), deps.now()
+    if found and found.value.stage is Stage.RUNNING:
+        record_intent(deps, commit, _ref(image).id)
         return found.value
     rollout = Rollout(image, caller.subject, started_at=now, due_at=now)
-    _save(deps, found, rollout, key_writes)
+    try:
+        _save(deps, found, rollout, commit.intent(_ref(image).id))
+    except Conflict:
+        commit.refused()
+        raise
     publish_or_leave_to_sweep(deps, Task("rollout", _ref(image).id))
     return rollout
 
 
 def get(deps: Dependencies, caller: Caller, image: str) -> Rollout:
     """The rollout of the shim `image`. Raises NotFound, also for callers that are not admins."""
-    _require_admin(caller)
+    require_admin(caller)
     found = _load(deps, _ref(image))
     if found is None:
         raise NotFound("There is no rollout of the present shim. Start one with POST.")
+    return found.value
+
+
+def resume(deps: Dependencies, rollout_id: str) -> Rollout:
+    """The rollout as it is now, for a request that is recorded. Raises NotFound."""
+    found = _load(deps, Ref(ROLLOUTS, rollout_id))
+    if found is None:
+        raise NotFound("The rollout that this request started no longer exists.")
     return found.value
 
 
@@ -117,7 +124,7 @@ def _upgrade(deps: Dependencies, rollout: Rollout, toolbox: Toolbox) -> Rollout:
     return replace(rollout, running=[*rollout.running, toolbox.id])
 
 
-def _require_admin(caller: Caller) -> None:
+def require_admin(caller: Caller) -> None:
     if not caller.admin:
         raise NotFound("There is no such route.")
 

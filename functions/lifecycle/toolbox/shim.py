@@ -11,8 +11,9 @@ from functions.domain.toolbox import event
 from functions.domain.toolbox.model import Toolbox
 from functions.domain.toolbox.shim import ShimStatus
 from functions.lifecycle.dependencies import Dependencies
+from functions.lifecycle.idempotency import CommitHook, record_outcome
 from functions.lifecycle.repository import toolbox_event
-from functions.lifecycle.toolbox.change import Answer, ToolboxRequest, upgrade_shim
+from functions.lifecycle.toolbox.change import ToolboxRequest, upgrade_shim
 from functions.lifecycle.toolbox.read import get
 from shim.contract import errors as shim_errors
 
@@ -22,23 +23,26 @@ POLL_SECONDS = 0.5
 STATUS_SECONDS = 5.0
 
 
-def redeploy_shim(deps: Dependencies, request: ToolboxRequest, image: str) -> Answer:
+def redeploy_shim(deps: Dependencies, request: ToolboxRequest, image: str) -> Toolbox:
     """Replace the shim by `image`, as any upgrade does; return the toolbox once that shim answers, or as it is then.
 
     Raises NotAllowedNow, and ShimNotReplaced where the upgrade failed.
     """
-    answer = upgrade_shim(deps, request, image)
-    if not isinstance(answer, Toolbox):
-        return answer
-    until, toolbox = deps.now() + REDEPLOYED_WITHIN, answer
+    toolbox = upgrade_shim(deps, request, image)
+    return await_redeploy(deps, request.caller, toolbox, image, request.commit)
+
+
+def await_redeploy(deps: Dependencies, caller: Caller, toolbox: Toolbox, image: str, commit: CommitHook) -> Toolbox:
+    """The toolbox once the shim `image` has answered, or as it is after 25 s. Raises ShimNotReplaced."""
+    until = deps.now() + REDEPLOYED_WITHIN
     while not toolbox.settled and deps.now() < until:
         deps.pause(POLL_SECONDS)
-        toolbox = get(deps, request.caller, request.toolbox_id)
+        toolbox = get(deps, caller, toolbox.id)
     if toolbox.settled and toolbox.shim_image != image:
         reason = toolbox.failure_reason
         raise ShimNotReplaced(f"The shim was not replaced: {reason.message if reason else 'another image answers'}.")
-    if toolbox.settled and request.replay:
-        deps.store.commit([request.replay.answered(toolbox)])
+    if toolbox.settled:
+        record_outcome(deps, commit, toolbox.id, toolbox)
     return toolbox
 
 

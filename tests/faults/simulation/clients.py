@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from functions.domain.account.caller import Caller
 from functions.domain.errors import Conflict, KeyReused, NameTaken, NotAllowedNow, NotFound, PortTaken, ToolboxesError
@@ -14,9 +13,9 @@ from functions.domain.instance.container import Port
 from functions.domain.instance.model import CatalogEntry, Instance
 from functions.domain.instance.spec import Mcp, Spec
 from functions.lifecycle.dependencies import Dependencies
-from functions.lifecycle.idempotency import Replay
+from functions.lifecycle.idempotency import CommitHook, KeyedRequest, RequestKey, StoredAnswer, run_once
 from functions.lifecycle.instance import change
-from functions.lifecycle.instance.change import Answer, Changes, InstanceRequest, update
+from functions.lifecycle.instance.change import Changes, InstanceRequest, update
 from functions.lifecycle.instance.deploy import NewInstance, deploy
 from tests.faults.simulation.droplet import MISSING, PULLED, SECOND, SERVER
 from tests.faults.simulation.scheduler import Killed, Scheduler, Worker
@@ -28,6 +27,7 @@ NAMES = ("alpha", "beta", "Γάμμα ray")
 PORTS = ((), (0,), (0,), (0, 0), (20_001,), (20_001, 0), (20_002, 30_000))
 REFUSALS = (NotFound, NameTaken, PortTaken, NotAllowedNow)
 MAX_TRIES = 6
+Answer = Instance | StoredAnswer
 
 
 @dataclass(eq=False)
@@ -49,12 +49,14 @@ class Request:
     def __str__(self) -> str:
         return f"request {self.number} ({self.verb} {self.target!r})"
 
-    def replay(self) -> Replay[Instance] | None:
-        return Replay(self.account, self.key, str(self.number), _rendered) if self.key else None
+    def keyed(self, deps: Dependencies) -> KeyedRequest | None:
+        key = RequestKey(self.account, self.key, str(self.number)) if self.key else None
+        return KeyedRequest(deps, key, _render) if key else None
 
 
-def _rendered(instance: Instance) -> tuple[int, dict[str, Any]]:
-    return 200, {"id": instance.id, "status": instance.status.value, "generation": instance.desired.generation}
+def _render(instance: Instance) -> StoredAnswer:
+    body = {"id": instance.id, "status": instance.status.value, "generation": instance.desired.generation}
+    return StoredAnswer(200, body)
 
 
 class Clients:
@@ -84,10 +86,17 @@ class Clients:
         self._scheduler.spawn(name, lambda: self._perform(request), ended).request = request
 
     def _perform(self, request: Request) -> Answer:
+        return run_once(
+            request.keyed(self._deps),
+            lambda commit: self._first(request, commit),
+            lambda about, _: change.resume(self._deps, about),
+        )
+
+    def _first(self, request: Request, commit: CommitHook) -> Instance:
         caller = Caller(request.account, request.account)
-        parsed = InstanceRequest(caller, request.toolbox_id, request.target, request.replay())
+        parsed = InstanceRequest(caller, request.toolbox_id, request.target, commit)
         if isinstance(request.change, NewInstance):
-            return deploy(self._deps, caller, request.toolbox_id, request.change, request.replay())
+            return deploy(self._deps, caller, request.toolbox_id, request.change, commit)
         if isinstance(request.change, Changes):
             return update(self._deps, parsed, request.change)
         return VERBS[request.verb](self._deps, parsed)
@@ -113,7 +122,7 @@ class Clients:
 
     def _answered(self, request: Request, answer: Answer) -> None:
         request.answers.append(answer)
-        ids = {answer.id if isinstance(answer, Instance) else answer[1]["id"] for answer in request.answers}
+        ids = {answer.id if isinstance(answer, Instance) else answer.body["id"] for answer in request.answers}
         require(len(ids) == 1, f"{request} was answered with different instances: {ids}")
         require(request.effects == 1, f"{request} was answered, and is not stored")
         stored = [answer for answer in request.answers if not isinstance(answer, Instance)]

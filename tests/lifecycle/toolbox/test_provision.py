@@ -18,8 +18,8 @@ from functions.domain.errors import (
     QuotaExceeded,
 )
 from functions.domain.toolbox.model import Toolbox
-from functions.lifecycle.idempotency import Replay
-from functions.lifecycle.toolbox.change import ToolboxRequest, deprovision, provision, rebuild
+from functions.lifecycle.idempotency import CommitHook, KeyedRequest, RequestKey, StoredAnswer, run_once
+from functions.lifecycle.toolbox.change import ToolboxRequest, deprovision, provision, rebuild, resume
 from functions.lifecycle.toolbox.read import refresh
 from tests.fakes.digitalocean import ApiFault
 from tests.fakes.fleet import NEW, FleetWorld
@@ -149,25 +149,30 @@ def test_two_workers_create_one_droplet(world: FleetWorld) -> None:
     assert len(world.digitalocean.droplets) == 1
 
 
-def key(fingerprint: str = "f") -> Replay[Toolbox]:
-    return Replay(ACCOUNT, "key-1", fingerprint, lambda toolbox: (201, {"id": toolbox.id, "status": toolbox.status}))
+def once(world: FleetWorld, first: Callable[[CommitHook], Toolbox]) -> Toolbox | StoredAnswer:
+    """The request `first` under one key, as the web runs it."""
+
+    def render(toolbox: Toolbox) -> StoredAnswer:
+        return StoredAnswer(201, {"id": toolbox.id, "status": toolbox.status})
+
+    keyed = KeyedRequest(world.deps, RequestKey(ACCOUNT, "key-1", "f"), render)
+    return run_once(keyed, first, lambda about, _: resume(world.deps, about))
 
 
 def test_repeated_provision_gets_the_first_answer(world: FleetWorld) -> None:
-    first = provision(world.deps, CALLER, NEW, key())
+    first = once(world, lambda commit: provision(world.deps, CALLER, NEW, commit))
     assert isinstance(first, Toolbox)
     world.settle()
-    again = provision(world.deps, CALLER, NEW, key())
+    again = once(world, lambda commit: provision(world.deps, CALLER, NEW, commit))
     assert again == (201, {"id": first.id, "status": "pending_provision"})
     assert len(world.documents("account_tool_environments")) == 1
 
 
 @pytest.mark.parametrize("operation", [rebuild, deprovision])
-def test_repeated_rebuild_or_deprovision_changes_nothing(world: FleetWorld, operation: Callable[..., object]) -> None:
+def test_repeated_rebuild_or_deprovision_changes_nothing(world: FleetWorld, operation: Callable[..., Toolbox]) -> None:
     toolbox = world.active()
-    request = ToolboxRequest(CALLER, toolbox.id, key())
     for _ in range(2):
-        answer = operation(world.deps, request)
+        answer = once(world, lambda commit: operation(world.deps, ToolboxRequest(CALLER, toolbox.id, commit)))
         assert isinstance(answer, Toolbox)
         assert answer.generation == 2
         world.settle()
