@@ -251,8 +251,10 @@ def _create(config: ContainerConfig) -> messages.Create:
         limits=messages.Limits(config.limits.memory_bytes, config.limits.nano_cpus, config.limits.pids),
         command=config.command,
         environment=config.environment,
-        ports=[messages.Port(one.container_port, one.host_port, one.protocol, one.host_ip) for one in config.ports],
-        volumes=[messages.Volume(one.name, one.path) for one in config.volumes],
+        ports=[
+            messages.Port(port.container_port, port.host_port, port.protocol, port.host_ip) for port in config.ports
+        ],
+        volumes=[messages.Volume(volume.name, volume.path) for volume in config.volumes],
         restart_policy=config.restart_policy,
         health_check=_health_check(check) if check else None,
         init=config.init,

@@ -1,8 +1,8 @@
 """A container as the shim reports it, and what can be configured, read and run in one.
 
-These are the domain's own types. The shim's wire messages look alike today, but they grow with the contract's version,
-and an adapter converts them (functions/adapters/toolbox_shim.py). Stored documents hold the domain's types, so a new
-field of the contract cannot make a stored container unreadable.
+These are the domain's own types. The shim's wire messages and the stored documents look alike today, but each changes
+for reasons of its own: messages with the contract's version, documents with their schema number. Adapters convert both
+(functions/adapters/toolbox_shim.py, functions/adapters/documents), so that neither change reaches the other.
 
 Times are Docker's RFC 3339 text with nanoseconds, which a datetime cannot hold: two starts within one microsecond must
 stay distinguishable.

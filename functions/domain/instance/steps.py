@@ -47,7 +47,7 @@ class Inspect(Step):
 class AwaitHealth(Step):
     """Observe the container until it runs and its health check has a result."""
 
-    verb, waits = "wait for health of", True
+    verb, waits = "await the health of", True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A droplet's user-data is whole, of the values it was given, and holds nothing that could be used again."""
+"""A droplet's user-data holds the values of its configuration in their places, and no secret that works twice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from functions.domain.errors import Misconfigured
 from functions.domain.toolbox.user_data import MAX_BYTES, UserData, render
 from shim.contract import tokens
 
-TEMPLATE = (Path(__file__).parents[2] / "infra/cloud-init.yaml").read_text()
-# Longer than a word of English, of a path or of an option: what a key or a token could be.
+TEMPLATE = (Path(__file__).parents[3] / "infra/cloud-init.yaml").read_text()
+# Longer than words of English, of paths and of options: what a key or a token could be.
 OPAQUE = re.compile(r"[A-Za-z0-9+=_-]{20,}")
 
 
@@ -42,7 +42,7 @@ def files(rendered: str) -> dict[str, dict[str, Any]]:
     return {file["path"]: file for file in yaml.safe_load(rendered)["write_files"]}
 
 
-def test_the_shim_is_configured_with_exactly_what_it_was_given() -> None:
+def test_shim_configuration_holds_exactly_the_given_values() -> None:
     file = files(render(TEMPLATE, VALUES))["/etc/toolboxes/shim.json"]
     assert file["permissions"] == "0600"
     assert json.loads(file["content"]) == {
@@ -55,20 +55,20 @@ def test_the_shim_is_configured_with_exactly_what_it_was_given() -> None:
     }
 
 
-def test_nothing_opaque_is_in_it_but_what_is_public_and_the_token_that_works_once() -> None:
-    """The template is public as it stands; what is filled in is looked at word by word."""
+def test_enrolment_token_is_the_only_secret() -> None:
+    """The template is public; every opaque word that rendering adds to it must be a public value or the token."""
     words = set(OPAQUE.findall(render(TEMPLATE, VALUES))) - set(OPAQUE.findall(TEMPLATE))
     public = {VALUES.toolbox_id, *VALUES.control_keys.values(), VALUES.shim_image[-64:]}
     assert words == public | {VALUES.enrolment_token}
 
 
 @pytest.mark.parametrize("swap_mib", [0, 1024])
-def test_swap_is_as_large_as_was_asked(swap_mib: int) -> None:
+def test_swap_file_has_the_configured_size(swap_mib: int) -> None:
     rendered = yaml.safe_load(render(TEMPLATE, replace(VALUES, swap_mib=swap_mib)))
     assert rendered["swap"] == {"filename": "/swapfile", "size": f"{swap_mib}M"}
 
 
-def test_the_installer_names_the_shim_by_digest_and_leaves_its_own_variables_alone() -> None:
+def test_installer_names_the_shim_by_digest_and_keeps_its_own_variables() -> None:
     script = files(render(TEMPLATE, VALUES))["/usr/local/sbin/toolboxes-install"]["content"]
     assert script.startswith("#!/bin/sh\n")
     assert script.count(VALUES.shim_image) == 2
@@ -79,7 +79,7 @@ def test_the_installer_names_the_shim_by_digest_and_leaves_its_own_variables_alo
 @pytest.mark.parametrize(
     "value", ['"}\n  - path: /etc/passwd', "a: b # c", "$shim_image ${swap_mib} $$", "ü\u2028\x85", "{{ v1.region }}"]
 )
-def test_no_value_leaves_its_place(value: str) -> None:
+def test_value_cannot_break_out_of_its_place(value: str) -> None:
     hostile = replace(VALUES, toolbox_id=value, enrol_url=value, notify_url=value, enrolment_token=value)
     rendered = render(TEMPLATE, hostile)
     assert files(rendered).keys() == files(render(TEMPLATE, VALUES)).keys()
@@ -87,17 +87,17 @@ def test_no_value_leaves_its_place(value: str) -> None:
 
 
 @pytest.mark.parametrize("image", ["shim:latest", "shim", "", f"shim@sha256:{'a' * 63}", f"a;b@sha256:{'a' * 64}"])
-def test_an_image_that_is_no_digest_is_refused(image: str) -> None:
+def test_image_without_a_digest_is_refused(image: str) -> None:
     with pytest.raises(Misconfigured, match="digest"):
         render(TEMPLATE, replace(VALUES, shim_image=image))
 
 
-def test_more_than_a_droplet_can_have_is_refused() -> None:
+def test_user_data_beyond_digitaloceans_limit_is_refused() -> None:
     keys = dict(public_key() for _ in range(200))
     assert len(render(TEMPLATE, replace(VALUES, control_keys=keys))) < MAX_BYTES
     with pytest.raises(Misconfigured, match="more than"):
         render(TEMPLATE, replace(VALUES, enrol_url="https://" + "a" * MAX_BYTES))
 
 
-def test_it_is_ascii_so_that_its_characters_are_its_bytes() -> None:
+def test_user_data_is_ascii_so_that_characters_are_bytes() -> None:
     assert render(TEMPLATE, replace(VALUES, enrol_url="https://exämple")).isascii()

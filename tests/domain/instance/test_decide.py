@@ -1,4 +1,4 @@
-"""What is to be done, as printed, for each pair of desired and observed."""
+"""The plan for each pair of desired and observed state, as printed, and the status that follows from them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,11 +12,14 @@ from functions.domain.instance.model import (
     Desired,
     DesiredState,
     Failure,
+    IllegalMove,
     Instance,
     InstanceStatus,
     Observed,
     PreviousVersion,
     Reason,
+    check_move,
+    may_become,
 )
 from functions.domain.instance.request import request_state
 from functions.domain.instance.spec import Spec, engine_limits
@@ -43,8 +46,8 @@ def instance(state: DesiredState, observed: Observed, **desired: object) -> Inst
     )  # fmt: skip
 
 
-SEEN_RUNNING, SEEN_EXITED = Observed(container("running")), Observed(container("exited"))
-DEATH = f"{'c' * 64} "
+IS_RUNNING, HAS_EXITED = Observed(container("running")), Observed(container("exited"))
+EXIT_ID = f"{'c' * 64} "
 GONE, NEVER_RAN = Observed(absent=True), Observed(container("created", ""))
 FAILED = Observed(container("created", ""), failure=Failure(1, Reason("start-failed", "no such file")), generation=1)
 
@@ -58,24 +61,24 @@ FAILED = Observed(container("created", ""), failure=Failure(1, Reason("start-fai
         (RUN, Observed(image_missing=True),
          f"pull nginx: the image is not on the toolbox\ncreate {NAME}: no container\nstart {NAME}: desired running"),
         (RUN, NEVER_RAN, f"start {NAME}: desired running, observed created"),
-        (RUN, SEEN_EXITED, f"record post-mortem of {NAME}: it ended unexpectedly\n"
+        (RUN, HAS_EXITED, f"record post-mortem of {NAME}: it ended unexpectedly\n"
          f"start {NAME}: desired running, observed exited"),
-        (RUN, replace(SEEN_EXITED, requested_exit=DEATH), f"start {NAME}: desired running, observed exited"),
-        (RUN, replace(SEEN_EXITED, post_mortem_of=DEATH), f"start {NAME}: desired running, observed exited"),
-        (RUN, SEEN_RUNNING, "nothing to do"),
-        (STOP, SEEN_RUNNING, f"stop {NAME}: desired stopped, observed running"),
+        (RUN, replace(HAS_EXITED, requested_exit=EXIT_ID), f"start {NAME}: desired running, observed exited"),
+        (RUN, replace(HAS_EXITED, post_mortem_of=EXIT_ID), f"start {NAME}: desired running, observed exited"),
+        (RUN, IS_RUNNING, "nothing to do"),
+        (STOP, IS_RUNNING, f"stop {NAME}: desired stopped, observed running"),
         (STOP, Observed(container("restarting")), f"stop {NAME}: desired stopped, observed restarting"),
-        (STOP, SEEN_EXITED, "nothing to do"),
+        (STOP, HAS_EXITED, "nothing to do"),
         (STOP, NEVER_RAN, "nothing to do"),
-        (DELETE, SEEN_RUNNING, f"stop {NAME}: desired deleted\n"
+        (DELETE, IS_RUNNING, f"stop {NAME}: desired deleted\n"
          f"record post-mortem of {NAME}: it is about to be removed\nremove {NAME}: desired deleted"),
-        (DELETE, SEEN_EXITED, f"record post-mortem of {NAME}: it is about to be removed\n"
+        (DELETE, HAS_EXITED, f"record post-mortem of {NAME}: it is about to be removed\n"
          f"remove {NAME}: desired deleted"),
-        (DELETE, replace(SEEN_EXITED, post_mortem_of=DEATH), f"remove {NAME}: desired deleted"),
+        (DELETE, replace(HAS_EXITED, post_mortem_of=EXIT_ID), f"remove {NAME}: desired deleted"),
         (DELETE, NEVER_RAN, f"remove {NAME}: desired deleted"),
         (DELETE, Observed(), f"remove {NAME}: desired deleted"),
         (DELETE, GONE, "nothing to do"),
-        (RUN, replace(SEEN_RUNNING, needs_inspection=True), f"inspect {NAME}: it may have changed unseen"),
+        (RUN, replace(IS_RUNNING, needs_inspection=True), f"inspect {NAME}: it may have changed unseen"),
         (DELETE, replace(GONE, needs_inspection=True), f"inspect {NAME}: it may have changed unseen"),
         (RUN, FAILED, f"remove {NAME}: gave up: start-failed"),
         (RUN, replace(FAILED, container=None, absent=True), "nothing to do"),
@@ -85,20 +88,20 @@ FAILED = Observed(container("created", ""), failure=Failure(1, Reason("start-fai
         (RUN, Observed(container("paused")), f"restart {NAME}: it was paused by hand"),
     ],
 )  # fmt: skip
-def test_the_plan_follows_from_desired_and_observed(state: DesiredState, observed: Observed, plan: str) -> None:
+def test_plan_leads_from_observed_to_desired_state(state: DesiredState, observed: Observed, plan: str) -> None:
     assert str(decide(instance(state, observed))) == plan
 
 
-def test_a_restart_is_wanted_only_while_the_container_runs_since_the_time_that_was_seen() -> None:
-    wanted = instance(RUN, SEEN_RUNNING, restart_after=T1)
-    assert str(decide(wanted)) == f"restart {NAME}: a restart was requested"
-    restarted = replace(wanted, observed=Observed(container("running", T2)))
+def test_restart_is_planned_until_the_container_has_started_again() -> None:
+    restarting = instance(RUN, IS_RUNNING, restart_after=T1)
+    assert str(decide(restarting)) == f"restart {NAME}: a restart was requested"
+    restarted = replace(restarting, observed=Observed(container("running", T2)))
     assert str(decide(restarted)) == "nothing to do"
 
 
 OTHER = f"tool-{ID}-g2"
-UPDATE_GIVEN_UP = Failure(2, Reason("image-unavailable", "manifest unknown"))
-SEEN_BOTH = Observed(container("running", T2), at=AT, previous=container("exited", T1))
+UPDATE_FAILED = Failure(2, Reason("image-unavailable", "manifest unknown"))
+BOTH_EXIST = Observed(container("running", T2), at=AT, previous=container("exited", T1))
 
 
 @pytest.mark.parametrize(
@@ -107,45 +110,45 @@ SEEN_BOTH = Observed(container("running", T2), at=AT, previous=container("exited
         (RUN, Observed(previous=container("running")),
          f"create {OTHER}: no container\nstop {NAME}: a new version replaces it\n"
          f"start {OTHER}: desired running"),
-        (RUN, replace(SEEN_BOTH, post_mortem_of=DEATH), f"remove {NAME}: it was replaced"),
-        (RUN, replace(SEEN_BOTH, post_mortem_of=DEATH, at=AT - timedelta(seconds=8)),
-         f"wait for health of {OTHER}: running for less than 2 seconds\nremove {NAME}: it was replaced"),
-        (RUN, replace(SEEN_BOTH, post_mortem_of=DEATH, container=container("paused", T2)),
-         f"restart {OTHER}: it was paused by hand\nwait for health of {OTHER}: observed paused, health not checked\n"
+        (RUN, replace(BOTH_EXIST, post_mortem_of=EXIT_ID), f"remove {NAME}: it was replaced"),
+        (RUN, replace(BOTH_EXIST, post_mortem_of=EXIT_ID, at=AT - timedelta(seconds=8)),
+         f"await the health of {OTHER}: running for less than 2 seconds\nremove {NAME}: it was replaced"),
+        (RUN, replace(BOTH_EXIST, post_mortem_of=EXIT_ID, container=container("paused", T2)),
+         f"restart {OTHER}: it was paused by hand\nawait the health of {OTHER}: observed paused, health not checked\n"
          f"remove {NAME}: it was replaced"),
-        (RUN, replace(SEEN_BOTH, previous_needs_inspection=True),
+        (RUN, replace(BOTH_EXIST, previous_needs_inspection=True),
          f"inspect {NAME}: it may have changed unseen"),
-        (RUN, replace(SEEN_BOTH, needs_inspection=True, previous_needs_inspection=True),
+        (RUN, replace(BOTH_EXIST, needs_inspection=True, previous_needs_inspection=True),
          f"inspect {OTHER}: it may have changed unseen"),
-        (RUN, Observed(container("created", ""), previous=container("exited"), failure=UPDATE_GIVEN_UP),
+        (RUN, Observed(container("created", ""), previous=container("exited"), failure=UPDATE_FAILED),
          f"remove {OTHER}: gave up: image-unavailable\nroll back to {NAME}: gave up: image-unavailable"),
-        (RUN, Observed(absent=True, previous=container("exited"), failure=UPDATE_GIVEN_UP),
+        (RUN, Observed(absent=True, previous=container("exited"), failure=UPDATE_FAILED),
          f"roll back to {NAME}: gave up: image-unavailable"),
-        (STOP, Observed(absent=True, previous=container("running"), failure=UPDATE_GIVEN_UP),
+        (STOP, Observed(absent=True, previous=container("running"), failure=UPDATE_FAILED),
          f"roll back to {NAME}: gave up: image-unavailable"),
-        (RUN, Observed(absent=True, previous=container("created", ""), failure=UPDATE_GIVEN_UP),
+        (RUN, Observed(absent=True, previous=container("created", ""), failure=UPDATE_FAILED),
          f"remove {NAME}: it never ran"),
-        (RUN, Observed(absent=True, failure=UPDATE_GIVEN_UP), "nothing to do"),
-        (STOP, replace(SEEN_BOTH, post_mortem_of=DEATH),
+        (RUN, Observed(absent=True, failure=UPDATE_FAILED), "nothing to do"),
+        (STOP, replace(BOTH_EXIST, post_mortem_of=EXIT_ID),
          f"stop {OTHER}: desired stopped, observed running\nremove {NAME}: it was replaced"),
     ],
 )  # fmt: skip
-def test_the_plan_of_an_update_follows_from_both_containers(state: DesiredState, observed: Observed, plan: str) -> None:
+def test_plan_of_an_update_follows_from_both_containers(state: DesiredState, observed: Observed, plan: str) -> None:
     updated = instance(state, observed, generation=2, spec_generation=2)
     assert str(decide(replace(updated, previous_version=PreviousVersion(Spec("nginx"), 1)))) == plan
 
 
-PORT, ASKED = Port(3000, 25_000), Port(3001, 20_001)
-TAKEN, DRAW = "host port 25000/tcp is in use", f"reallocate host ports of {NAME}"
+PORT, REQUESTED = Port(3000, 25_000), Port(3001, 20_001)
+IN_USE, REALLOCATE = "host port 25000/tcp is in use", f"reallocate host ports of {NAME}"
 
 
 @pytest.mark.parametrize(
     ("state", "observed", "plan"),
     [
-        (RUN, NEVER_RAN, f"remove {NAME}: {TAKEN}\n{DRAW}: {TAKEN}"),
-        (RUN, GONE, f"{DRAW}: {TAKEN}"),
-        (RUN, SEEN_RUNNING, f"stop {NAME}: {TAKEN}\nrecord post-mortem of {NAME}: it is about to be removed\n"
-         f"remove {NAME}: {TAKEN}\n{DRAW}: {TAKEN}"),
+        (RUN, NEVER_RAN, f"remove {NAME}: {IN_USE}\n{REALLOCATE}: {IN_USE}"),
+        (RUN, GONE, f"{REALLOCATE}: {IN_USE}"),
+        (RUN, IS_RUNNING, f"stop {NAME}: {IN_USE}\nrecord post-mortem of {NAME}: it is about to be removed\n"
+         f"remove {NAME}: {IN_USE}\n{REALLOCATE}: {IN_USE}"),
         (RUN, replace(NEVER_RAN, needs_inspection=True), f"inspect {NAME}: it may have changed unseen"),
         (RUN, FAILED, f"remove {NAME}: gave up: start-failed"),
         (STOP, NEVER_RAN, "nothing to do"),
@@ -153,20 +156,20 @@ TAKEN, DRAW = "host port 25000/tcp is in use", f"reallocate host ports of {NAME}
         (DELETE, NEVER_RAN, f"remove {NAME}: desired deleted"),
     ],
 )  # fmt: skip
-def test_a_drawn_port_that_is_taken_is_drawn_anew_once_its_container_is_gone(
+def test_allocated_port_in_use_is_reallocated_after_its_container_is_removed(
     state: DesiredState, observed: Observed, plan: str
 ) -> None:
-    spec = Spec("nginx", ports=[PORT, ASKED], allocated=[PORT])
+    spec = Spec("nginx", ports=[PORT, REQUESTED], allocated=[PORT])
     assert str(decide(replace(instance(state, replace(observed, refused_ports=[PORT])), spec=spec))) == plan
 
 
-def test_a_taken_port_that_was_asked_for_by_its_number_is_not_drawn_anew() -> None:
-    wanted = instance(RUN, replace(NEVER_RAN, refused_ports=[ASKED]))
-    plan = str(decide(replace(wanted, spec=Spec("nginx", ports=[PORT, ASKED], allocated=[PORT]))))
+def test_port_requested_by_its_number_is_never_reallocated() -> None:
+    refused = instance(RUN, replace(NEVER_RAN, refused_ports=[REQUESTED]))
+    plan = str(decide(replace(refused, spec=Spec("nginx", ports=[PORT, REQUESTED], allocated=[PORT]))))
     assert plan == f"start {NAME}: desired running, observed created"
 
 
-def test_a_new_generation_wakes_what_an_earlier_one_gave_up() -> None:
+def test_new_generation_tries_again_after_a_failure() -> None:
     assert str(decide(request_state(instance(RUN, FAILED), RUN))) == f"start {NAME}: desired running, observed created"
 
 
@@ -176,21 +179,36 @@ def test_a_new_generation_wakes_what_an_earlier_one_gave_up() -> None:
         (RUN, Observed(), InstanceStatus.PENDING_DEPLOY),
         (RUN, Observed(image_missing=True), InstanceStatus.DEPLOYING),
         (RUN, NEVER_RAN, InstanceStatus.DEPLOYING),
-        (RUN, SEEN_RUNNING, InstanceStatus.RUNNING),
-        (RUN, SEEN_EXITED, InstanceStatus.STARTING),
-        (STOP, SEEN_RUNNING, InstanceStatus.STOPPING),
-        (STOP, SEEN_EXITED, InstanceStatus.STOPPED),
+        (RUN, IS_RUNNING, InstanceStatus.RUNNING),
+        (RUN, HAS_EXITED, InstanceStatus.STARTING),
+        (STOP, IS_RUNNING, InstanceStatus.STOPPING),
+        (STOP, HAS_EXITED, InstanceStatus.STOPPED),
         (STOP, NEVER_RAN, InstanceStatus.STOPPED),
         (RUN, FAILED, InstanceStatus.ERROR_INSTALL),
         (RUN, replace(FAILED, container=container("exited")), InstanceStatus.ERROR_RUNTIME),
-        (DELETE, SEEN_RUNNING, InstanceStatus.DELETING),
+        (DELETE, IS_RUNNING, InstanceStatus.DELETING),
     ],
 )
-def test_the_status_follows_from_desired_and_observed(
+def test_status_follows_from_desired_and_observed_state(
     state: DesiredState, observed: Observed, status: InstanceStatus
 ) -> None:
     assert derive_status(instance(state, observed)) is status
 
 
-def test_a_failure_of_an_earlier_generation_is_no_status_of_this_one() -> None:
+def test_failure_of_an_earlier_generation_does_not_show_in_the_status() -> None:
     assert derive_status(request_state(instance(RUN, FAILED), RUN)) is InstanceStatus.DEPLOYING
+
+
+@pytest.mark.parametrize("before", InstanceStatus)
+def test_no_status_leaves_deleting_or_returns_to_pending_deploy(before: InstanceStatus) -> None:
+    possible = {after for after in InstanceStatus if may_become(before, after)}
+    if before is InstanceStatus.DELETING:
+        assert possible == {before}
+    else:
+        assert possible == set(InstanceStatus) - {InstanceStatus.PENDING_DEPLOY} | {before}
+
+
+def test_impossible_change_of_status_is_an_error() -> None:
+    check_move(InstanceStatus.RUNNING, InstanceStatus.DELETING)
+    with pytest.raises(IllegalMove, match="from deleting to running"):
+        check_move(InstanceStatus.DELETING, InstanceStatus.RUNNING)

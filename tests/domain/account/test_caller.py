@@ -1,4 +1,4 @@
-"""Whose things a token's claims open."""
+"""Which account a token's claims identify, and what it may see."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from functions.domain.errors import Unauthorized
 ADMIN = AdminClaim("app_metadata.role", "admin")
 
 
-def test_a_caller_sees_its_own_account_and_an_admin_every_account() -> None:
+def test_caller_sees_its_own_account_and_an_admin_every_account() -> None:
     own, admin = Caller("a", "a"), Caller("operator", "operator", admin=True)
     assert (own.may_see("a"), own.may_see("b"), own.may_see("")) == (True, False, False)
     assert admin.may_see("a") and admin.may_see("b")
 
 
 @pytest.mark.parametrize("subject", ["../x", "a/b/c", "..", "é", "名前", "__x__", " ", "a" * 255, "🦀" * 255])
-def test_an_account_is_the_subject_as_it_stands(subject: str) -> None:
+def test_account_is_the_subject_unchanged(subject: str) -> None:
     assert caller_from_claims({"sub": subject}, ADMIN) == Caller(subject, subject)
 
 
 @pytest.mark.parametrize("subject", [None, 7, ["a"], {"a": 1}, "", "a" * 256, "a\n", "\0", "a\x7f", "\x85", "\ud800"])
-def test_what_is_no_name_is_no_account(subject: Any) -> None:
+def test_malformed_subject_is_unauthorized(subject: Any) -> None:
     with pytest.raises(Unauthorized):
         caller_from_claims({"sub": subject}, ADMIN)
 
@@ -45,5 +45,5 @@ def test_what_is_no_name_is_no_account(subject: Any) -> None:
         (ADMIN, {"role": "admin", "user_metadata": {"role": "admin"}}, False),
     ],
 )
-def test_an_admin_is_who_bears_the_configured_claim(claim: AdminClaim, claims: dict[str, Any], admin: bool) -> None:
+def test_admin_is_who_has_the_configured_claim(claim: AdminClaim, claims: dict[str, Any], admin: bool) -> None:
     assert caller_from_claims({"sub": "a", **claims}, claim).admin is admin
