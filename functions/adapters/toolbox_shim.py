@@ -261,6 +261,10 @@ def _create(config: ContainerConfig) -> messages.Create:
     )
 
 
+def _port_message(port: Port) -> messages.Port:
+    return messages.Port(port.container_port, port.host_port, port.protocol, port.host_ip)
+
+
 def _health_check(check: HealthCheck) -> messages.HealthCheck:
     return messages.HealthCheck(
         command=check.command,
