@@ -70,7 +70,7 @@ def _dependencies() -> Dependencies:
         vault=KeyVault(SETTINGS.secret_keys) if SETTINGS.secret_keys else NoVault(),
         documents=DocumentCodec(),
         limits=SETTINGS.limits,
-        announces=announces,
+        sends_webhooks=announces,
     )
 
 

@@ -1,7 +1,10 @@
-"""What the lifecycle needs of the world: the ports that adapters implement and tests fake.
+"""What the lifecycle depends on: the protocols that adapters implement and tests fake.
 
-A document is a dict of None, bool, int, float, str, aware datetimes, lists and dicts with string keys. All
-datetimes are UTC. Every method may raise errors.Unavailable; its outcome is then unknown.
+The lifecycle imports no SDK and no transport. It receives one `Dependencies` from main.py, so that a test can run every
+use case with an embedded store, a fake droplet and a clock of its own.
+
+A document is a dict of None, bool, int, float, str, aware datetimes, lists and dicts with string keys; all datetimes
+are UTC. Every method of the store and the queue may raise errors.Unavailable: its outcome is then unknown.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from functions.domain.toolbox.model import Toolbox
 from functions.domain.toolbox.shim import ShimStatus
 
 Document = dict[str, Any]
-# What compare-and-set compares: Firestore's update_time, or the embedded store's revision. Opaque.
+# What compare-and-set compares: Firestore's update_time or the embedded store's revision. Opaque to the lifecycle.
 Version = object
 Line = TypeVar("Line", covariant=True)
 Value = TypeVar("Value")
@@ -45,14 +48,19 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """A document as it was read."""
+
     ref: Ref
     data: Document
     version: Version
 
 
+# The writes of a commit.
+
+
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Refused where the document exists."""
+    """Create a document; refused where it exists. This is also how a unique name or port is reserved."""
 
     ref: Ref
     data: Document
@@ -60,7 +68,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Compare-and-set: refused unless the document's version is still `version`. Keys left out of `data` stay."""
+    """Compare-and-set: refused unless the document's version still is `version`. Fields left out of `data` stay."""
 
     ref: Ref
     data: Document
@@ -69,7 +77,7 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Written whatever is there: for what is the same at each repeat, such as an event."""
+    """Write a document whether it exists or not: for one that is the same at every repeat, such as an event."""
 
     ref: Ref
     data: Document
@@ -77,7 +85,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Refused unless the version matches, where one is given; deleting what is not there succeeds."""
+    """Delete a document, which succeeds where there is none; with a `version`, refused unless it still matches."""
 
     ref: Ref
     version: Version = None
@@ -88,11 +96,13 @@ Write = Create | Replace | Put | Delete
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`where`: (field, one of == < <= > >=, value), all of them; nested fields are dotted (`lease.holder`).
+    """A search in one collection.
 
-    Ordered by `order_by` (None: by id), then by id in the same direction. `after` is the place to go on from, as
-    (value of order_by, id), or (id,) without order_by. A document without the ordered field is not found.
-    `group`: of all collections whose last name is `collection`, wherever they are; without `after`.
+    where     (field, one of == < <= > >=, value), all of which must hold; nested fields are dotted (`lease.holder`)
+    order_by  a field, None for the id; documents with the same value are in the order of their ids, and a document
+              without the field is not found
+    after     where to continue: (value of order_by, id) of the last document found, or (id,) without order_by
+    group     search all collections whose last name is `collection`, wherever they are; `after` is not supported
     """
 
     collection: str
@@ -105,29 +115,37 @@ class Query:
 
 
 class Store(Protocol):
+    """Firestore, or the embedded store of a local world."""
+
     def get(self, refs: Sequence[Ref]) -> list[Snapshot | None]:
-        """The documents in the order asked, None where there is none. One round trip."""
+        """Return the documents in the order of `refs`, None where there is none. One round trip."""
 
     def commit(self, writes: Sequence[Write]) -> Version:
-        """All or nothing; the version that every written document has now. Raises errors.Conflict."""
+        """Do all of `writes` or none; return the version that each written document has. Raises errors.Conflict."""
 
-    def query(self, query: Query) -> list[Snapshot]: ...
+    def query(self, query: Query) -> list[Snapshot]:
+        """Return the documents that the query finds."""
 
     def total(self, query: Query, field: str) -> tuple[int, int]:
-        """How many documents `where` finds of those that have `field`, and the sum of its whole numbers. One read."""
+        """Count the documents that `query.where` finds and that have `field`, and add up its integers. One read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An id to converge; carries nothing to believe. `kind` is `instance` or `toolbox`."""
+    """Work for the queue's worker. It carries only an id: everything else is read from the store.
+
+    reconcile/tasks.py lists the kinds.
+    """
 
     kind: str
     id: str
 
 
 class Queue(Protocol):
+    """Pub/Sub, or the embedded queue of a local world. It delivers at least once and in any order."""
+
     def publish(self, tasks: Sequence[Task]) -> None:
-        """Returns once all are stored. At least once, in any order."""
+        """Return once all tasks are stored."""
 
 
 class Lines(Iterator[Line], Protocol[Line]):
@@ -240,51 +258,66 @@ class Documents(Protocol):
 
 
 class Shims(Protocol):
-    def for_toolbox(self, toolbox: Toolbox) -> Shim: ...
+    """The shims of all toolboxes."""
+
+    def for_toolbox(self, toolbox: Toolbox) -> Shim:
+        """Return the shim at the toolbox's address; nothing is sent yet."""
 
 
 class Certificates(Protocol):
-    """Shims' certificates, in PEM, and the tokens that their keys sign."""
+    """The shims' certificates, in PEM, and the tokens that their keys sign."""
 
     def fingerprint(self, pem: str) -> str:
-        """SHA-256 of the certificate in DER, lower-case hex. Raises BadRequest."""
+        """Return the SHA-256 of the certificate in DER as lower-case hex. Raises BadRequest."""
 
     def verify(self, pem: str, token: str, audience: str, toolbox_id: str) -> None:
-        """The certificate's key has signed the token, for `audience`, as the toolbox's. Raises Unauthorized."""
+        """Check that the certificate's key signed the token, for this audience and toolbox. Raises Unauthorized."""
 
     def unverified_toolbox_id(self, token: str) -> str:
-        """The id of the toolbox whose a token says it is, before anything of it is verified. Raises Unauthorized."""
+        """Return the toolbox id that a token claims, to find the certificate to verify it with. Raises Unauthorized."""
 
     def fingerprint_at(self, address: str) -> str:
-        """The fingerprint of what answers at the shim's port there. Raises ToolboxUnreachable."""
+        """Return the fingerprint of the certificate at the shim's port there. Raises ToolboxUnreachable."""
 
 
 class Droplets(Protocol):
     """DigitalOcean's API. Raises errors.DigitalOceanRefused, DigitalOceanBusy, DigitalOceanUnknown."""
 
     def create(self, new: NewDroplet) -> Droplet:
-        """It boots with user-data that holds `new.token`. Not idempotent: after an unknown outcome look for it."""
+        """Create a droplet whose user-data holds `new.token`.
 
-    def get(self, droplet_id: str) -> Droplet | None: ...
+        The API has no idempotency key: after an unknown outcome the droplet is searched before another one is created.
+        """
 
-    def list_by_name(self, name: str) -> list[Droplet]: ...
+    def get(self, droplet_id: str) -> Droplet | None:
+        """Return a droplet, None where there is none."""
 
-    def list_by_tag(self, tag: str) -> list[Droplet]: ...
+    def list_by_name(self, name: str) -> list[Droplet]:
+        """Return the droplets of that name; the API allows several."""
+
+    def list_by_tag(self, tag: str) -> list[Droplet]:
+        """Return the droplets with that tag."""
 
     def destroy(self, droplet_id: str) -> bool:
-        """By its id, and nothing else. False where there was none."""
+        """Destroy one droplet by its id, never by a tag. False where there was none."""
 
     def open_firewall(self, name: str) -> None:
-        """Have the firewall of that name, for whatever carries the tag of that name; it is made where it is missing."""
+        """Make sure that the firewall `name` exists; it applies to every droplet with the tag of the same name."""
 
-    def remove_firewall(self, name: str) -> None: ...
+    def remove_firewall(self, name: str) -> None:
+        """Delete the firewall `name`, which succeeds where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """`now` gives aware UTC time, `new_id` a random UUID, `pause` sleeps that many seconds, `draw` is random.random.
+    """What main.py hands to every use case.
 
-    `limits`: what each account may have and ask for. `announces`: whether events are told outside.
+    now             the time, aware and UTC
+    new_id          a random UUID
+    pause           sleeps for that many seconds
+    draw            a random number from 0 up to but not including 1
+    limits          each account's quotas and rates
+    sends_webhooks  whether events are sent to the backend, so that a commit must leave them due
     """
 
     store: Store
@@ -298,4 +331,4 @@ class Dependencies:
     vault: Vault
     documents: Documents
     limits: Limits = field(default_factory=Limits)
-    announces: bool = False
+    sends_webhooks: bool = False

@@ -48,7 +48,7 @@ class FakeSender:
 @pytest.fixture
 def world() -> World:
     world = World()
-    world.deps = replace(world.deps, store=OutboxStore(IndexedStore(world.store)), announces=True)
+    world.deps = replace(world.deps, store=OutboxStore(IndexedStore(world.store)), sends_webhooks=True)
     world.add_toolbox()
     return world
 

@@ -30,7 +30,7 @@ def sweep(deps: Dependencies) -> int:
     if deps.now().minute % ORPHAN_DROPLETS_EVERY_MINUTES == 0:
         deps.queue.publish([Task("orphan_droplets", "all")])
         published += 1
-    if deps.announces and outbox.waiting(deps):
+    if deps.sends_webhooks and outbox.waiting(deps):
         deps.queue.publish([Task("outbox", "due")])
         published += 1
     return published
