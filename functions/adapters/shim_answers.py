@@ -50,6 +50,7 @@ def _texts(answer: requests.Response) -> Iterator[bytes]:
 
 
 def require_our_contract(answer: requests.Response) -> None:
+    """Raise ShimIncompatible where the answer is from a shim that speaks another contract."""
     theirs = answer.headers.get(routes.CONTRACT_HEADER, "none")
     if theirs != str(routes.CONTRACT):
         answer.close()
@@ -59,6 +60,7 @@ def require_our_contract(answer: requests.Response) -> None:
 
 
 def content(answer: requests.Response) -> bytes:
+    """Read the whole body, within the limits of size and time. Raises OutcomeUnknown."""
     try:
         return b"".join(_bounded(answer))
     except requests.RequestException as error:
@@ -75,6 +77,7 @@ def _bounded(answer: requests.Response) -> Iterator[bytes]:
 
 
 def read(kind: type[Any], text: bytes) -> Any:
+    """Read a message of the contract. Raises ToolboxRefused where the text is not one."""
     try:
         return messages.read(kind, text)
     except messages.Malformed as error:
@@ -95,4 +98,5 @@ def error_of(status: int, text: bytes) -> Exception:
 
 
 def cause(error: Exception) -> str:
+    """Describe an error in at most 300 characters."""
     return str(error)[:300]

@@ -238,7 +238,8 @@ class Shim(Protocol):
 class Vault(Protocol):
     """Secret values are kept sealed, each with what it is `associated_data`: elsewhere it does not open."""
 
-    def seal(self, values: Mapping[str, str], associated_data: str) -> Sealed: ...
+    def seal(self, values: Mapping[str, str], associated_data: str) -> Sealed:
+        """Encrypt the values; `associated_data` must be given again to open them."""
 
     def open(self, sealed: Sealed, associated_data: str) -> dict[str, str]:
         """Raises errors.SecretsUnreadable."""

@@ -102,6 +102,7 @@ class RequestKey:
 
     @property
     def ref(self) -> Ref:
+        """The idempotency record of this key."""
         return Ref(REQUESTS, hashlib.sha256(f"{self.account}\n{self.key}".encode()).hexdigest())
 
 

@@ -47,6 +47,8 @@ KINDS: dict[str, type[Instance] | type[Toolbox]] = {INSTANCES: Instance, TOOLBOX
 
 
 class Sender(Protocol):
+    """Sends outbound webhooks."""
+
     def send(self, message_id: str, body: bytes) -> None:
         """Returns once the receiver has taken it. Raises errors.NotDelivered."""
 
@@ -92,6 +94,7 @@ def message_id(ref: Ref) -> str:
 
 
 def waiting(deps: Dependencies) -> bool:
+    """Whether a webhook is due."""
     return bool(deps.store.query(_due(deps.now(), 1)))
 
 

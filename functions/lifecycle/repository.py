@@ -85,23 +85,28 @@ def encode(deps: Dependencies, value: object) -> Document:
 
 
 def toolbox_ref(toolbox_id: str) -> Ref:
+    """Where a toolbox's document is stored."""
     return Ref(TOOLBOXES, toolbox_id)
 
 
 def instance_ref(instance_id: str) -> Ref:
+    """Where an instance's document is stored."""
     return Ref(INSTANCES, instance_id)
 
 
 def ref_of(document: Instance | Toolbox) -> Ref:
+    """Where a document is stored."""
     return instance_ref(document.id) if isinstance(document, Instance) else toolbox_ref(document.id)
 
 
 def name_ref(toolbox_id: str, name: str) -> Ref:
+    """The reservation of an instance's name. Names that are equal in Unicode's NFC form share one."""
     text = f"{toolbox_id}/{unicodedata.normalize('NFC', name)}"
     return Ref(NAME_RESERVATIONS, hashlib.sha256(text.encode()).hexdigest())
 
 
 def port_ref(toolbox_id: str, port: Port) -> Ref:
+    """The reservation of a host port on a toolbox."""
     return Ref(PORT_RESERVATIONS, f"{toolbox_id}:{port.host_port}:{port.protocol}")
 
 
@@ -109,6 +114,7 @@ def port_ref(toolbox_id: str, port: Port) -> Ref:
 
 
 def load(deps: Dependencies, kind: type[T], ref: Ref) -> Loaded[T] | None:
+    """Read a document, None where there is none."""
     return decode(deps, kind, deps.store.get([ref])[0])
 
 
@@ -118,14 +124,17 @@ def load_many(deps: Dependencies, kind: type[T], refs: Sequence[Ref]) -> list[Lo
 
 
 def load_toolbox(deps: Dependencies, toolbox_id: str) -> Loaded[Toolbox] | None:
+    """Read a toolbox, None where there is none."""
     return load(deps, Toolbox, toolbox_ref(toolbox_id))
 
 
 def load_instance(deps: Dependencies, instance_id: str) -> Loaded[Instance] | None:
+    """Read an instance, None where there is none."""
     return load(deps, Instance, instance_ref(instance_id))
 
 
 def query(deps: Dependencies, kind: type[T], search: Query) -> list[Loaded[T]]:
+    """Read the documents that the query finds."""
     return [loaded for snapshot in deps.store.query(search) if (loaded := decode(deps, kind, snapshot))]
 
 
@@ -219,6 +228,7 @@ def update_with_retry(deps: Dependencies, attempt: Callable[[], T], contended: s
 
 
 def pause_before_retry(deps: Dependencies, attempt: int) -> None:
+    """Wait before the next attempt of a compare-and-set: doubling from attempt to attempt, with jitter."""
     deps.pause(PAUSE_SECONDS * 2**attempt * (0.5 + deps.draw()))
 
 
@@ -276,8 +286,10 @@ def refuse_reserved_ports(deps: Dependencies, toolbox_id: str, ports: Sequence[P
 
 
 def toolbox_event(deps: Dependencies, toolbox: Toolbox, event: Event) -> Put:
+    """The write that records an event of a toolbox."""
     return Put(Ref(f"{TOOLBOXES}/{toolbox.id}/events", event.id), encode(deps, event))
 
 
 def instance_event(deps: Dependencies, instance: Instance, event: Event) -> Put:
+    """The write that records an event of an instance."""
     return Put(Ref(f"{INSTANCES}/{instance.id}/events", event.id), encode(deps, event))

@@ -171,6 +171,8 @@ ROUTES = (LOGS, STATS, EXEC)
 
 
 def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempotent) -> None:
+    """Add these routes to the function's app."""
+
     @LOGS.on(app)
     def read_logs(toolbox: str, instance: str) -> Response:
         caller, given = callers(), query(LogsQuery)

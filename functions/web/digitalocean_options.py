@@ -77,12 +77,15 @@ ROUTES = (REGIONS, SIZES)
 class Catalogue(Protocol):
     """DigitalOcean's lists in its API's own fields."""
 
-    def regions(self) -> list[dict[str, Any]]: ...
+    def regions(self) -> list[dict[str, Any]]:
+        """All regions."""
 
-    def sizes(self) -> list[dict[str, Any]]: ...
+    def sizes(self) -> list[dict[str, Any]]:
+        """All droplet sizes."""
 
 
 def build(deps: Dependencies, catalogue: Catalogue) -> Flask:
+    """Build the function's app."""
     app = create(NAME, deps.limits)
     rates = Rates(RATE, deps.now)
     regions, sizes = CachedList(catalogue.regions, deps.now), CachedList(catalogue.sizes, deps.now)

@@ -93,6 +93,7 @@ def build_enrol(deps: Dependencies, certificates: Certificates, control_keys: Ma
 
 
 def build_notify(deps: Dependencies, certificates: Certificates) -> Flask:
+    """Build the function's app."""
     app = create("notify", deps.limits)
     by_address, by_toolbox = Rates(HINTS_BY_ADDRESS, deps.now), Rates(HINTS_BY_TOOLBOX, deps.now)
 

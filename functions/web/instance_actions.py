@@ -102,6 +102,8 @@ ROUTES = (ACT,)
 
 
 def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempotent) -> None:
+    """Add these routes to the function's app."""
+
     @ACT.on(app)
     def act() -> Response:
         caller, given = callers(), body(Action)

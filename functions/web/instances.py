@@ -163,6 +163,7 @@ ROUTES = (
 
 
 def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask:
+    """Build the function's app."""
     app, idempotent = create(NAME, deps.limits), Idempotent(deps, fingerprint_key)
 
     @LIST.on(app)

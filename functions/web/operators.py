@@ -79,6 +79,8 @@ ROUTES = (UPGRADE_ALL, GET_ROLLOUT, LIST_ORPHANS)
 
 
 def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempotent, shim_image: str) -> None:
+    """Add these routes to the function's app."""
+
     @UPGRADE_ALL.on(app)
     def upgrade_all() -> Response:
         caller = callers()

@@ -74,6 +74,8 @@ ROUTES = (LIST, GET, PUT, DELETE)
 
 
 def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempotent) -> None:
+    """Add these routes to the function's app."""
+
     @LIST.on(app)
     def list_registries() -> Response:
         return answer_list(RegistryRecord, registries.page(deps, callers()))

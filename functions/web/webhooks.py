@@ -93,6 +93,7 @@ ROUTES = (BACKEND,)
 
 
 def build(deps: Dependencies, verify: VerifyWebhook) -> Flask:
+    """Build the function's app."""
     app = create(NAME, deps.limits)
 
     @BACKEND.on(app)

@@ -97,6 +97,7 @@ class ToolboxHealth:
 
     @property
     def engine_version(self) -> str:
+        """The version of the Docker Engine on the droplet."""
         return self.metrics.engine_version
 
 

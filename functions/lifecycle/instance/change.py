@@ -68,18 +68,22 @@ class Changes:
 
 
 def start(deps: Dependencies, request: InstanceRequest) -> Instance:
+    """Request the desired state `running`."""
     return change(deps, request, "start", lambda instance: request_state(instance, DesiredState.RUNNING))
 
 
 def stop(deps: Dependencies, request: InstanceRequest) -> Instance:
+    """Request the desired state `stopped`."""
     return change(deps, request, "stop", lambda instance: request_state(instance, DesiredState.STOPPED))
 
 
 def restart(deps: Dependencies, request: InstanceRequest) -> Instance:
+    """Request the desired state `running` in a container that is started after this request."""
     return change(deps, request, "restart", lambda instance: request_state(instance, DesiredState.RUNNING, fresh=True))
 
 
 def delete(deps: Dependencies, request: InstanceRequest) -> Instance:
+    """Request the desired state `deleted`."""
     return change(deps, request, "delete", lambda instance: request_state(instance, DesiredState.DELETED))
 
 

@@ -73,17 +73,20 @@ class Policy(Protocol[D, S]):
     def align(self, run: Pass[D, S], document: D) -> D:
         """Take over what other documents demand of this one, before each decision."""
 
-    def decide(self, document: D) -> Plan[S]: ...
+    def decide(self, document: D) -> Plan[S]:
+        """Plan the steps from the observed to the desired state."""
 
     def obstacle(self, document: D) -> Reason | None:
         """What stopped the last step and may pass with time."""
 
-    def with_obstacle(self, document: D, reason: Reason) -> D: ...
+    def with_obstacle(self, document: D, reason: Reason) -> D:
+        """The document with the reason that stopped its last step."""
 
     def hold_off(self, document: D) -> timedelta:
         """How long an effect must wait, since a command whose answer was lost may still start."""
 
-    def wait_limits(self, step: S) -> WaitLimits: ...
+    def wait_limits(self, step: S) -> WaitLimits:
+        """How the waiting step is repeated, and for how long."""
 
     def after_wait(self, document: D, step: S) -> tuple[D, datetime | None]:
         """The step has waited for its whole time: the document, and when it is due again (None: by back-off)."""
@@ -103,7 +106,8 @@ class Policy(Protocol[D, S]):
     def events(self, before: D, after: D, *, final: bool) -> Sequence[Write]:
         """The events between two states of the document; `final` where the pass ends with this commit."""
 
-    def log_fields(self, document: D) -> dict[str, str]: ...
+    def log_fields(self, document: D) -> dict[str, str]:
+        """What a log line about the document names."""
 
 
 @dataclass
@@ -177,6 +181,7 @@ class Pass(Generic[D, S]):
     # For policies.
 
     def lease_lasts(self) -> bool:
+        """Whether the lease leaves enough time to begin another command."""
         return lease.start_by(self.holder.lease, self.deps.now()) >= self.deps.now() + START_BY_LEFT
 
     def start_by(self) -> datetime:

@@ -34,6 +34,8 @@ ONE_LOOK = WaitLimits(timedelta(0), timedelta(0), timedelta(0))
 
 @dataclass
 class ToolboxPolicy:
+    """Reconciles a toolbox: its droplet, its firewall, its enrolment and its shim."""
+
     deps: Dependencies
     kind = "toolbox"
     max_steps = 400
@@ -109,4 +111,5 @@ def run(deps: Dependencies, toolbox_id: str) -> None:
 
 
 def event_writes(deps: Dependencies, before: Toolbox, after: Toolbox) -> Sequence[Write]:
+    """The events between two states of a toolbox."""
     return [toolbox_event(deps, after, new) for new in event.changes(before, after, deps.now())]

@@ -125,6 +125,7 @@ def _upgrade(deps: Dependencies, rollout: Rollout, toolbox: Toolbox) -> Rollout:
 
 
 def require_admin(caller: Caller) -> None:
+    """Raise NotFound, as for an unknown route, unless the caller is an administrator."""
     if not caller.admin:
         raise NotFound("There is no such route.")
 

@@ -93,10 +93,12 @@ def rebuild(deps: Dependencies, request: ToolboxRequest) -> Toolbox:
 
 
 def deprovision(deps: Dependencies, request: ToolboxRequest) -> Toolbox:
+    """Request that the toolbox's droplet and instances are deleted."""
     return change(deps, request, "deprovision", request_deprovision)
 
 
 def upgrade_shim(deps: Dependencies, request: ToolboxRequest, image: str) -> Toolbox:
+    """Request that the toolbox's shim runs `image`."""
     return change(deps, request, "upgrade_shim", lambda toolbox: request_shim_upgrade(toolbox, image))
 
 
@@ -130,4 +132,5 @@ def resume(deps: Dependencies, toolbox_id: str) -> Toolbox:
 
 
 def notify_worker(deps: Dependencies, toolbox_id: str) -> None:
+    """Publish the task that reconciles the toolbox."""
     publish_or_leave_to_sweep(deps, Task("toolbox", toolbox_id))
