@@ -9,7 +9,7 @@ import pytest
 
 from functions.domain.toolbox.user_data import render
 from infra.local import engine, images
-from tests.domain.test_user_data import TEMPLATE, VALUES
+from tests.domain.toolbox.test_user_data import TEMPLATE, VALUES
 
 pytestmark = pytest.mark.docker
 
