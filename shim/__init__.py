@@ -1,3 +1,3 @@
-"""The shim: turns authenticated requests into Docker operations on one droplet, and remembers no container."""
+"""The shim: translates signed commands into Docker operations on one droplet, and remembers no container."""
 
-__version__ = "1.0.0"
+__version__ = "2.0.0"

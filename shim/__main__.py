@@ -1,7 +1,8 @@
-"""The process: reads its configuration, makes its certificate, serves until it is told to stop."""
+"""The process: reads its configuration, makes its certificate, and serves until SIGTERM."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -10,70 +11,112 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from flask import Flask
 
-from shim import certificate, journal, metrics
-from shim.app import create_app, handlers
-from shim.configuration import Configuration, configured
+from shim import identity, metrics, upgrade
+from shim.agent import ControlPlane, Enrolment, Notifier
+from shim.app import AT_ONCE, Services, create_app
+from shim.containers import Containers, Locks
 from shim.contract import messages, routes, tokens
-from shim.control_plane import ControlPlane
-from shim.engine import Engine
-from shim.enrolment import Enrolment
+from shim.docker import Engine
+from shim.identity import Configuration
 from shim.images import Images
-from shim.notify import Notifier
-from shim.process import Process
-from shim.server import ShimServer
-from shim.successor import Successor
-from shim.tools import Tools
-from shim.turns import Turns
+from shim.server import REQUEST_SECONDS, THREADS, Server
+from shim.streams import Streams
+from shim.upgrade import Process, Replacement, Upgrader
 from shim.volumes import Volumes
 
 STATE = Path("/var/lib/toolboxes-shim")
 ENGINE_SOCKET = "unix:///var/run/docker.sock"
+# Fields that a log call may add by `extra`.
+LOG_FIELDS = ("jti", "instance", "milliseconds")
+_log = logging.getLogger("shim")
 
 
 @dataclass(frozen=True, slots=True)
 class Shim:
-    """The whole shim but its server; what is beside the app is what else runs in its process."""
+    """The shim without its server. What stands beside the app is used by the other threads of its process."""
 
     app: Flask
     engine: Engine
-    turns: Turns
+    locks: Locks
     verifier: tokens.Verifier
 
 
-def assemble(given: Configuration, pem: Path, engine_socket: str) -> Shim:
-    toolbox_id, engine, turns = given.toolbox_id, Engine(engine_socket), Turns(time.time)
+class JsonLines(logging.Formatter):
+    """One JSON object a line, with Cloud Logging's names."""
+
+    def __init__(self, toolbox_id: str) -> None:
+        super().__init__()
+        self._toolbox_id = toolbox_id
+
+    def format(self, record: logging.LogRecord) -> str:
+        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        line = {
+            "severity": record.levelname,
+            "message": record.getMessage() + trace,
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "toolbox": self._toolbox_id,
+        }
+        for key in LOG_FIELDS:
+            if (value := getattr(record, key, None)) is not None:
+                line[key] = value
+        return json.dumps(line)
+
+
+def log_to_stdout(toolbox_id: str) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines(toolbox_id))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # Each connection to the engine would be a line.
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+
+def assemble(configuration: Configuration, pem: Path, engine_socket: str) -> Shim:
+    toolbox_id, engine, locks = configuration.toolbox_id, Engine(engine_socket), Locks(time.time)
     images = Images(engine)
-    tools = Tools(engine, images, toolbox_id, turns)
+    containers = Containers(engine, images, toolbox_id, locks)
 
     def measure() -> messages.Metrics:
         info = engine.info()
-        return metrics.measure(info["ServerVersion"], info["DockerRootDir"], pem.parent)
+        return metrics.measure_droplet(info["ServerVersion"], info["DockerRootDir"], pem.parent)
 
-    audience = tokens.audience(toolbox_id, certificate.fingerprint(pem))
     process = Process(started_at=time.time())
-    verifier = tokens.Verifier(given.control_keys, audience, process.started_at, clock=time.time)
-    successor = Successor(engine, images, given.shim_repository)
-    app = create_app(verifier, handlers(tools, images, Volumes(engine, tools), successor, measure, process))
-    return Shim(app, engine, turns, verifier)
+    audience = tokens.audience(toolbox_id, identity.fingerprint(pem))
+    verifier = tokens.Verifier(configuration.control_keys, audience, process.started_at, clock=time.time)
+    services = Services(
+        containers,
+        images,
+        Streams(engine, containers),
+        Volumes(engine, containers),
+        Upgrader(engine, images, configuration.shim_repository),
+        process,
+        measure,
+    )
+    return Shim(create_app(verifier, services), engine, locks, verifier)
 
 
-def serve(given: Configuration, state: Path, engine_socket: str, address: tuple[str, int]) -> None:
-    """The whole process, until SystemExit; what runs then has STOP_SECONDS. `state` is on the shim's own volume."""
-    pem = certificate.ensure(state, given.toolbox_id)
-    shim, control_plane = assemble(given, pem, engine_socket), ControlPlane(given.toolbox_id, pem)
-    enrolment = Enrolment(given, control_plane, state)
-    notifier = Notifier(shim.engine, shim.turns, given.toolbox_id, control_plane, given.notify_url)
+def server_for(app: Flask, pem: Path, address: tuple[str, int], request_seconds: float = REQUEST_SECONDS) -> Server:
+    """One thread for each command that may last, and THREADS for the others."""
+    return Server(app, pem, address, THREADS + sum(AT_ONCE.values()), request_seconds)
+
+
+def serve(configuration: Configuration, state: Path, engine_socket: str, address: tuple[str, int]) -> None:
+    """The whole process, until SystemExit; what is under way then has STOP_SECONDS. `state` is on the shim's volume."""
+    pem = identity.ensure_certificate(state, configuration.toolbox_id)
+    shim, control_plane = assemble(configuration, pem, engine_socket), ControlPlane(configuration.toolbox_id, pem)
+    enrolment = Enrolment(configuration, control_plane, state)
+    notifier = Notifier(shim.engine, shim.locks, configuration.toolbox_id, control_plane, configuration.notify_url)
     shim.verifier.trust(enrolment.keys())
-    server = ShimServer(shim.app, pem, address)
-    # It listens before it asks to be enrolled: whoever is asked connects back.
+    server = server_for(shim.app, pem, address)
+    # It listens before it enrols, because the function that enrols it connects back.
     server.prepare()
-    logging.getLogger("shim").info("serving, certificate %s", certificate.fingerprint(pem))
-    for work in (partial(enrolment.follow, shim.verifier), notifier.follow, notifier.send):
+    _log.info("Serving, certificate %s.", identity.fingerprint(pem))
+    for work in (partial(enrolment.run, shim.verifier), notifier.watch, notifier.send):
         threading.Thread(target=work, daemon=True).start()
     try:
         with suppress(SystemExit):
@@ -81,15 +124,44 @@ def serve(given: Configuration, state: Path, engine_socket: str, address: tuple[
     finally:
         server.stop()
     logging.shutdown()
-    # Not by Python's own end, which takes OpenSSL down under the threads that are in it, and crashes now and then.
+    # Python's own exit would unload OpenSSL under threads that still use it, and crashes now and then.
     os._exit(0)
 
 
+def prove(configuration: Configuration, pem: Path, engine: Engine) -> bool:
+    """Whether this version serves here: it reads its configuration, finds its certificate, and its engine answers."""
+    engine.data_id()
+    server = server_for(assemble(configuration, pem, ENGINE_SOCKET).app, pem, ("127.0.0.1", upgrade.PROOF_PORT))
+    try:
+        server.prepare()
+    except OSError as error:
+        logging.getLogger("shim.upgrade").error("The proof's port is taken: %s", error)
+        return False
+    threading.Thread(target=server.serve, daemon=True).start()
+    try:
+        return upgrade.answers(upgrade.PROOF_PORT)
+    finally:
+        server.stop()
+
+
+def replace_shim() -> None:
+    """The helper of an upgrade, run as `python3 -m shim.upgrade`."""
+    configuration, engine = identity.load_configuration(), Engine(ENGINE_SOCKET)
+    log_to_stdout(configuration.toolbox_id)
+    own = engine.inspect(upgrade.HELPER)
+    assert own, "the helper runs in a container of its name"
+    pem = identity.ensure_certificate(STATE, configuration.toolbox_id)
+    proven = prove(configuration, pem, engine)
+    Replacement(engine, own["Config"]["Image"], lambda: upgrade.answers(routes.PORT)).run(proven=proven)
+    # This process ends with its container.
+    engine.remove(own["Id"], running=True)
+
+
 def main() -> None:
-    given = configured()
-    journal.to_stdout(given.toolbox_id)
+    configuration = identity.load_configuration()
+    log_to_stdout(configuration.toolbox_id)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    serve(given, STATE, ENGINE_SOCKET, ("0.0.0.0", routes.PORT))  # noqa: S104  the control plane is outside
+    serve(configuration, STATE, ENGINE_SOCKET, ("0.0.0.0", routes.PORT))  # noqa: S104  the control plane is outside
 
 
 if __name__ == "__main__":

@@ -1,20 +1,18 @@
-"""Images: pulled with progress, proven by inspect, known by their registry's digest."""
+"""Images: pulled, proven by inspect, identified by their registry's digest; listed and removed.
+
+Which images are worth keeping is the functions' decision: they know the instances, and this module knows Docker.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
-from shim import faults, spec
-from shim.contract import errors
-from shim.contract.messages import Image, Progress, Prune, Pruned, Pull, PullLine
-from shim.engine import Engine
-
-PROGRESS_SECONDS = 0.5
-_DONE = ("Pull complete", "Already exists")
-_LAYER = ("Pulling fs layer", "Waiting", "Downloading", "Verifying Checksum", "Download complete", "Extracting", *_DONE)
+from shim import engine_errors
+from shim.contract import errors, messages
+from shim.contract.messages import Image, LayerProgress, ListedImage, Pull, PullLine, RemovedImages
+from shim.docker import Engine
 
 
 class Images:
@@ -22,114 +20,80 @@ class Images:
         self._engine = engine
 
     def inspect(self, reference: str) -> Image:
-        """Raises NoSuchImage, or WrongPlatform where this engine cannot run it."""
-        said, own = self._engine.image(reference), self._engine.platform()
-        platform = f"{said['Os']}/{said['Architecture']}"
+        """Raises NoSuchImage, and WrongPlatform where this engine cannot run it."""
+        found, own = self._engine.image(reference), self._engine.platform()
+        platform = f"{found['Os']}/{found['Architecture']}"
         if platform != own:
-            raise errors.WrongPlatform(f"{reference} is made for {platform}, and this droplet is {own}")
-        return Image(said["Id"], _digest(reference, said), said["Size"])
+            raise errors.WrongPlatform(f"Image {reference} is built for {platform}, and this droplet is {own}.")
+        return Image(found["Id"], _digest(reference, found), found["Size"])
 
     def pull(self, body: Pull) -> Iterator[PullLine]:
-        """Progress, at most two lines a second, then the image as inspected.
+        """What the engine says of each layer, then the image as inspected.
 
-        Raises, at once or from the iterator: Refused, ImageUnavailable, ImageDenied, WrongPlatform, DiskFull,
+        Raises, at once or from the iterator: ImageUnavailable, ImageDenied, WrongPlatform, DiskFull,
         RegistryUnreachable.
         """
-        spec.check_image(body.image)
         credentials = asdict(body.credentials) if body.credentials else {}
-        return self._told(self._engine.pull(*_repository_and_tag(body.image), credentials), body.image)
+        return self._lines(self._engine.pull(*_repository_and_tag(body.image), credentials), body.image)
 
-    def prune(self, body: Prune) -> Pruned:
-        """Raises Refused. Images that appear or are taken into use meanwhile stay."""
-        for reference in body.keep:
-            spec.check_image(reference)
-        listed = self._engine.images()
-        kept = {self._id(reference) for reference in body.keep}
-        # Read after the images: what a container took into use since the list is among these.
-        kept |= {entry["ImageID"] for entry in self._engine.containers({})}
-        removed, freed = list[str](), 0
-        for image in listed:
-            if image["Id"] in kept:
-                continue
-            # One by one and never by force: the engine itself refuses the last that a new container uses.
-            references = _named(image["RepoTags"]) + _named(image["RepoDigests"]) or [image["Id"]]
-            removed += [reference for reference in references if self._engine.remove_image(reference)]
-            freed += 0 if self._id(image["Id"]) else image["Size"]
-        return Pruned(removed, freed)
+    def list_all(self) -> messages.Images:
+        """All images on the droplet; which are used is read after them, so that none in use is missed."""
+        images = self._engine.images()
+        used = {entry["ImageID"] for entry in self._engine.containers({})}
+        return messages.Images([_listed(image, used) for image in images])
 
-    def _id(self, reference: str) -> str:
-        """Return the image's id, or "" where there is no such image."""
+    def remove(self, references: list[str]) -> RemovedImages:
+        """Those that no container uses, one by one and never by force: the engine itself refuses one in use."""
+        removed, sizes = list[str](), dict[str, int]()
+        for reference in references:
+            image = self._find(reference)
+            if image and self._engine.remove_image(reference):
+                removed.append(reference)
+                sizes[image["Id"]] = image["Size"]
+        freed = sum(size for image_id, size in sizes.items() if not self._find(image_id))
+        return RemovedImages(removed, freed)
+
+    def _find(self, reference: str) -> dict[str, Any] | None:
         try:
-            return str(self._engine.image(reference)["Id"])
+            return self._engine.image(reference)
         except errors.NoSuchImage:
-            return ""
+            return None
 
-    def _told(self, lines: Iterator[dict[str, Any]], image: str) -> Iterator[PullLine]:
-        fold, told_at = Fold(), 0.0
+    def _lines(self, lines: Iterator[dict[str, Any]], image: str) -> Iterator[PullLine]:
         for line in lines:
-            fold.add(line)
-            if time.monotonic() - told_at >= PROGRESS_SECONDS:
-                told_at = time.monotonic()
-                yield PullLine(progress=fold.progress())
-        yield PullLine(progress=fold.progress())
+            if "error" in line or "errorDetail" in line:
+                # The HTTP status was 200 long before.
+                text = (line.get("errorDetail") or {}).get("message") or line.get("error") or "an error"
+                raise engine_errors.from_registry(200, text)
+            if (layer := line.get("id")) and (status := line.get("status")):
+                detail = line.get("progressDetail") or {}
+                progress = LayerProgress(layer, status, detail.get("current", 0), detail.get("total", 0))
+                yield PullLine(layer=progress)
         yield PullLine(image=self.inspect(image))
 
 
-@dataclass(slots=True)
-class _Layer:
-    done: int = 0
-    total: int = 0
-    complete: bool = False
-
-
-@dataclass(slots=True)
-class Fold:
-    """The layers of one pull as the engine's lines so far tell of them."""
-
-    layers: dict[str, _Layer] = field(default_factory=dict)
-
-    def add(self, line: dict[str, Any]) -> None:
-        """Raises what a line reports as an error: the HTTP status was 200 long before."""
-        if "error" in line or "errorDetail" in line:
-            words = (line.get("errorDetail") or {}).get("message") or line.get("error") or "an error"
-            raise faults.of_registry(200, words)
-        status = line.get("status", "")
-        if status not in _LAYER:
-            return
-        layer = self.layers.setdefault(line.get("id", ""), _Layer())
-        if status == "Downloading":
-            detail = line.get("progressDetail") or {}
-            layer.done, layer.total = detail.get("current", 0), max(layer.total, detail.get("total", 0))
-        elif status in ("Download complete", *_DONE):
-            layer.done, layer.complete = layer.total, layer.complete or status in _DONE
-
-    def progress(self) -> Progress:
-        layers = self.layers.values()
-        return Progress(
-            bytes_done=sum(layer.done for layer in layers),
-            bytes_total=sum(layer.total for layer in layers),
-            layers_done=sum(layer.complete for layer in layers),
-            layers_total=len(layers),
-        )
+def _listed(image: dict[str, Any], used: set[str]) -> ListedImage:
+    references = _named(image["RepoTags"]) + _named(image["RepoDigests"])
+    return ListedImage(image["Id"], references, image["Size"], image["Id"] in used)
 
 
 def _repository_and_tag(image: str) -> tuple[str, str]:
-    """What a pull asks for: the digest where there is one, else the tag, else `latest`; never all tags."""
+    """What to pull: the digest where there is one, else the tag, else `latest`; never all tags."""
     named, _, digest = image.partition("@")
     path, slash, last = named.rpartition("/")
     name, _, tag = last.partition(":")
     return path + slash + name, digest or tag or "latest"
 
 
-def _digest(image: str, said: dict[str, Any]) -> str:
-    """The digest that the image's registry knows it by, else the engine's own id for it (never pushed or pulled).
+def _digest(image: str, found: dict[str, Any]) -> str:
+    """The digest by which the image's registry knows it, else the engine's own id (never pushed or pulled).
 
-    It is known by several where a list of images holds it, or several lists do: then it is the one that was asked for.
+    The engine knows several where an image is in a manifest list, or in several: then it is the requested one.
     """
-    repository, asked = _repository_and_tag(image)
-    known = [entry.partition("@") for entry in said.get("RepoDigests") or []]
-    digests = [digest for found, _, digest in known if _familiar(found) == _familiar(repository)]
-    return asked if asked in digests else next(iter(digests), str(said["Id"]))
+    repository, requested = _repository_and_tag(image)
+    known = [entry.partition("@") for entry in found.get("RepoDigests") or []]
+    digests = [digest for name, _, digest in known if _familiar(name) == _familiar(repository)]
+    return requested if requested in digests else next(iter(digests), str(found["Id"]))
 
 
 def _named(references: list[str] | None) -> list[str]:

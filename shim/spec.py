@@ -1,108 +1,131 @@
-"""From the body of a create to what the engine is asked for: an allow-list, pure, nothing forwarded.
+"""Between the engine's JSON and the contract's messages: what a container is created with, and what one looks like.
 
-Bounds, and none but these fields: no privileged mode, no host namespaces, paths or devices. What cannot be said in
-`messages.Create` cannot be had, and what it says is checked here, since the engine believes what it is told.
+Pure. The configuration is an allow-list: nothing is forwarded, no privileged mode, no host namespaces, paths or
+devices. A field that `messages.Create` does not have cannot be requested, and its bounds were checked as it was read.
+
+A container is managed where it has our labels, this toolbox's id, and a name of our form that agrees with them.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections import Counter
-from collections.abc import Hashable, Iterable
 from typing import Any
 
-from shim.contract import errors, names
-from shim.contract.messages import Create, Execute, HealthCheck, Port
+from shim.contract import names
+from shim.contract.messages import Container, Create, Limits, Listed, Port
 
+# With every capability dropped, chown, su and setresuid fail and usual entrypoints (nginx, postgres, redis) break.
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID",
 )  # fmt: skip
-MAX_COMMAND, MAX_ENVIRONMENT, MAX_PORTS, MAX_VOLUMES = 256, 1_000, 64, 32
-MAX_IMAGE_CHARACTERS = 512
-# Linux's MAX_ARG_STRLEN: exec fails with a longer argument or NAME=value.
-MAX_STRING_BYTES = 131_071
-# What a container cannot do without, and what a volume over it would break in ways that look like the engine's.
-SYSTEM_PATHS = re.compile(r"/(proc|sys|dev)(/.*)?")
+# Docker's time for "never".
+NEVER = "0001-01-01T00:00:00Z"
+MAX_ERROR_CHARACTERS = 4_000
+# The list shows health only inside its text, e.g. "Up 5 minutes (health: starting)".
+_HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)$")
+_NANOSECONDS = 1_000_000_000
+
+Json = dict[str, Any]
 
 
-def check(spec: Create) -> None:
-    """Raises Refused, naming the field."""
-    name = names.container_name(spec.instance_id, spec.spec_generation)
-    _must(names.CONTAINER_NAME.fullmatch(name), "instance_id and spec_generation", "do not make a container's name")
-    check_image(spec.image)
-    _must(spec.limits.memory_bytes in names.MEMORY_BYTES, "limits.memory_bytes", "is not between 16 MiB and 256 GiB")
-    _must(spec.limits.nano_cpus in names.NANO_CPUS, "limits.nano_cpus", "is not between 0.01 and 64 cores")
-    _must(spec.limits.pids in names.PIDS, "limits.pids", "is not between 16 and 4096")
-    _must(spec.restart_policy in names.RESTART_POLICIES, "restart_policy", f"is none of {names.RESTART_POLICIES}")
-    _command("command", spec.command)
-    _environment(spec.environment)
-    _must(len(spec.ports) <= MAX_PORTS, "ports", f"has more than {MAX_PORTS} entries")
-    for port in spec.ports:
-        _port(port)
-    _unique("ports", ((port.host_port, port.protocol) for port in spec.ports))
-    _must(len(spec.volumes) <= MAX_VOLUMES, "volumes", f"has more than {MAX_VOLUMES} entries")
-    for volume in spec.volumes:
-        _must(names.VOLUME_NAME.fullmatch(volume.name), "volumes.name", f"{volume.name[:64]!r} is no volume's name")
-        usable = names.CONTAINER_PATH.fullmatch(volume.path) and not SYSTEM_PATHS.fullmatch(volume.path)
-        _must(usable, "volumes.path", f"{volume.path[:200]!r} is no absolute path for a volume")
-    _unique("volumes.name", (volume.name for volume in spec.volumes))
-    _unique("volumes.path", (volume.path for volume in spec.volumes))
-    if spec.health_check:
-        _health_check(spec.health_check)
-
-
-def check_image(image: str) -> None:
-    """Raises Refused."""
-    usable = len(image) <= MAX_IMAGE_CHARACTERS and names.IMAGE_REFERENCE.fullmatch(image)
-    _must(usable, "image", f"{image[:200]!r} is no image reference")
-
-
-def check_execution(asked: Execute) -> None:
-    """Raises Refused, naming the field."""
-    _must(asked.command and asked.command[0], "command", "is empty")
-    _command("command", asked.command)
-    _environment(asked.environment)
-    directory = asked.working_directory
-    _must(not directory or names.CONTAINER_PATH.fullmatch(directory), "working_directory", "is no absolute path")
-    _must(
-        asked.timeout in names.EXECUTION_SECONDS,
-        "timeout",
-        f"is not between 1 and {names.EXECUTION_SECONDS.stop - 1} seconds",
-    )
-
-
-def engine_config(spec: Create, labels: dict[str, str]) -> dict[str, Any]:
-    """The body of the engine's `POST /containers/create`, from a checked `spec`. Labels of the image cannot win."""
-    config: dict[str, Any] = {
-        "Image": spec.image,
-        "Env": [f"{key}={value}" for key, value in spec.environment.items()],
+def engine_config(create: Create, labels: dict[str, str]) -> Json:
+    """The body of the engine's `POST /containers/create`. Labels of the image cannot override `labels`."""
+    config: Json = {
+        "Image": create.image,
+        "Env": [f"{key}={value}" for key, value in create.environment.items()],
         "Labels": labels,
-        "ExposedPorts": {f"{port.container_port}/{port.protocol}": {} for port in spec.ports},
-        "HostConfig": _host_config(spec, labels),
+        "ExposedPorts": {f"{port.container_port}/{port.protocol}": {} for port in create.ports},
+        "HostConfig": _host_config(create, labels),
     }
-    if spec.command:
-        config["Cmd"] = spec.command
-    if check := spec.health_check:
-        nanoseconds = {"Interval": check.interval, "Timeout": check.timeout, "StartPeriod": check.start_period}
-        times = {key: seconds * 1_000_000_000 for key, seconds in nanoseconds.items()}
+    if create.command:
+        config["Cmd"] = create.command
+    if check := create.health_check:
+        seconds = {"Interval": check.interval, "Timeout": check.timeout, "StartPeriod": check.start_period}
+        times = {key: value * _NANOSECONDS for key, value in seconds.items()}
         config["Healthcheck"] = {"Test": ["CMD", *check.command], "Retries": check.retries, **times}
     return config
 
 
-def _host_config(spec: Create, labels: dict[str, str]) -> dict[str, Any]:
+def container(found: Json, toolbox_id: str) -> Container | None:
+    """From the engine's `GET /containers/{id}/json`; None where this toolbox does not manage it."""
+    state, host, config = found["State"], found["HostConfig"], found["Config"]
+    identity = _identity(found["Name"], config["Labels"], toolbox_id)
+    if identity is None:
+        return None
+    instance_id, spec_generation = identity
+    health = (state.get("Health") or {}).get("Status")
+    return Container(
+        id=found["Id"],
+        name=found["Name"].removeprefix("/"),
+        instance_id=instance_id,
+        spec_generation=spec_generation,
+        state=state["Status"],
+        # The last result of a health check outlives its container, and Docker says "none" where there is no check.
+        health=health if state["Status"] == "running" and health != "none" else None,
+        exit_code=state["ExitCode"],
+        oom_killed=state["OOMKilled"],
+        error=state["Error"][:MAX_ERROR_CHARACTERS],
+        started_at=state["StartedAt"].replace(NEVER, ""),
+        finished_at=state["FinishedAt"].replace(NEVER, ""),
+        restart_count=found["RestartCount"],
+        image=config["Image"],
+        image_digest=config["Labels"].get(names.LABEL_IMAGE_DIGEST, ""),
+        ports=_ports(host.get("PortBindings") or {}),
+        environment_names=[entry.partition("=")[0] for entry in config["Env"] or []],
+        limits=Limits(host["Memory"], host["NanoCpus"], host["PidsLimit"] or 0),
+        endpoint_id=_endpoint_id(found["NetworkSettings"]),
+    )
+
+
+def listed(entry: Json, toolbox_id: str) -> Listed | None:
+    """From one entry of the engine's `GET /containers/json`; None where this toolbox does not manage it."""
+    name = entry["Names"][0] if entry.get("Names") else ""
+    identity = _identity(name, entry["Labels"], toolbox_id)
+    if identity is None:
+        return None
+    health = _HEALTH.search(entry["Status"])
+    return Listed(
+        id=entry["Id"],
+        name=name.removeprefix("/"),
+        instance_id=identity[0],
+        spec_generation=identity[1],
+        state=entry["State"],
+        health=health[1] if health else None,
+        endpoint_id=_endpoint_id(entry.get("NetworkSettings") or {}),
+        memory_bytes=int(memory) if (memory := entry["Labels"].get(names.LABEL_MEMORY, "")).isdecimal() else 0,
+    )
+
+
+def address(found: Json) -> str:
+    """The container's own IP address on any of its networks, from `inspect`; "" while it does not run."""
+    networks = (found["NetworkSettings"].get("Networks") or {}).values()
+    return next((network["IPAddress"] for network in networks if network["IPAddress"]), "")
+
+
+def mount_point(found: Json, volume: str) -> str:
+    """Where an engine's volume is mounted, from `inspect`; "" where it is not."""
+    return next((mount["Destination"] for mount in found["Mounts"] if mount.get("Name") == volume), "")
+
+
+def has_labels_of(entry: Json, toolbox_id: str, instance_id: str, spec_generation: int) -> bool:
+    """Whether an entry of the list has exactly these labels, whatever its name is."""
+    name = names.container_name(instance_id, spec_generation)
+    return _identity(name, entry["Labels"], toolbox_id) is not None
+
+
+def _host_config(create: Create, labels: dict[str, str]) -> Json:
     bindings: dict[str, list[dict[str, str]]] = {}
-    for port in spec.ports:
+    for port in create.ports:
         binding = {"HostIp": port.host_ip, "HostPort": str(port.host_port)}
         bindings.setdefault(f"{port.container_port}/{port.protocol}", []).append(binding)
     mounts = [
         {
             "Type": "volume",
-            "Source": f"{spec.instance_id}-{volume.name}",
+            "Source": f"{create.instance_id}-{volume.name}",
             "Target": volume.path,
             "VolumeOptions": {"Labels": {key: labels[key] for key in (names.LABEL_TOOLBOX, names.LABEL_INSTANCE)}},
         }
-        for volume in spec.volumes
+        for volume in create.volumes
     ]
     return {
         "NetworkMode": "bridge",
@@ -111,54 +134,39 @@ def _host_config(spec: Create, labels: dict[str, str]) -> dict[str, Any]:
         "CapDrop": ["ALL"],
         "CapAdd": list(CAPABILITIES),
         "SecurityOpt": ["no-new-privileges"],
-        "Memory": spec.limits.memory_bytes,
-        "MemorySwap": spec.limits.memory_bytes,
-        "NanoCpus": spec.limits.nano_cpus,
-        "PidsLimit": spec.limits.pids,
+        "Memory": create.limits.memory_bytes,
+        "MemorySwap": create.limits.memory_bytes,
+        "NanoCpus": create.limits.nano_cpus,
+        "PidsLimit": create.limits.pids,
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
-        "RestartPolicy": {"Name": spec.restart_policy},
-        "Init": spec.init,
+        # `unless-stopped` is the policy that a manual stop survives; `always` starts again with the engine.
+        "RestartPolicy": {"Name": create.restart_policy},
+        "Init": create.init,
         "PortBindings": bindings,
         "Mounts": mounts,
     }
 
 
-def _port(port: Port) -> None:
-    _must(port.container_port in range(1, 65_536), "ports.container_port", "is not between 1 and 65535")
-    held = f"is not between {names.HOST_PORTS.start} and {names.HOST_PORTS.stop - 1}"
-    _must(port.host_port in names.HOST_PORTS, "ports.host_port", held)
-    _must(port.protocol in ("tcp", "udp"), "ports.protocol", "is neither tcp nor udp")
-    try:
-        ipaddress.ip_address(port.host_ip)
-    except ValueError:
-        raise errors.Refused(f"ports.host_ip {port.host_ip[:64]!r} is no address") from None
+def _identity(name: str, labels: dict[str, str] | None, toolbox_id: str) -> tuple[str, int] | None:
+    """Instance id and spec generation, where the name and every label agree."""
+    match = names.CONTAINER_NAME.fullmatch(name.removeprefix("/"))
+    if not match:
+        return None
+    expected = {
+        names.LABEL_TOOLBOX: toolbox_id,
+        names.LABEL_INSTANCE: match["instance"],
+        names.LABEL_SPEC_GENERATION: match["generation"],
+    }
+    return (match["instance"], int(match["generation"])) if expected.items() <= (labels or {}).items() else None
 
 
-def _health_check(check: HealthCheck) -> None:
-    _must(check.command, "health_check.command", "is empty")
-    _command("health_check.command", check.command)
-    for field in ("interval", "timeout", "retries"):
-        _must(getattr(check, field) in range(1, 3601), f"health_check.{field}", "is not between 1 and 3600")
-    _must(check.start_period in range(3601), "health_check.start_period", "is not between 0 and 3600")
+def _ports(bindings: dict[str, list[dict[str, str]] | None]) -> list[Port]:
+    return [
+        Port(int(inside.partition("/")[0]), int(outside["HostPort"]), inside.partition("/")[2], outside["HostIp"])
+        for inside, outsides in bindings.items()
+        for outside in outsides or []
+    ]
 
 
-def _environment(environment: dict[str, str]) -> None:
-    _must(len(environment) <= MAX_ENVIRONMENT, "environment", f"has more than {MAX_ENVIRONMENT} entries")
-    for key, value in environment.items():
-        _must(names.ENVIRONMENT_NAME.fullmatch(key), f"environment.{key[:128]}", "is no variable's name")
-        _must(len(f"{key}={value}".encode()) <= MAX_STRING_BYTES, f"environment.{key}", "is too long")
-
-
-def _command(field: str, command: list[str]) -> None:
-    usable = len(command) <= MAX_COMMAND and all(len(item.encode()) <= MAX_STRING_BYTES for item in command)
-    _must(usable, field, f"has more than {MAX_COMMAND} items, or one that is too long")
-
-
-def _unique(field: str, values: Iterable[Hashable]) -> None:
-    repeated = [value for value, count in Counter(values).items() if count > 1]
-    _must(not repeated, field, f"names {repeated[:1]} twice")
-
-
-def _must(held: object, field: str, otherwise: str) -> None:
-    if not held:
-        raise errors.Refused(f"{field} {otherwise}")
+def _endpoint_id(settings: Json) -> str:
+    return next((network["EndpointID"] for network in (settings.get("Networks") or {}).values()), "")

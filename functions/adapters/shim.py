@@ -1,7 +1,8 @@
-"""The shims, over HTTPS: the pinned certificate and no other, one signed command a request."""
+"""The shims, over HTTPS: the pinned certificate and no other, one signed command for each request."""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -10,58 +11,64 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from functions.adapters.pinned import PinnedSessions
-from functions.adapters.shim_answers import AnswerLines, cause, content, error_of, read, require_our_contract
+from functions.adapters import shim_versions
+from functions.adapters.pinned import Answer, BrokenOff, NotConnected, PinnedConnections, TimedOut
+from functions.adapters.shim_answers import AnswerLines, content, error_of, read
+from functions.adapters.shim_versions import PullProgress, WireRequest
 from functions.adapters.toolbox_shim import EMPTY
-from functions.domain.errors import Misconfigured, ToolboxUnreachable
+from functions.domain.errors import Misconfigured, ShimIncompatible, ToolboxUnreachable
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Lines
 from shim.contract import errors as shim_errors
 from shim.contract import messages, routes, tokens
 from shim.contract.routes import Route
 
-CONNECT_SECONDS = 5.0
-# A stop takes its own time-out, 10 s, in the engine; the slowest start that is still one takes less than the rest.
+# For the whole of an answer, connection and handshake included. A stop takes its own time-out, 10 s, in the engine, and
+# the slowest start that still succeeds takes less than the rest.
 ANSWER_SECONDS = 35.0
 LIST_SECONDS = 10.0
-# The shim gives up on a silent registry after 60 s and says so.
-PULL_SILENCE_SECONDS = 90.0
-# The shim gives a sign of life every 10 s.
-FOLLOW_SILENCE_SECONDS = 35.0
-# Done, begun, or as it was known already.
+# For each line of a pull: the shim gives up on a silent registry after 60 s and says so.
+PULL_LINE_SECONDS = 90.0
+PULL_SECONDS = 1_800.0
+# For each line of a log: the shim sends a sign of life every 10 s.
+FOLLOW_LINE_SECONDS = 35.0
+# Done, begun, or unchanged since the caller's last look.
 GOOD = (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NOT_MODIFIED)
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class ShimClients:
-    """Makes a client for a toolbox, and keeps the connections of those most lately spoken to."""
+    """Makes the client of a toolbox, and keeps connections open."""
 
     def __init__(self, command_key: str) -> None:
         key = load_pem_private_key(command_key.encode(), password=None)
         if not isinstance(key, Ed25519PrivateKey):
-            raise Misconfigured("COMMAND_KEY must be an Ed25519 private key in PEM (PKCS #8)")
-        self._key, self._sessions = key, PinnedSessions()
+            raise Misconfigured("COMMAND_KEY must be an Ed25519 private key in PEM (PKCS #8).")
+        self._key, self._connections = key, PinnedConnections()
 
     def for_toolbox(self, toolbox: Toolbox) -> ShimClient:
-        return ShimClient(self._key, toolbox, self._sessions)
+        return ShimClient(self._key, toolbox, self._connections)
 
 
 class NoShims:
-    """For a function that is not given the key to sign commands with, and speaks to no droplet."""
+    """For a function that is not given the key to sign commands with, and connects to no droplet."""
 
     def for_toolbox(self, toolbox: Toolbox) -> ShimClient:
-        raise Misconfigured(f"this function cannot sign a command for toolbox {toolbox.id}")
+        raise Misconfigured(f"This function has no key to sign a command for toolbox {toolbox.id}.")
 
 
 class ShimClient:
-    """One toolbox's shim; implements toolbox_shim.ShimTransport."""
+    """One toolbox's shim. Implements toolbox_shim.ShimTransport.
 
-    def __init__(self, key: Ed25519PrivateKey, toolbox: Toolbox, sessions: PinnedSessions) -> None:
-        self._key, self._toolbox, self._sessions = key, toolbox, sessions
+    Signs with the version of the contract that the toolbox is known to speak, and once more with the version that a
+    409 names, where that is spoken here.
+    """
+
+    def __init__(self, key: Ed25519PrivateKey, toolbox: Toolbox, connections: PinnedConnections) -> None:
+        self._key, self._toolbox, self._connections = key, toolbox, connections
 
     def command(
         self,
@@ -73,109 +80,120 @@ class ShimClient:
         query: str = "",
         within: float | None = None,
     ) -> Any:
-        """One command; its answer as the route's message."""
-        _, said, _ = self._answered(route, route.target(name, query), messages.dump(body), start_by, within)
-        return read(route.answer, said)
+        """Send one command; its answer is the route's message (of RELAY a Response to a Request).
+
+        `within`: seconds for the whole of the answer. Raises shim errors, ToolboxUnreachable, ToolboxRefused,
+        ShimIncompatible, ShimTooOld.
+        """
+        if isinstance(body, messages.Request):
+            return self._relay(name, body, start_by)
+        answer, _ = self._open(route, name, body, query, start_by, within or ANSWER_SECONDS)
+        with closing(answer):
+            return read(route.answer, content(answer))
 
     def status(self, *, start_by: datetime, unless: str, limits: bool = False) -> tuple[messages.Status | None, str]:
-        route, known = routes.STATUS, {"If-None-Match": unless} if unless else {}
-        target = route.target(query="limits=1" if limits else "")
-        code, said, etag = self._answered(route, target, b"", start_by, LIST_SECONDS, known)
-        return (None if code == HTTPStatus.NOT_MODIFIED else read(route.answer, said)), etag
+        """The engine's list and its ETag; None where the ETag still is `unless`. `limits`: those of each container."""
+        known = {"If-None-Match": unless} if unless else NO_HEADERS
+        query = "limits=1" if limits else ""
+        answer, _ = self._open(routes.STATUS, "", EMPTY, query, start_by, LIST_SECONDS, known)
+        with closing(answer):
+            body = content(answer)
+            unchanged = answer.status == HTTPStatus.NOT_MODIFIED
+            return (None if unchanged else read(messages.Status, body)), answer.header("ETag")
 
     def pull(
         self, body: messages.Pull, *, start_by: datetime, on_progress: Callable[[messages.Progress], None]
     ) -> messages.Image:
-        route, payload = routes.PULL, messages.dump(body)
-        answer = self._opened(route, route.target(), payload, start_by, PULL_SILENCE_SECONDS)
-        lines: Lines[messages.PullLine] = AnswerLines(route.answer, answer)
+        """Pull an image, and report the sum of its layers as it comes. At most PULL_SECONDS."""
+        ends = time.monotonic() + PULL_SECONDS
+        answer, version = self._open(routes.PULL, "", body, "", start_by, PULL_LINE_SECONDS)
+        lines: Lines[Any] = AnswerLines(shim_versions.pull_line(version), answer, PULL_LINE_SECONDS, ends)
         with closing(lines):
-            for line in lines:
-                if line.image:
-                    return line.image
-                if line.progress:
-                    on_progress(line.progress)
-        raise shim_errors.OutcomeUnknown("the pull's progress ended without a result")
+            image = PullProgress(on_progress, time.monotonic).image(lines)
+        if image is None:
+            raise shim_errors.OutcomeUnknown("The pull's progress ended without a result.")
+        return image
 
     def follow(self, name: str, *, start_by: datetime, query: str) -> Lines[messages.FollowLine]:
-        route = routes.FOLLOW
-        answer = self._opened(route, route.target(name, query), b"", start_by, FOLLOW_SILENCE_SECONDS)
-        return AnswerLines(route.answer, answer)
+        """A container's log as it grows, until it stops. A line without fields is a sign of life."""
+        answer, _ = self._open(routes.FOLLOW, name, EMPTY, query, start_by, FOLLOW_LINE_SECONDS)
+        return AnswerLines(messages.FollowLine, answer, FOLLOW_LINE_SECONDS)
 
-    def _answered(
+    def _relay(self, name: str, request: messages.Request, start_by: datetime) -> messages.Response:
+        """One HTTP request to a container. Its own statuses are no errors. Raises NotAnswering where it is silent."""
+        try:
+            answer, version = self._open(routes.RELAY, name, request, "", start_by, request.timeout)
+        except shim_errors.OutcomeUnknown as error:
+            if isinstance(error.__cause__, TimedOut):
+                message = f"Port {request.port} of {name} did not answer within {request.timeout} seconds."
+                raise shim_errors.NotAnswering(message) from error
+            raise
+        with closing(answer):
+            return shim_versions.read_response(version, answer)
+
+    def _open(
         self,
         route: Route,
-        target: str,
-        payload: bytes,
+        name: str,
+        body: messages.Message,
+        query: str,
         start_by: datetime,
-        within: float | None,
+        seconds: float,
         headers: Mapping[str, str] = NO_HEADERS,
-    ) -> tuple[int, bytes, str]:
-        """Status, body and ETag."""
-        with self._opened(route, target, payload, start_by, within or ANSWER_SECONDS, headers) as answer:
-            return answer.status_code, content(answer), answer.headers.get("ETag", "")
-
-    def _opened(
-        self,
-        route: Route,
-        target: str,
-        payload: bytes,
-        start_by: datetime,
-        silence: float,
-        headers: Mapping[str, str] = NO_HEADERS,
-    ) -> requests.Response:
-        """A good answer, its body not read; signed anew once where the token is stale, e.g. of a restarted shim."""
-        for attempt in (1, 2):
-            answer = self._send(route, target, payload, start_by, silence, headers)
-            if answer.status_code in GOOD:
-                return answer
-            with answer:
-                error = error_of(answer.status_code, content(answer))
-            if attempt == 2 or not isinstance(error, shim_errors.TokenStale):
+    ) -> tuple[Answer, int]:
+        """A good answer whose body is not read yet, and its version of the contract."""
+        ends = time.monotonic() + seconds
+        version = shim_versions.first_version(self._toolbox.contract)
+        signed_again = switched = False
+        while True:
+            request = shim_versions.write(version, route, name, body, query)
+            answer = self._send(request, version, start_by, ends, headers)
+            try:
+                theirs = shim_versions.version_of(answer)
+                is_good = answer.header(routes.RELAYED_HEADER) if route is routes.RELAY and version != 1 else False
+                if theirs == version and (is_good or answer.status in GOOD):
+                    return answer, version
+                error = error_of(answer.status, content(answer))
+            except BaseException:
+                answer.close()
+                raise
+            answer.close()
+            if theirs != version and not switched:
+                # The shim was upgraded, or put back, since the toolbox's record was written.
+                version, switched = theirs, True
+            elif isinstance(error, shim_errors.TokenStale) and not signed_again:
+                # The first answer of a shim that has just restarted.
+                signed_again = True
+            elif theirs != version:
+                raise ShimIncompatible(f"The toolbox's shim answers contract {theirs} to a command of {version}.")
+            else:
                 raise error
-        raise AssertionError("unreachable")
 
     def _send(
-        self,
-        route: Route,
-        target: str,
-        payload: bytes,
-        start_by: datetime,
-        silence: float,
-        more_headers: Mapping[str, str] = NO_HEADERS,
-    ) -> requests.Response:
+        self, request: WireRequest, version: int, start_by: datetime, ends: float, headers: Mapping[str, str]
+    ) -> Answer:
         toolbox, now = self._toolbox, datetime.now(UTC)
         if not toolbox.address or not toolbox.fingerprint:
-            raise ToolboxUnreachable(f"toolbox {toolbox.name!r} has not enrolled yet")
+            raise ToolboxUnreachable(f"Toolbox {toolbox.name!r} has not enrolled yet. Wait until it is active.")
         token = tokens.sign(
             self._key,
             audience=tokens.audience(toolbox.id, toolbox.fingerprint),
-            method=route.method,
-            target=target,
-            body=payload,
+            method=request.method,
+            target=request.target,
+            body=request.body,
             now=now.timestamp(),
             expires=start_by.timestamp(),
             jti=str(uuid.uuid4()),
+            contract=version,
         )
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", **more_headers}
-        url = f"https://{toolbox.address}:{routes.PORT}{target}"
-        request = requests.Request(route.method, url, headers=headers, data=payload or None)
         try:
-            answer = self._sessions.of(toolbox.fingerprint).send(
-                request.prepare(), stream=True, timeout=(CONNECT_SECONDS, silence), allow_redirects=False, verify=False
-            )
-        except (requests.ConnectTimeout, requests.exceptions.SSLError) as error:
-            raise ToolboxUnreachable(f"the toolbox cannot be reached: {cause(error)}") from error
-        except requests.ConnectionError as error:
-            if _never_sent(error):
-                raise ToolboxUnreachable(f"the toolbox cannot be reached: {cause(error)}") from error
-            raise shim_errors.OutcomeUnknown(f"the toolbox broke off: {cause(error)}") from error
-        except requests.RequestException as error:
-            raise shim_errors.OutcomeUnknown(f"the toolbox did not answer: {cause(error)}") from error
-        require_our_contract(answer)
-        return answer
-
-
-def _never_sent(error: requests.ConnectionError) -> bool:
-    """Whether the connection was not even made; a kept one that breaks may have carried the command."""
-    return "NewConnectionError" in repr(error) or "NameResolutionError" in repr(error)
+            return self._connections.request(
+                toolbox.address, routes.PORT, toolbox.fingerprint, request.method, request.target,
+                {**request.headers, **headers, "Authorization": f"Bearer {token}"}, request.body, ends,
+            )  # fmt: skip
+        except NotConnected as error:
+            raise ToolboxUnreachable(f"The toolbox cannot be reached: {error}.") from error
+        except TimedOut as error:
+            raise shim_errors.OutcomeUnknown(f"The toolbox did not answer: {error}.") from error
+        except BrokenOff as error:
+            raise shim_errors.OutcomeUnknown(f"The toolbox closed the connection: {error}.") from error

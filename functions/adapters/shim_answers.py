@@ -1,34 +1,42 @@
-"""What a droplet answers is its owner's word: parsed as the contract's message, bounded, believed only about itself."""
+"""A droplet's answers are its owner's: parsed as the contract's messages, bounded, and believed only about itself."""
 
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-import requests
-
+from functions.adapters.pinned import Answer, BrokenOff
 from functions.domain.errors import ShimIncompatible, ToolboxRefused
 from shim.contract import errors as shim_errors
-from shim.contract import messages, routes
+from shim.contract import messages
 
 MAX_ANSWER_BYTES = 8 << 20
-# Of a stream; a log's line is at most 64 KiB, which JSON may make six times as much.
+# Of a stream. A log's line has at most 64 KiB, which JSON may make six times as long.
 MAX_LINE_BYTES = 1 << 20
+MAX_RELAYED_BYTES = 1_000_000
+_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
 class AnswerLines:
-    """Implements lifecycle.ports.Lines, of messages of one kind: the error in one is raised as itself."""
+    """Implements lifecycle.dependencies.Lines for messages of one kind. An error in a line is raised as itself.
 
-    def __init__(self, kind: type[Any], answer: requests.Response) -> None:
-        self._kind, self._answer, self._texts = kind, answer, _texts(answer)
+    `line_seconds`: within which each line must be complete. `ends`: the deadline for all, as of time.monotonic().
+    """
+
+    def __init__(self, kind: type[Any], answer: Answer, line_seconds: float, ends: float = float("inf")) -> None:
+        self._kind, self._answer, self._line_seconds, self._ends = kind, answer, line_seconds, ends
+        self._lines = _lines(answer)
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        line = read(self._kind, next(self._texts))
+        self._answer.end_at(min(time.monotonic() + self._line_seconds, self._ends))
+        line = read(self._kind, next(self._lines))
         if line.error:
             raise error_of(HTTPStatus.OK, json.dumps({"error": line.error}).encode())
         return line
@@ -37,66 +45,87 @@ class AnswerLines:
         self._answer.close()
 
 
-def _texts(answer: requests.Response) -> Iterator[bytes]:
-    pending = b""
+def content(answer: Answer) -> bytes:
+    """The whole body. Raises ToolboxRefused, OutcomeUnknown."""
+    parts: list[bytes] = []
+    size = 0
     try:
-        for chunk in answer.iter_content(65536):
-            *whole, pending = (pending + chunk).split(b"\n")
-            if len(pending) > MAX_LINE_BYTES:
-                raise ToolboxRefused(f"a line of the toolbox's answer is larger than {MAX_LINE_BYTES} bytes")
-            yield from whole
-    except requests.RequestException as error:
-        raise shim_errors.OutcomeUnknown(f"the toolbox's answer broke off: {cause(error)}") from error
+        for chunk in answer.chunks():
+            parts.append(chunk)
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                raise ToolboxRefused(f"The toolbox's answer is larger than {MAX_ANSWER_BYTES} bytes.")
+    except BrokenOff as error:
+        raise shim_errors.OutcomeUnknown(f"The toolbox's answer is incomplete: {error}.") from error
+    return b"".join(parts)
 
 
-def require_our_contract(answer: requests.Response) -> None:
-    """Raise ShimIncompatible where the answer is from a shim that speaks another contract."""
-    theirs = answer.headers.get(routes.CONTRACT_HEADER, "none")
-    if theirs != str(routes.CONTRACT):
-        answer.close()
-        raise ShimIncompatible(
-            f"the toolbox's shim speaks contract {theirs[:20]} and this service {routes.CONTRACT}; upgrade the shim"
-        )
-
-
-def content(answer: requests.Response) -> bytes:
-    """Read the whole body, within the limits of size and time. Raises OutcomeUnknown."""
+def read(kind: type[Any], body: bytes) -> Any:
+    """Raises ToolboxRefused."""
     try:
-        return b"".join(_bounded(answer))
-    except requests.RequestException as error:
-        raise shim_errors.OutcomeUnknown(f"the toolbox's answer broke off: {cause(error)}") from error
-
-
-def _bounded(answer: requests.Response) -> Iterator[bytes]:
-    taken = 0
-    for chunk in answer.iter_content(65536):
-        taken += len(chunk)
-        if taken > MAX_ANSWER_BYTES:
-            raise ToolboxRefused(f"the toolbox's answer is larger than {MAX_ANSWER_BYTES} bytes")
-        yield chunk
-
-
-def read(kind: type[Any], text: bytes) -> Any:
-    """Read a message of the contract. Raises ToolboxRefused where the text is not one."""
-    try:
-        return messages.read(kind, text)
+        return messages.read(kind, body)
     except messages.Malformed as error:
-        raise ToolboxRefused(f"the toolbox's answer is not of the contract: {error}") from None
+        raise ToolboxRefused(f"The toolbox's answer does not follow the contract: {error}.") from None
 
 
-def error_of(status: int, text: bytes) -> Exception:
-    """The shim's error as its own class; what it should not say is a refusal that quotes it."""
+def relayed(answer: Answer) -> messages.Response:
+    """A container's answer, as far as it comes in time and within MAX_RELAYED_BYTES.
+
+    Of an event stream everything up to the first JSON-RPC response: an MCP server may keep the stream open after it.
+    """
+    headers = {name: messages.text(value.encode("latin-1", "replace")) for name, value in answer.headers().items()}
+    stream = headers.get("content-type", "").startswith("text/event-stream")
+    body, event, searched = bytearray(), 0, 0
+    truncated = False
     try:
-        said = json.loads(text)["error"]
-        code, message = str(said["code"]), str(said["message"])[:2000]
-    except (ValueError, KeyError, TypeError):
-        return ToolboxRefused(f"the toolbox answered HTTP {status} without the contract's error")
+        for chunk in answer.chunks():
+            body += chunk
+            while stream and (end := _EVENT_END.search(body, searched)):
+                if _is_response(bytes(body[event : end.start()])):
+                    return messages.Response(answer.status, headers, messages.text(bytes(body[: end.end()])), False)
+                event = searched = end.end()
+            # Never from the event's start again: a server that sends byte by byte would cost a search of the whole
+            # event for each of them.
+            searched = max(event, len(body) - 3)
+            if len(body) > MAX_RELAYED_BYTES:
+                truncated = True
+                break
+    except BrokenOff:
+        truncated = True
+    return messages.Response(answer.status, headers, messages.text(bytes(body[:MAX_RELAYED_BYTES])), truncated)
+
+
+def error_of(status: int, body: bytes) -> Exception:
+    """The shim's error as its own class; anything that the contract does not know is ToolboxRefused and quotes it."""
+    try:
+        error = json.loads(body)["error"]
+        code, message = str(error["code"]), str(error["message"])[:2000]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ToolboxRefused(f"The toolbox answered HTTP {status} without an error of the contract.")
     if code == shim_errors.Incompatible.code:
         return ShimIncompatible(message)
     kind = shim_errors.ERRORS.get(code)
-    return kind(message) if kind else ToolboxRefused(f"the toolbox answered {code[:60]}: {message}")
+    return kind(message) if kind else ToolboxRefused(f"The toolbox answered {code[:60]}: {message}")
 
 
-def cause(error: Exception) -> str:
-    """Describe an error in at most 300 characters."""
-    return str(error)[:300]
+def _lines(answer: Answer) -> Iterator[bytes]:
+    pending = b""
+    try:
+        for chunk in answer.chunks():
+            *lines, pending = (pending + chunk).split(b"\n")
+            if len(pending) > MAX_LINE_BYTES:
+                raise ToolboxRefused(f"A line of the toolbox's answer is larger than {MAX_LINE_BYTES} bytes.")
+            yield from lines
+    except BrokenOff as error:
+        raise shim_errors.OutcomeUnknown(f"The toolbox's answer is incomplete: {error}.") from error
+
+
+def _is_response(event: bytes) -> bool:
+    """Whether an event holds a JSON-RPC response."""
+    lines = [line.partition(b":") for line in event.splitlines()]
+    data = b"\n".join(value.removeprefix(b" ") for field, _, value in lines if field == b"data")
+    try:
+        message: Any = json.loads(data or b"null")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(message, dict) and ("result" in message or "error" in message)

@@ -27,6 +27,7 @@ from functions.domain.instance.container import (
     Port,
 )
 from functions.domain.instance.image import PullProgress, RegistryCredentials
+from functions.domain.instance.image_cleanup import removable_references
 from functions.domain.instance.mcp import HttpRequest, HttpResponse
 from functions.domain.toolbox.model import Toolbox
 from functions.domain.toolbox.shim import DiskMetrics, DropletMetrics, MemoryMetrics, ShimStatus
@@ -159,7 +160,7 @@ class ToolboxShim:
             body=request.body,
             timeout=request.timeout,
         )
-        answer = self._command(messages.Response, routes.REQUEST, start_by, name, body)
+        answer = self._command(messages.Response, routes.RELAY, start_by, name, body)
         return HttpResponse(answer.status, answer.headers, answer.body, answer.truncated)
 
     def pull(
@@ -180,7 +181,12 @@ class ToolboxShim:
 
     def prune_images(self, keep: list[str], *, start_by: datetime) -> list[str]:
         """See Shim.prune_images."""
-        return self._command(messages.Pruned, routes.PRUNE, start_by, body=messages.Prune(keep)).removed
+        images = self._command(messages.Images, routes.IMAGES, start_by).images
+        unused = removable_references(images, keep)
+        if not unused:
+            return []
+        body = messages.RemoveImages(unused)
+        return self._command(messages.RemovedImages, routes.REMOVE_IMAGES, start_by, body=body).removed
 
     def list_containers(
         self, *, start_by: datetime, etag: str = "", with_limits: bool = False

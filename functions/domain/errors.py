@@ -114,6 +114,12 @@ class ShimIncompatible(ToolboxesError):
     code, status = "shim-incompatible", 409
 
 
+class ShimTooOld(ToolboxesError):
+    """The toolbox's shim speaks the previous contract version, which cannot do this. Upgrade it."""
+
+    code, status = "shim-too-old", 409
+
+
 class ToolboxRefused(ToolboxesError):
     """The shim or its engine answered with an error of its own; its code stands in the sentence."""
 

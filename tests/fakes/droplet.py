@@ -306,11 +306,15 @@ class FakeDroplet:
         self.shim_started_at += 1 if self.restart_works else 0
         return messages.Restarting(before)
 
-    def _prune(self, _: str, body: messages.Prune) -> messages.Pruned:
-        used = {container.image for container in self.containers.values()} | set(body.keep)
-        removed = sorted(self.images - used)
-        self.images -= set(removed)
-        return messages.Pruned(removed, freed_bytes=0)
+    def _images(self, _: str, __: Any) -> messages.Images:
+        used, digest = {container.image for container in self.containers.values()}, "@sha256:" + "2" * 64
+        references = {image: [image, image.rpartition(":")[0] + digest] for image in sorted(self.images)}
+        return messages.Images([messages.ListedImage(i, names, 1, i in used) for i, names in references.items()])
+
+    def _remove_images(self, _: str, body: messages.RemoveImages) -> messages.RemovedImages:
+        removed = self.images & set(body.references)
+        self.images -= removed
+        return messages.RemovedImages(sorted(removed), freed_bytes=0)
 
     def _upgrade(self, _: str, body: messages.Upgrade) -> messages.Upgrading:
         if body.image not in self.images:

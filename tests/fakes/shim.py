@@ -16,8 +16,8 @@ NOTHING = messages.Nothing()
 VERBS = {
     "create": routes.CREATE, "inspect": routes.INSPECT, "start": routes.START, "stop": routes.STOP,
     "restart": routes.RESTART, "remove": routes.REMOVE, "logs": routes.LOGS, "status": routes.STATUS,
-    "request": routes.REQUEST, "execute": routes.EXECUTE, "stats": routes.STATS, "prune": routes.PRUNE,
-    "upgrade": routes.UPGRADE, "restart_shim": routes.RESTART_SHIM,
+    "request": routes.RELAY, "execute": routes.EXECUTE, "stats": routes.STATS, "images": routes.IMAGES,
+    "remove_images": routes.REMOVE_IMAGES,    "upgrade": routes.UPGRADE, "restart_shim": routes.RESTART_SHIM,
 }  # fmt: skip
 
 

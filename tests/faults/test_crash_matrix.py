@@ -26,7 +26,7 @@ from tests.faults.operations import KEY, OPERATIONS, deliver, render
 from tests.faults.reference_run import EVERY_VARIANT, READS, ReferenceRun, reference_run
 
 # A command to the droplet can still be under way when its sender is dead.
-SENT = ("status", "create", "inspect", "start", "stop", "restart", "remove", "logs", "request", "prune", "pull")
+SENT = ("status", "create", "inspect", "start", "stop", "restart", "remove", "logs", "request", "images", "pull")
 
 
 def cases() -> Iterator[Any]:

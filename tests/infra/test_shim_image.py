@@ -13,7 +13,7 @@ import requests
 
 from infra.deploy.shim_image import ARCHITECTURES, NotPublished, Publication, publish, unique_tag
 from infra.local import engine, images, registry
-from shim.engine import Engine
+from shim.docker import Engine
 from shim.images import Images
 
 REPOSITORY = "registry.example/acme/toolboxes-shim"

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shim import certificate
-from shim.__main__ import assemble
-from shim.configuration import Configuration
+from shim import identity
+from shim.__main__ import assemble, server_for
 from shim.contract import names, tokens
-from shim.server import ShimServer
+from shim.identity import Configuration
 from tests.shim.caller import Caller, TlsCaller
 from tests.shim.control_plane import FakeControlPlane
 from tests.shim.droplet import Droplet, Registry, busybox_image, free_port, registry_serving
@@ -54,10 +53,10 @@ def control_plane(tmp_path: Path) -> Iterator[FakeControlPlane]:
 @pytest.fixture
 def caller(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine: FakeEngine) -> Caller:
     """The real app on an engine that answers what the test says."""
-    pem = certificate.ensure(tmp_path, toolbox_id)
+    pem = identity.ensure_certificate(tmp_path, toolbox_id)
     public = key.public_key()
     app = assemble(Configuration(toolbox_id, {tokens.kid(public): public}), pem, fake_engine.url).app
-    return Caller(key, tokens.audience(toolbox_id, certificate.fingerprint(pem)), app)
+    return Caller(key, tokens.audience(toolbox_id, identity.fingerprint(pem)), app)
 
 
 @pytest.fixture(scope="session")
@@ -105,15 +104,15 @@ def small_droplet(
 
 
 def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Iterator[Droplet]:
-    pem = certificate.ensure(directory, toolbox_id)
+    pem = identity.ensure_certificate(directory, toolbox_id)
     public = key.public_key()
     port = free_port()
     app = assemble(Configuration(toolbox_id, {tokens.kid(public): public}), pem, engine).app
-    served = ShimServer(app, pem, ("127.0.0.1", port))
+    served = server_for(app, pem, ("127.0.0.1", port))
     served.prepare()
     thread = threading.Thread(target=served.serve)
     thread.start()
-    audience = tokens.audience(toolbox_id, certificate.fingerprint(pem))
+    audience = tokens.audience(toolbox_id, identity.fingerprint(pem))
     try:
         made = Droplet(TlsCaller(key, audience, port), engine, toolbox_id)
         yield made

@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class FakeEngine(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
+    daemon_threads, request_queue_size = True, 128
 
     def __init__(self, path: Path) -> None:
         self.url = f"unix://{path}"

@@ -15,11 +15,11 @@ from flask import Flask
 
 from functions.adapters.shim import ShimClient, ShimClients
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
-from shim import certificate
-from shim.__main__ import assemble
-from shim.configuration import Configuration
+from shim import identity
+from shim.__main__ import assemble, server_for
 from shim.contract import routes, tokens
-from shim.server import ShimServer
+from shim.identity import Configuration
+from shim.server import Server
 from tests.shim.fake_engine import FakeEngine
 
 ADDRESSES = (f"127.0.7.{number}" for number in itertools.count(1))
@@ -33,11 +33,11 @@ def soon() -> datetime:
 @pytest.fixture
 def serve(tmp_path: Path, toolbox_id: str) -> Iterator[Serve]:
     """Serves an app as a droplet would, on the contract's port of a loopback address; gives that address."""
-    running: list[tuple[ShimServer, threading.Thread]] = []
+    running: list[tuple[Server, threading.Thread]] = []
 
     def start(app: Flask) -> str:
         address = next(ADDRESSES)
-        served = ShimServer(app, certificate.ensure(tmp_path, toolbox_id), (address, routes.PORT))
+        served = server_for(app, identity.ensure_certificate(tmp_path, toolbox_id), (address, routes.PORT))
         served.prepare()
         thread = threading.Thread(target=served.serve)
         thread.start()
@@ -56,7 +56,7 @@ def client_of(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callab
     clients = ShimClients(pem)
 
     def make(address: str, fingerprint: str = "") -> ShimClient:
-        pinned = fingerprint or certificate.fingerprint(certificate.ensure(tmp_path, toolbox_id))
+        pinned = fingerprint or identity.fingerprint(identity.ensure_certificate(tmp_path, toolbox_id))
         now = datetime.now(UTC)
         return clients.for_toolbox(
             Toolbox(
@@ -72,9 +72,8 @@ def client_of(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callab
 def real_app(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callable[[str], Flask]:
     def make(engine: str) -> Flask:
         public = key.public_key()
-        return assemble(
-            Configuration(toolbox_id, {tokens.kid(public): public}), certificate.ensure(tmp_path, toolbox_id), engine
-        ).app
+        pem = identity.ensure_certificate(tmp_path, toolbox_id)
+        return assemble(Configuration(toolbox_id, {tokens.kid(public): public}), pem, engine).app
 
     return make
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shim import journal
-from shim.__main__ import serve
-from shim.configuration import FILE, read
+from shim.__main__ import log_to_stdout, serve
 from shim.contract import tokens
+from shim.identity import CONFIGURATION_FILE, parse_configuration
 from tests.shim.droplet import free_port
 
 
@@ -25,7 +24,7 @@ def configure(directory: Path, toolbox_id: str, public: Ed25519PublicKey, reposi
         "control_keys": {tokens.kid(public): base64.urlsafe_b64encode(public.public_bytes_raw()).decode()},
         "shim_repository": repository,
     }  # fmt: skip
-    (directory / FILE.name).write_text(json.dumps(configuration))
+    (directory / CONFIGURATION_FILE.name).write_text(json.dumps(configuration))
 
 
 def command(directory: Path, engine: str, port: int) -> list[str]:
@@ -35,7 +34,7 @@ def command(directory: Path, engine: str, port: int) -> list[str]:
 
 if __name__ == "__main__":
     directory, engine, port = sys.argv[1:]
-    given = read((Path(directory) / FILE.name).read_text())
-    journal.to_stdout(given.toolbox_id)
+    given = parse_configuration((Path(directory) / CONFIGURATION_FILE.name).read_text())
+    log_to_stdout(given.toolbox_id)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     serve(given, Path(directory), engine, ("127.0.0.1", int(port)))

@@ -12,26 +12,33 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shim import app
+from shim import __version__, app
 from shim.contract import messages, routes, tokens
 from shim.contract.routes import Route
 from tests.shim.caller import Caller
 from tests.shim.droplet import create
 from tests.shim.fake_engine import FakeEngine
 
+INTERNAL = {"code": "internal-error", "message": "Internal error. The shim's log has the details."}
 COMMANDS = [route for route in routes.ROUTES if route != routes.HEALTH]
+# Those whose body is a message: a relayed one is passed on as it is.
+MESSAGES = [route for route in COMMANDS if route != routes.RELAY]
 BODIES: dict[Route, Any] = {
     routes.CREATE: create("probe:1"), routes.STOP: messages.Stop(), routes.RESTART: messages.Restart("x"),
-    routes.PULL: messages.Pull("probe:1"), routes.PRUNE: messages.Prune([]),
+    routes.PULL: messages.Pull("probe:1"), routes.REMOVE_IMAGES: messages.RemoveImages([]),
     routes.UPGRADE: messages.Upgrade("probe@sha256:" + "0" * 64),
     routes.SAVE: messages.Save(1 << 20, ["http://127.0.0.1:1/"]),
     routes.LOAD: messages.Load(["http://127.0.0.1:1/"], 1, "0"),
-    routes.EXECUTE: messages.Execute(["true"]), routes.REQUEST: messages.Request(80, "GET", "/"),
+    routes.EXECUTE: messages.Execute(["true"]),
 }  # fmt: skip
 
 
-def each_command() -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("route", COMMANDS, ids=lambda route: f"{route.method} {route.path}")
+def each_command(of: list[Route] = COMMANDS) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("route", of, ids=lambda route: f"{route.method} {route.path}")
+
+
+def target_of(route: Route, name: str) -> str:
+    return routes.relay_target(name, 80, "/x") if route is routes.RELAY else route.target(name, volume="data")
 
 
 def body(route: Route) -> bytes:
@@ -40,12 +47,12 @@ def body(route: Route) -> bytes:
 
 def test_health_tells_this_and_no_more_to_anyone(caller: Caller) -> None:
     answer = caller.send("GET", "/health", {}, b"")
-    assert (answer.status, answer.json) == (200, {"status": "ok", "version": "1.0.0", "contract": routes.CONTRACT})
+    assert (answer.status, answer.json) == (200, {"status": "ok", "version": __version__, "contract": routes.CONTRACT})
 
 
 @each_command()
 def test_every_command_needs_a_token(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
-    answer = caller.send(route.method, route.target(name, volume="data"), {}, body(route))
+    answer = caller.send(route.method, target_of(route, name), {}, body(route))
     assert (answer.status, answer.code) == (401, "unauthenticated")
     assert answer.headers[routes.CONTRACT_HEADER] == str(routes.CONTRACT)
     assert fake_engine.calls == []
@@ -55,9 +62,9 @@ def test_every_command_needs_a_token(caller: Caller, fake_engine: FakeEngine, ro
 def test_a_command_of_another_contract_is_named_as_such(
     caller: Caller, fake_engine: FakeEngine, route: Route, name: str, key: Ed25519PrivateKey
 ) -> None:
-    answer = another_contract(caller, key, route.method, route.target(name, volume="data"), body(route))
+    answer = another_contract(caller, key, route.method, target_of(route, name), body(route))
     assert (answer.status, answer.code) == (409, "shim-incompatible")
-    assert "contract 7" in answer.json["error"]["message"] and "speaks 1" in answer.json["error"]["message"]
+    assert "contract 7" in answer.json["error"]["message"] and "speaks contract 2" in answer.json["error"]["message"]
     assert fake_engine.calls == []
 
 
@@ -82,7 +89,7 @@ def test_a_token_for_anything_else_reaches_no_engine(
     caller: Caller, fake_engine: FakeEngine, route: Route, name: str, changed: dict[str, Any], code: str
 ) -> None:
     """The last one was issued before this shim started."""
-    now, target, sent = time.time(), route.target(name, volume="data"), body(route)
+    now, target, sent = time.time(), target_of(route, name), body(route)
     moved = {key: now + value if key in ("now", "expires") else value for key, value in changed.items()}
     # A life of a minute is one after its own beginning.
     moved.setdefault("expires", moved.get("now", now) + 50)
@@ -92,9 +99,9 @@ def test_a_token_for_anything_else_reaches_no_engine(
     assert fake_engine.calls == []
 
 
-@each_command()
+@each_command(MESSAGES)
 def test_a_token_that_was_used_is_good_for_nothing_more(caller: Caller, route: Route, name: str) -> None:
-    target = route.target(name, volume="data")
+    target = target_of(route, name)
     # Refused for its body, and used all the same.
     text = caller.token(route.method, target, b"[]")
     answers = [caller.send(route.method, target, {"Authorization": f"Bearer {text}"}, b"[]").code for _ in range(2)]
@@ -128,7 +135,7 @@ def test_an_unknown_route_is_told_apart(caller: Caller, method: str, target: str
     assert (answer.status, answer.code) == (404, "unknown-route")
 
 
-@pytest.mark.parametrize("route", [route for route in COMMANDS if "{name}" in route.path], ids=lambda route: route.path)
+@pytest.mark.parametrize("route", [route for route in MESSAGES if "{name}" in route.path], ids=lambda route: route.path)
 @pytest.mark.parametrize("asked", ["x", "toolboxes-shim", "..", "tool-x-g1", f"tool-{uuid.uuid4()}-g0", "a%b c", "é"])
 def test_a_name_that_none_of_ours_can_have_never_reaches_the_engine(
     caller: Caller, fake_engine: FakeEngine, route: Route, asked: str
@@ -138,14 +145,14 @@ def test_a_name_that_none_of_ours_can_have_never_reaches_the_engine(
     assert fake_engine.calls == []
 
 
-@each_command()
+@each_command(MESSAGES)
 def test_a_body_with_an_unknown_field_is_refused(caller: Caller, route: Route, name: str) -> None:
-    answer = caller.raw(route.method, route.target(name, volume="data"), b'{"privileged": true}')
+    answer = caller.raw(route.method, target_of(route, name), b'{"privileged": true}')
     assert (answer.status, answer.code) == (400, "bad-request")
     assert "privileged" in answer.json["error"]["message"]
 
 
-@each_command()
+@each_command(MESSAGES)
 def test_a_query_that_the_route_does_not_name_is_refused(caller: Caller, route: Route, name: str) -> None:
     answer = caller.call(route, name, BODIES.get(route), query="force=1")
     assert (answer.status, answer.code) == (400, "bad-request")
@@ -160,9 +167,9 @@ def test_a_query_out_of_its_bounds_is_refused(caller: Caller, name: str, query: 
     assert (answer.status, answer.code) == (400, "bad-request")
 
 
-@each_command()
+@each_command(MESSAGES)
 def test_a_body_over_one_megabyte_is_refused(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
-    answer = caller.raw(route.method, route.target(name, volume="data"), b" " * (routes.MAX_BODY_BYTES + 1))
+    answer = caller.raw(route.method, target_of(route, name), b" " * (routes.MAX_BODY_BYTES + 1))
     assert (answer.status, answer.code) == (413, "body-too-large")
     assert fake_engine.calls == []
 
@@ -172,7 +179,7 @@ def test_an_error_that_nobody_foresaw_is_logged_and_says_nothing(
 ) -> None:
     fake_engine.on("GET /containers/json", (200, [{"nonsense": 1}]))
     answer = caller.call(routes.STATUS)
-    assert (answer.status, answer.json["error"]) == (500, {"code": "internal-error", "message": "internal error"})
+    assert (answer.status, answer.json["error"]) == (500, INTERNAL)
     assert "Traceback" in caplog.text and "KeyError" in caplog.text
 
 
@@ -192,5 +199,5 @@ def test_no_log_line_holds_a_token_or_a_value(
 
 
 def test_every_route_of_the_contract_has_a_handler(caller: Caller) -> None:
-    acts = app.handlers(None, None, None, None, None, None)  # type: ignore[arg-type]
-    assert set(acts) | {routes.HEALTH} == set(routes.ROUTES)
+    acts = app.handlers(None)  # type: ignore[arg-type]
+    assert set(acts) | {routes.HEALTH, routes.RELAY} == set(routes.ROUTES)

@@ -53,10 +53,10 @@ def test_every_route_of_the_contract_is_walked(
         go(routes.STATS, name="x")
     assert go(routes.EXECUTE, name=name, body=messages.Execute(["echo", "hi"])).stdout == "hi\n"
     with pytest.raises(shim_errors.NotAnswering):
-        go(routes.REQUEST, name=name, body=messages.Request(80, "GET", "/"))
-    # Refused, since what it would remove is not this test's.
-    with pytest.raises(shim_errors.Refused):
-        go(routes.PRUNE, body=messages.Prune(["no image's name"]))
+        go(routes.RELAY, name=name, body=messages.Request(80, "GET", "/"))
+    assert busybox in [one for image in go(routes.IMAGES).images for one in image.references if image.used]
+    # What a container uses stays.
+    assert go(routes.REMOVE_IMAGES, body=messages.RemoveImages([busybox, "never-pulled:1"])).removed == []
     restart = messages.Restart(started.started_at, timeout=0)
     assert go(routes.RESTART, name=name, body=restart).container.started_at != started.started_at
     assert go(routes.STOP, name=name, body=messages.Stop(timeout=0)).container.state == "exited"
@@ -88,8 +88,8 @@ def test_a_shim_of_another_contract_is_named_as_such_on_every_route(
 ) -> None:
     """Another version may answer anything, a 404 above all: its header says who speaks."""
     other = Flask("another shim")
-    other.register_error_handler(404, lambda error: ('{"error": "no"}', 404, {routes.CONTRACT_HEADER: "2"}))
-    with pytest.raises(ShimIncompatible, match=r"contract 2 .* 1"):
+    other.register_error_handler(404, lambda error: ('{"error": "no"}', 404, {routes.CONTRACT_HEADER: "3"}))
+    with pytest.raises(ShimIncompatible, match=r"contract 3, .* 2 and 1"):
         client_of(serve(other)).command(route, name="x", start_by=soon())
 
 

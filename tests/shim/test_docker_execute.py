@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from shim import execution
 from shim.contract import messages, routes
 from shim.contract.messages import Execute
 from tests.shim.caller import Answer, Caller
@@ -53,7 +52,7 @@ def test_environment_directory_and_input_are_those_asked(droplet: Droplet, runni
 def test_a_command_that_prints_while_it_is_fed_ends(droplet: Droplet, running: str) -> None:
     text = "x" * 700_000
     found = done(run(droplet, running, "cat", stdin=text))
-    assert (found.stdout, found.truncated, found.exit_code) == (text[: execution.MAX_STREAM_BYTES], True, 0)
+    assert (found.stdout, found.truncated, found.exit_code) == (text[: messages.MAX_STREAM_BYTES], True, 0)
     assert done(run(droplet, running, "true", stdin=text)).exit_code == 0
 
 

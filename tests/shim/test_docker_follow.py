@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from shim import app, engine
+from shim import app
 from shim.contract import messages, routes
 from shim.contract.messages import FollowLine
+from shim.docker import Engine
 from tests.shim.caller import Caller, TlsCaller
 from tests.shim.droplet import Droplet
 from tests.shim.fake_engine import FakeEngine
@@ -54,7 +55,7 @@ def test_an_empty_log_is_open_at_once_and_gives_signs_of_life(droplet: Droplet, 
     made = droplet.make(busybox, "sleep", "600")
     follower = Follower(droplet.caller, made.name)
     assert next(follower.lines()) == FollowLine()
-    chunks = engine.Engine(droplet.url).follow(made.id, 1, "0", silence=0.3)
+    chunks = Engine(droplet.url).follow(made.id, 1, "0", silence=0.3)
     assert [next(chunks) for _ in range(3)] == [b"", b"", b""]
     droplet.caller.acted(routes.STOP, made.name, messages.Stop(1))
     assert [*chunks, *follower.texts()] == []

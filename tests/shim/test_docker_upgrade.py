@@ -12,9 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import shim
-from shim import certificate
+from shim import identity
 from shim.contract import messages, routes, tokens
-from shim.successor import HELPER, NEXT, OLD, SHIM
+from shim.upgrade import HELPER, NEXT, OLD, SHIM
 from tests.shim.caller import Answer, TlsCaller
 from tests.shim.droplet import Registry, busybox_image, create, eventually
 from tests.shim.own_engine import OwnEngine
@@ -45,7 +45,7 @@ class ShimDroplet:
         """
         context, name = io.BytesIO(), f"{self.repository}:{version}"
         with tarfile.open(fileobj=context, mode="w") as tar:
-            texts = {path.name: path.read_text() for path in SOURCE.glob("*.py")}
+            texts = {str(path.relative_to(SOURCE)): path.read_text() for path in SOURCE.rglob("*.py")}
             texts["__init__.py"] = texts["__init__.py"].replace(shim.__version__, version)
             texts |= {f"{module}.py": text for module, text in changed.items()}
             for path, text in {f"shim/{file}": text for file, text in texts.items()}.items():
@@ -73,9 +73,9 @@ class ShimDroplet:
         self.docker.pull(image)
         self.docker.create_container_from_config(config, SHIM)  # type: ignore[no-untyped-call]
         self.docker.start(SHIM)
-        eventually((self.directory / "state" / certificate.FILE).exists)
+        eventually((self.directory / "state" / identity.CERTIFICATE_FILE).exists)
         audience = tokens.audience(
-            self.toolbox_id, certificate.fingerprint(self.directory / "state" / certificate.FILE)
+            self.toolbox_id, identity.fingerprint(self.directory / "state" / identity.CERTIFICATE_FILE)
         )
         caller = TlsCaller(self.key, audience, routes.PORT)
         eventually(lambda: version(caller))
@@ -136,7 +136,7 @@ def machine(
 
 
 def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine: ShimDroplet) -> None:
-    first = machine.build("1.0.0")
+    first = machine.build("2.0.0")
     caller = machine.install(first)
     check = machine.docker.inspect_image(first)["Config"]["Healthcheck"]["Test"]  # type: ignore[no-untyped-call]
     assert check[0] == "CMD" and machine.exit_code(*check[1:]) == 0
@@ -153,27 +153,27 @@ def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine
     absent = f"{machine.repository}@sha256:" + "0" * 64
     assert caller.call(routes.UPGRADE, message=messages.Upgrade(absent)).code == "no-such-image"
 
-    second = machine.build("1.0.1")
+    second = machine.build("2.0.1")
     answer = replaced_by(caller, second)
     assert (answer.status, answer.json) == (202, {"image": second})
-    eventually(lambda: version(caller) == "1.0.1" and machine.shims() == {SHIM: "running"})
+    eventually(lambda: version(caller) == "2.0.1" and machine.shims() == {SHIM: "running"})
     # The same certificate, and a container that noticed nothing.
     eventually(lambda: caller.call(routes.INSPECT, name).status == 200)
     assert caller.acted(routes.INSPECT, name).container == started
 
     # Proven beside the old one, and dead in its place.
-    serve = "    serve(given, STATE"
+    serve = "    serve(configuration, STATE"
     dead = changed("__main__", serve, f"    sys.exit('planted')\n{serve}")
     hasty = changed("upgrade", "PROOF_SECONDS = 30.0", "PROOF_SECONDS = 8.0")
-    broken = machine.build("1.0.2", __main__=dead, upgrade=hasty)
+    broken = machine.build("2.0.2", __main__=dead, upgrade=hasty)
     assert replaced_by(caller, broken).status == 202
     eventually(lambda: version(caller) == "")
-    eventually(lambda: version(caller) == "1.0.1" and machine.shims() == {SHIM: "running"}, 90)
+    eventually(lambda: version(caller) == "2.0.1" and machine.shims() == {SHIM: "running"}, 90)
 
-    third = machine.build("1.0.3")
+    third = machine.build("2.0.3")
     assert replaced_by(caller, third).status == 202
     eventually(lambda: OLD in machine.shims())
     machine.engine.restart()
-    eventually(lambda: version(caller) == "1.0.3" and machine.shims() == {SHIM: "running"}, 90)
+    eventually(lambda: version(caller) == "2.0.3" and machine.shims() == {SHIM: "running"}, 90)
     eventually(lambda: caller.call(routes.STATUS).status == 200)
     assert [one["state"] for one in caller.call(routes.STATUS).json["containers"]] == ["running"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shim import certificate
+from shim import identity
 from shim.contract import messages, routes, tokens
 from tests.shim.caller import TlsCaller
 from tests.shim.droplet import free_port
@@ -28,7 +28,7 @@ Running = tuple[subprocess.Popen[bytes], TlsCaller]
 def running(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine: FakeEngine) -> Iterator[Running]:
     public, port = key.public_key(), free_port()
     configure(tmp_path, toolbox_id, public)
-    audience = tokens.audience(toolbox_id, certificate.fingerprint(certificate.ensure(tmp_path, toolbox_id)))
+    audience = tokens.audience(toolbox_id, identity.fingerprint(identity.ensure_certificate(tmp_path, toolbox_id)))
     process = subprocess.Popen(command(tmp_path, fake_engine.url, port), stdout=subprocess.PIPE)
     caller = TlsCaller(key, audience, port)
     for _ in range(200):

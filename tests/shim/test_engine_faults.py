@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shim.contract import errors, messages, names, routes
-from shim.engine import Engine
+from shim.docker import Engine
 from tests.shim.caller import Caller
 from tests.shim.droplet import create
 from tests.shim.fake_engine import IMAGE, FakeEngine, Handler, hang_up

@@ -15,11 +15,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from shim import certificate
-from shim.configuration import Configuration
+from shim import identity
+from shim.agent import ENROL_EVERY_SECONDS, LONGEST_PAUSE_SECONDS, STORED_KEYS_FILE, ControlPlane, Enrolment, NoAnswer
 from shim.contract import errors, tokens
-from shim.control_plane import ControlPlane, Unanswered
-from shim.enrolment import ASKED_EVERY_SECONDS, KEPT, LONGEST_PAUSE_SECONDS, Enrolment
+from shim.identity import Configuration
 from tests.shim.control_plane import FakeControlPlane
 
 FIRST, SECOND = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -63,7 +62,7 @@ def made(tmp_path: Path, toolbox_id: str, control_plane: FakeControlPlane, pause
         toolbox_id, {tokens.kid(FIRST.public_key()): FIRST.public_key()}, enrol_url=control_plane.url("enrol"),
         enrolment_token="once", droplet_id="123",
     )  # fmt: skip
-    pem = certificate.ensure(tmp_path / "state", toolbox_id)
+    pem = identity.ensure_certificate(tmp_path / "state", toolbox_id)
     return lambda: Enrolment(
         given, ControlPlane(toolbox_id, pem, control_plane.authorities), tmp_path / "state", pauses
     )
@@ -83,7 +82,7 @@ class Trusting(tokens.Verifier):
 
 def follow(enrolment: Enrolment) -> Trusting:
     verifier = Trusting()
-    threading.Thread(target=enrolment.follow, args=(verifier,), daemon=True).start()
+    threading.Thread(target=enrolment.run, args=(verifier,), daemon=True).start()
     return verifier
 
 
@@ -146,7 +145,7 @@ def test_the_last_answer_is_kept_for_the_next_start(
 def test_a_kept_answer_that_is_not_whole_is_passed_over(
     made: Callable[[], Enrolment], tmp_path: Path, text: str
 ) -> None:
-    (tmp_path / "state" / KEPT).write_text(text)
+    (tmp_path / "state" / STORED_KEYS_FILE).write_text(text)
     assert set(made().keys()) == {tokens.kid(FIRST.public_key())}
 
 
@@ -156,11 +155,11 @@ def test_a_key_that_nobody_knows_has_it_ask_again_but_once_a_minute(
     control_plane.answers = [(200, named(FIRST)), (200, named(FIRST, SECOND))]
     verifier = follow(made())
     verifier.trusted.get(timeout=10)
-    assert pauses.next() == ASKED_EVERY_SECONDS
+    assert pauses.next() == ENROL_EVERY_SECONDS
     for _ in range(20):
         token = tokens.sign(SECOND, audience="", method="GET", target="/status", body=b"", now=0, expires=1, jti="1")
         with pytest.raises(errors.Unauthenticated):
-            verifier.verify(f"Bearer {token}", "GET", "/status", b"")
+            verifier.verify(f"Bearer {token}", "GET", "/status")
     with pytest.raises(Empty):
         verifier.trusted.get(timeout=0.2)
     pauses.over()
@@ -174,8 +173,8 @@ def test_it_speaks_to_nobody_whom_the_droplets_authorities_do_not_vouch_for(
     other = tmp_path / "other"
     other.mkdir()
     stranger = FakeControlPlane(other)
-    pem = certificate.ensure(tmp_path / "state", toolbox_id)
-    with pytest.raises(Unanswered, match="CERTIFICATE_VERIFY_FAILED"):
+    pem = identity.ensure_certificate(tmp_path / "state", toolbox_id)
+    with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
         ControlPlane(toolbox_id, pem, control_plane.authorities).post(stranger.url("enrol"), b"{}", {}, 5)
     assert not stranger.asked
     stranger.shutdown()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shim import logs
+from shim import streams
 from shim.contract import errors
 from shim.contract.messages import LogLine, Logs
 
@@ -26,21 +26,21 @@ def test_lines_keep_stream_and_time_wherever_the_chunks_break() -> None:
     ]
     for size in (1, 7, 8, 9, 1000):
         chunks = [raw[start : start + size] for start in range(0, len(raw), size)]
-        assert logs.newest(chunks, 10) == Logs(expected, False)
+        assert streams.newest_lines(chunks, 10) == Logs(expected, False)
 
 
 def test_a_line_that_came_in_pieces_is_one_line() -> None:
     raw = frame(b"a" * 16_384) + frame(b"other\n", 2) + frame(b"b\n", 1, 2) + frame(b"unfinished")
-    found = logs.newest([raw], 10).lines
+    found = streams.newest_lines([raw], 10).lines
     assert [line.text for line in found] == ["other", "a" * 16_384 + "b", "unfinished"]
 
 
 def test_what_is_not_text_is_still_shown() -> None:
-    assert logs.newest([frame(b"\xff\xfeok\n")], 10).lines[0].text == "\ufffd\ufffdok"
+    assert streams.newest_lines([frame(b"\xff\xfeok\n")], 10).lines[0].text == "\ufffd\ufffdok"
 
 
 def test_the_newest_lines_stay_and_it_is_said_that_others_were_left_out() -> None:
-    found = logs.newest([frame(b"%d\n" % number) for number in range(6)], 5)
+    found = streams.newest_lines([frame(b"%d\n" % number) for number in range(6)], 5)
     assert ([line.text for line in found.lines], found.truncated) == (["1", "2", "3", "4", "5"], True)
 
 
@@ -49,13 +49,13 @@ def test_a_log_larger_than_memory_may_hold_is_cut_at_its_old_end() -> None:
         for _ in range(5_000):
             yield frame(b"x" * 16_000 + b"\n")
 
-    found = logs.newest(endless(), 5_000)
-    assert found.truncated and 0 < sum(len(line.text) for line in found.lines) <= logs.MAX_BYTES
+    found = streams.newest_lines(endless(), 5_000)
+    assert found.truncated and 0 < sum(len(line.text) for line in found.lines) <= streams.MAX_LOG_BYTES
 
 
 def test_a_line_without_end_is_cut() -> None:
-    found = logs.newest([frame(b"x" * 16_000)] * 1_000, 10)
-    assert found.lines and all(len(line.text) <= 2 * logs.MAX_LINE_BYTES for line in found.lines)
+    found = streams.newest_lines([frame(b"x" * 16_000)] * 1_000, 10)
+    assert found.lines and all(len(line.text) <= 2 * streams.MAX_LINE_BYTES for line in found.lines)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_line_without_end_is_cut() -> None:
     ],
 )
 def test_since_keeps_its_nanoseconds(text: str, asked: str) -> None:
-    assert logs.since(text) == asked
+    assert streams.parse_since(text) == asked
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,4 @@ def test_since_keeps_its_nanoseconds(text: str, asked: str) -> None:
 )
 def test_a_since_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(errors.Refused):
-        logs.since(text)
+        streams.parse_since(text)

@@ -16,13 +16,12 @@ import jwt
 import pytest
 from cryptography import x509
 
-from shim import certificate
+from shim import identity
+from shim.agent import EVENTS, NOTIFY_EVERY_SECONDS, ControlPlane, Notifier
+from shim.containers import Locks
 from shim.contract import names, routes
 from shim.contract.tokens import Claims
-from shim.control_plane import ControlPlane
-from shim.engine import Engine
-from shim.notify import EVENTS, EVERY_SECONDS, Notifier
-from shim.turns import Turns
+from shim.docker import Engine
 from tests.shim.control_plane import FakeControlPlane
 from tests.shim.fake_engine import FakeEngine, Handler
 
@@ -60,22 +59,22 @@ def events(fake_engine: FakeEngine) -> Iterator[Events]:
 
 
 @pytest.fixture
-def turns() -> Turns:
-    return Turns(time.time)
+def locks() -> Locks:
+    return Locks(time.time)
 
 
 @pytest.fixture
 def begun(
     tmp_path: Path, toolbox_id: str, control_plane: FakeControlPlane, fake_engine: FakeEngine, events: Events,
-    turns: Turns,
+    locks: Locks,
 ) -> Callable[[], None]:  # fmt: skip
     """Starts the notifier, and waits for the hint with which it begins."""
-    pem = certificate.ensure(tmp_path / "state", toolbox_id)
+    pem = identity.ensure_certificate(tmp_path / "state", toolbox_id)
     caller = ControlPlane(toolbox_id, pem, control_plane.authorities)
-    notifier = Notifier(Engine(fake_engine.url), turns, toolbox_id, caller, control_plane.url("notify"))
+    notifier = Notifier(Engine(fake_engine.url), locks, toolbox_id, caller, control_plane.url("notify"))
 
     def begin() -> None:
-        for work in (notifier.follow, notifier.send):
+        for work in (notifier.watch, notifier.send):
             threading.Thread(target=work, daemon=True).start()
         assert events.opened.acquire(timeout=10)
         assert control_plane.heard.acquire(timeout=10)
@@ -91,7 +90,7 @@ def test_a_death_is_hinted_at_with_nothing_but_who_says_so(
     assert control_plane.heard.acquire(timeout=10)
     path, headers, body = control_plane.asked[-1]
     assert (path, body) == ("/notify", b"")
-    shown = certificate.parts(tmp_path / "state" / certificate.FILE)[0]
+    shown = identity.pem_parts(tmp_path / "state" / identity.CERTIFICATE_FILE)[0]
     key: Any = x509.load_pem_x509_certificate(shown.encode()).public_key()
     claims = jwt.decode(headers["Authorization"].removeprefix("Bearer "), key, ["ES256"], audience="notify")
     assert (claims["sub"], claims["exp"] - claims["iat"]) == (toolbox_id, 60)
@@ -112,7 +111,7 @@ def test_a_hint_waits_until_the_engines_list_shows_what_happened(
     fake_engine.on(f"GET /containers/{'5' * 64}/json", inspected)
     begun()
     events.happen("die", names.container_name(INSTANCE, 1))
-    assert not control_plane.heard.acquire(timeout=EVERY_SECONDS + 0.5)
+    assert not control_plane.heard.acquire(timeout=NOTIFY_EVERY_SECONDS + 0.5)
     shown.set()
     assert control_plane.heard.acquire(timeout=10)
 
@@ -122,7 +121,7 @@ def test_a_storm_is_one_hint_a_second(
 ) -> None:
     begun()
     began = time.monotonic()
-    while time.monotonic() - began < 2.5 * EVERY_SECONDS:
+    while time.monotonic() - began < 2.5 * NOTIFY_EVERY_SECONDS:
         events.happen("die", names.container_name(INSTANCE, 1))
         time.sleep(0.01)
     # The one with which it begins, and one for each second at most.
@@ -130,12 +129,12 @@ def test_a_storm_is_one_hint_a_second(
 
 
 def test_what_a_command_does_is_no_hint(
-    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane, turns: Turns
+    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane, locks: Locks
 ) -> None:
     begun()
-    with turns.of(INSTANCE, Claims("1", time.time() + 60, routes.CONTRACT)):
+    with locks.hold(INSTANCE, Claims("1", time.time() + 60, routes.CONTRACT)):
         events.happen("die", names.container_name(INSTANCE, 1))
-        assert not control_plane.heard.acquire(timeout=EVERY_SECONDS + 0.5)
+        assert not control_plane.heard.acquire(timeout=NOTIFY_EVERY_SECONDS + 0.5)
     events.happen("die", names.container_name(INSTANCE, 1))
     assert control_plane.heard.acquire(timeout=10)
 
@@ -164,7 +163,7 @@ def test_a_hint_that_is_refused_is_forgotten_and_the_next_goes_out(
 ) -> None:
     control_plane.answers = [(429, None)]
     begun()
-    time.sleep(2 * EVERY_SECONDS)
+    time.sleep(2 * NOTIFY_EVERY_SECONDS)
     assert len(control_plane.asked) == 1
     events.happen("die", names.container_name(INSTANCE, 1))
     assert control_plane.heard.acquire(timeout=10)

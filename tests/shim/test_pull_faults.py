@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from functions.adapters.shim_versions import PullProgress
 from shim.contract import errors, messages, routes
-from shim.engine import Engine
+from shim.docker import Engine
 from tests.shim.caller import Caller
 from tests.shim.fake_engine import IMAGE, FakeEngine, Handler, hang_up
 
@@ -82,8 +83,7 @@ def test_a_registry_that_falls_silent_is_given_up(tmp_path: Path, fake_engine: F
 def test_an_image_that_a_pull_did_not_bring_is_not_reported_as_pulled(caller: Caller, fake_engine: FakeEngine) -> None:
     fake_engine.on("POST /images/create", (200, stream({"status": "Status: Downloaded newer image"})))
     fake_engine.on("GET /images/", (404, {"message": "No such image"}))
-    last = json.loads(caller.call(routes.PULL, message=messages.Pull("x")).body.splitlines()[-1])
-    assert last["error"]["code"] == "no-such-image" and last["image"] is None
+    assert caller.call(routes.PULL, message=messages.Pull("x")).code == "no-such-image"
 
 
 @pytest.mark.parametrize(
@@ -115,5 +115,7 @@ def test_progress_adds_up_the_layers(caller: Caller, fake_engine: FakeEngine) ->
     )))  # fmt: skip
     lines = [messages.read(messages.PullLine, line) for line in
              caller.call(routes.PULL, message=messages.Pull("x")).body.splitlines()]  # fmt: skip
-    assert lines[-2].progress == messages.Progress(bytes_done=15, bytes_total=20, layers_done=2, layers_total=3)
-    assert lines[-1].image == messages.Image(str(IMAGE["Id"]), str(IMAGE["Id"]), 1)
+    assert lines[3].layer == messages.LayerProgress("a", "Downloading", 5, 10)
+    progress = PullProgress(lambda _: None, time.monotonic)
+    assert progress.image(iter(lines)) == messages.Image(str(IMAGE["Id"]), str(IMAGE["Id"]), 1)
+    assert progress.progress() == messages.Progress(bytes_done=15, bytes_total=20, layers_done=2, layers_total=3)

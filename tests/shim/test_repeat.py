@@ -17,11 +17,10 @@ from functions.adapters.shim import ShimClients
 from functions.adapters.toolbox_shim import ToolboxShim, ToolboxShims
 from functions.domain.instance.spec import Spec
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
-from shim import certificate
-from shim.__main__ import assemble
-from shim.configuration import Configuration
+from shim import identity
+from shim.__main__ import assemble, server_for
 from shim.contract import names, routes, tokens
-from shim.server import ShimServer
+from shim.identity import Configuration
 from tests.faults.step_cases import STEP_CASES, prepared
 from tests.shim.droplet import Registry
 
@@ -32,9 +31,9 @@ ADDRESS = "127.0.8.1"
 
 @pytest.fixture
 def shim(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, engine_socket: str) -> Iterator[ToolboxShim]:
-    pem, public = certificate.ensure(tmp_path, toolbox_id), key.public_key()
+    pem, public = identity.ensure_certificate(tmp_path, toolbox_id), key.public_key()
     app = assemble(Configuration(toolbox_id, {tokens.kid(public): public}), pem, engine_socket).app
-    served = ShimServer(app, pem, (ADDRESS, routes.PORT))
+    served = server_for(app, pem, (ADDRESS, routes.PORT))
     served.prepare()
     thread = threading.Thread(target=served.serve)
     thread.start()
@@ -42,7 +41,7 @@ def shim(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, engine_socket:
     now = datetime.now(UTC)
     toolbox = Toolbox(
         id=toolbox_id, account="a", name="box", status=ToolboxStatus.ACTIVE, region="r", size="s", image="i",
-        created_at=now, updated_at=now, address=ADDRESS, fingerprint=certificate.fingerprint(pem),
+        created_at=now, updated_at=now, address=ADDRESS, fingerprint=identity.fingerprint(pem),
     )  # fmt: skip
     yield ToolboxShims(ShimClients(private)).for_toolbox(toolbox)
     served.stop()
@@ -66,7 +65,7 @@ def containers(engine: docker.APIClient, toolbox_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", STEP_CASES)
-def test_a_step_that_is_run_twice_leaves_what_one_run_leaves(
+def test_step_that_runs_twice_leaves_what_one_run_leaves(
     case: str, shim: ToolboxShim, engine: docker.APIClient, toolbox_id: str, busybox: str, registry: Registry
 ) -> None:
     image = registry.push(engine, busybox, "repeat") if case == "pull" else busybox

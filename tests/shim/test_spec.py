@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shim import spec
-from shim.contract import errors, messages, names
+from shim.contract import messages, names
 from shim.contract.messages import Create, HealthCheck, Limits, Port, Volume
 
 ID = "0a1b2c3d-0000-4000-8000-000000000001"
@@ -104,17 +104,17 @@ ESCAPES: list[tuple[dict[str, Any], str]] = [
     *(({key: "x"}, f"no field {key!r}") for key in ("Image", "IMAGE", "imagE", "Limits", "Command", "instance_Id")),
     ({"ports": [{"container_port": 80, "host_port": 20_000, "Host_Port": 22}]}, "no field 'Host_Port'"),
     ({"health_check": {"command": ["x"], "HostConfig": {}}}, "no field 'HostConfig'"),
-    ({"volumes": [{"name": "/var/run/docker.sock", "path": "/a"}]}, "volumes.name"),
+    ({"volumes": [{"name": "/var/run/docker.sock", "path": "/a"}]}, "].name must be a name"),
     ({"limits": {"memory_bytes": 1 << 30, "nano_cpus": 10**9, "pids": 64, "Privileged": True}}, "no field"),
     ({"limits": None}, "must be an object"),
     ({"limits": {"memory_bytes": True, "nano_cpus": 10**9, "pids": 64}}, "whole number"),
     ({"volumes": [{"name": "a", "path": "/a", "source": "/"}]}, "no field 'source'"),
-    ({"volumes": [{"name": "/", "path": "/a"}]}, "volumes.name"),
-    ({"volumes": [{"name": "../a", "path": "/a"}]}, "volumes.name"),
-    ({"volumes": [{"name": "a:/host", "path": "/a"}]}, "volumes.name"),
-    ({"volumes": [{"name": "a\n", "path": "/a"}]}, "volumes.name"),
+    ({"volumes": [{"name": "/", "path": "/a"}]}, "].name must be a name"),
+    ({"volumes": [{"name": "../a", "path": "/a"}]}, "].name must be a name"),
+    ({"volumes": [{"name": "a:/host", "path": "/a"}]}, "].name must be a name"),
+    ({"volumes": [{"name": "a\n", "path": "/a"}]}, "].name must be a name"),
     *(
-        ({"volumes": [{"name": "a", "path": path}]}, "volumes.path")
+        ({"volumes": [{"name": "a", "path": path}]}, "].path must be an absolute path")
         for path in (
             "a",
             "/",
@@ -132,28 +132,29 @@ ESCAPES: list[tuple[dict[str, Any], str]] = [
         )
     ),
     ({"volumes": [{"name": "a", "path": "/a\0"}]}, "without NUL"),
-    ({"volumes": [{"name": "a", "path": "/a"}, {"name": "a", "path": "/b"}]}, "volumes.name names"),
-    ({"volumes": [{"name": "a", "path": "/a"}, {"name": "b", "path": "/a"}]}, "volumes.path names"),
+    ({"volumes": [{"name": "a", "path": "/a"}, {"name": "a", "path": "/b"}]}, "volumes.name must not contain"),
+    ({"volumes": [{"name": "a", "path": "/a"}, {"name": "b", "path": "/a"}]}, "volumes.path must not contain"),
     *(
-        ({"image": image}, "image ")
+        ({"image": image}, "image must be")
         for image in ("", "a b", "../a", "a;b", "A", "a:b:c", "-a", "a@sha256:12", "a\n", "a" * 600)
     ),
     ({"environment": {"A=B": "1"}}, "environment"),
     ({"environment": {"A\n": "1"}}, "environment"),
     ({"environment": {"A\0": "1"}}, "environment"),
     ({"environment": {"A": "\0"}}, "without NUL"),
-    ({"environment": {"A": "\ud800"}}, "must be"),
-    ({"environment": {"A": "x" * 131_072}}, "too long"),
+    ({"environment": {"A": "\ud800"}}, "must be a string"),
+    ({"environment": {"A": "x" * 131_072}}, "at most 131071"),
+    ({"environment": {"A": "x" * 131_070}}, "at most 131071 bytes"),
     ({"command": "sh -c x"}, "must be a list"),
     ({"command": ["x"] * 257}, "command"),
-    ({"command": ["\ud800"]}, "must be"),
+    ({"command": ["\ud800"]}, "must be a string"),
     *(({"ports": [{"container_port": 80, "host_port": port}]}, "host_port") for port in (-1, 0, 80, 19_999, 30_000)),
     *(({"ports": [{"container_port": port, "host_port": 20_000}]}, "container_port") for port in (-1, 0, 65_536)),
-    ({"ports": [{"container_port": 80, "host_port": 20_000, "protocol": "sctp"}]}, "ports.protocol"),
+    ({"ports": [{"container_port": 80, "host_port": 20_000, "protocol": "sctp"}]}, "protocol must be one of"),
     ({"ports": [{"container_port": 80, "host_port": 20_000, "host_ip": "eth0"}]}, "host_ip"),
     (
         {"ports": [{"container_port": 80, "host_port": 20_000}, {"container_port": 81, "host_port": 20_000}]},
-        "ports names",
+        "ports must not contain",
     ),
     *(({"limits": {"memory_bytes": b, "nano_cpus": 10**9, "pids": 64}}, "memory") for b in (-1, 0, 1 << 20, 1 << 60)),
     *(({"limits": {"memory_bytes": 1 << 30, "nano_cpus": n, "pids": 64}}, "nano_cpus") for n in (-1, 0, 10**15)),
@@ -171,8 +172,8 @@ ESCAPES: list[tuple[dict[str, Any], str]] = [
 def test_what_the_allow_list_does_not_know_is_refused_by_its_field(changed: dict[str, Any], named: str) -> None:
     plain = {"instance_id": ID, "spec_generation": 1, "image": "nginx:1",
              "limits": {"memory_bytes": 1 << 30, "nano_cpus": 10**9, "pids": 64}}  # fmt: skip
-    with pytest.raises((errors.Refused, messages.Malformed)) as refused:
-        spec.check(messages.read(Create, json.dumps(plain | changed).encode()))
+    with pytest.raises(messages.Malformed) as refused:
+        messages.read(Create, json.dumps(plain | changed).encode())
     assert named in str(refused.value)
 
 
@@ -192,8 +193,8 @@ def test_a_key_that_stands_twice_is_refused_at_every_depth(body: bytes) -> None:
 
 
 def test_no_refusal_repeats_a_value_of_the_environment() -> None:
-    with pytest.raises(errors.Refused) as refused:
-        spec.check(replace(PLAIN, environment={"KEY": "secret" * 30_000}))
+    with pytest.raises(messages.Malformed) as refused:
+        messages.read(Create, messages.dump(replace(PLAIN, environment={"KEY": "secret" * 30_000})))
     assert "secret" not in str(refused.value)
 
 
@@ -208,4 +209,4 @@ def test_no_refusal_repeats_a_value_of_the_environment() -> None:
     ],
 )
 def test_ordinary_image_references_pass(image: str) -> None:
-    spec.check(replace(PLAIN, image=image))
+    assert messages.read(Create, messages.dump(replace(PLAIN, image=image))).image == image

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from shim.contract import errors
-from shim.engine import Engine
-from shim.successor import NEXT, OLD, SHIM
-from shim.upgrade import Replacement
+from shim.docker import Engine
+from shim.upgrade import NEXT, OLD, SHIM, Replacement
 from tests.shim.fake_engine import FakeEngine, Handler, hang_up
 
 OLD_IMAGE, NEW_IMAGE = "shim@sha256:old", "shim@sha256:new"

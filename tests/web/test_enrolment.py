@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from functions.adapters.certificates import ShimCertificates
 from functions.domain.errors import ToolboxUnreachable
 from functions.web import enrolment
-from shim import certificate
+from shim import identity
 from tests.fakes.fleet import FleetWorld
 from tests.web.conftest import CONTROL_KEYS
 
@@ -47,10 +47,10 @@ class Shim:
 
     @property
     def certificate(self) -> str:
-        return certificate.parts(self.pem)[0]
+        return identity.pem_parts(self.pem)[0]
 
     def token(self, audience: str, **claims: Any) -> str:
-        key: Any = serialization.load_pem_private_key(certificate.parts(self.pem)[1].encode(), None)
+        key: Any = serialization.load_pem_private_key(identity.pem_parts(self.pem)[1].encode(), None)
         now = int(time.time())
         usual = {"sub": self.toolbox_id, "aud": audience, "iat": now, "exp": now + 60, "jti": str(uuid.uuid4())}
         content = {name: value for name, value in {**usual, **claims}.items() if value is not None}
@@ -82,8 +82,8 @@ def scene(tmp_path: Path) -> Scene:
     toolbox = world.provision()
     world.deliver()
     [(droplet_id, droplet)] = world.digitalocean.droplets.items()
-    shim = Shim(certificate.ensure(tmp_path, toolbox.id), toolbox.id)
-    certificates.by_address[droplet.address or ""] = certificate.fingerprint(shim.pem)
+    shim = Shim(identity.ensure_certificate(tmp_path, toolbox.id), toolbox.id)
+    certificates.by_address[droplet.address or ""] = identity.fingerprint(shim.pem)
     body = {
         "toolbox_id": toolbox.id, "droplet_id": droplet_id, "certificate": shim.certificate,
         "token": world.digitalocean.create_requests[droplet_id].token, "proof": shim.token("enrol"),
@@ -94,7 +94,7 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def stranger(scene: Scene, tmp_path: Path) -> Shim:
-    return Shim(certificate.ensure(tmp_path / "stranger", scene.shim.toolbox_id), scene.shim.toolbox_id)
+    return Shim(identity.ensure_certificate(tmp_path / "stranger", scene.shim.toolbox_id), scene.shim.toolbox_id)
 
 
 def test_a_shim_enrols_and_is_told_the_present_keys_now_and_later_without_a_token(scene: Scene) -> None:
@@ -187,13 +187,13 @@ def test_a_flood_of_hints_is_bounded(scene: Scene) -> None:
 @pytest.fixture
 def tls_server(tmp_path: Path) -> Iterator[tuple[int, str]]:
     """A server that shows a shim's certificate: its port, and the fingerprint."""
-    pem = certificate.ensure(tmp_path / "tls", "11111111-1111-4111-8111-111111111111")
+    pem = identity.ensure_certificate(tmp_path / "tls", "11111111-1111-4111-8111-111111111111")
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server.server_port, certificate.fingerprint(pem)
+    yield server.server_port, identity.fingerprint(pem)
     server.shutdown()
     server.server_close()
 

@@ -29,7 +29,7 @@ def test_a_refresh_records_that_the_shim_was_heard_and_what_it_said(call: Caller
             "disk": {"mount": "/", "total_bytes": 50 << 30, "used_bytes": 20 << 30, "free_bytes": 30 << 30},
         },
         "engine_version": "20.10.24",
-        "contract": 1,
+        "contract": 2,
     }
     assert call("GET", "toolboxes-user", f"/{TOOLBOX}").json == record
 

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from infra.local import command, engine, world
 from infra.local.processes import BIN
-from shim import certificate
+from shim import identity
 from shim.contract import names as contract_names
 from shim.contract import tokens
 from tests.bench.shim.served import Load, Served, load
@@ -70,10 +70,10 @@ def main(requests: int = REQUESTS) -> None:
 @contextmanager
 def serving(directory: Path) -> Iterator[tuple[Served, Served, Droplet]]:
     toolbox, key = str(uuid.uuid4()), Ed25519PrivateKey.generate()
-    pem, public = certificate.ensure(directory, toolbox), key.public_key()
+    pem, public = identity.ensure_certificate(directory, toolbox), key.public_key()
     process.configure(directory, toolbox, public)
     (directory / "key.pem").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    audience = tokens.audience(toolbox, certificate.fingerprint(pem))
+    audience = tokens.audience(toolbox, identity.fingerprint(pem))
     callers = [TlsCaller(key, audience, free_port()) for _ in range(2)]
     peer = world.STATE / "bench-peer"
     shutil.copytree(HERE / "peer", peer, dirs_exist_ok=True)

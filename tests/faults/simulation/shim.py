@@ -191,7 +191,7 @@ class SimulatedShim(ForwardingShim):
 
     def _act(self, command: Command) -> None:
         try:
-            if command.route is routes.REQUEST and self._occurs("not answering"):
+            if command.route is routes.RELAY and self._occurs("not answering"):
                 raise shim_errors.NotAnswering("connection refused")
             if command.route is routes.START and self._occurs("start fails"):
                 raise shim_errors.StartFailed("exec: no such file or directory")

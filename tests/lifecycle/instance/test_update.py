@@ -75,7 +75,7 @@ def test_crash_of_the_new_version_rolls_back_and_keeps_a_post_mortem(world: Worl
     world.droplet.images.add(OTHER_IMAGE)
 
     def die(route: Route, name: str) -> None:
-        if route is routes.REQUEST:
+        if route is routes.RELAY:
             world.droplet.die(name, exit_code=7)
 
     world.droplet.before_command = die

@@ -1,0 +1,37 @@
+"""Which images may be removed from a droplet."""
+
+from __future__ import annotations
+
+import pytest
+
+from functions.domain.instance.image_cleanup import removable_references
+from shim.contract.messages import ListedImage
+
+DIGEST = "sha256:" + "1" * 64
+
+
+def image(*references: str, used: bool = False) -> ListedImage:
+    return ListedImage("sha256:" + "0" * 64, list(references), 1, used)
+
+
+def test_pulled_image_that_nothing_needs_is_removed_by_all_its_references() -> None:
+    unused = image("nginx:1", f"nginx@{DIGEST}")
+    assert removable_references([unused], ["redis:7"]) == ["nginx:1", f"nginx@{DIGEST}"]
+
+
+@pytest.mark.parametrize(
+    "named", ["nginx", "nginx:latest", "docker.io/library/nginx", "index.docker.io/library/nginx:latest",
+              f"nginx@{DIGEST}", f"nginx:9@{DIGEST}"],
+)  # fmt: skip
+def test_image_that_an_instance_names_in_any_form_stays(named: str) -> None:
+    assert removable_references([image("nginx:latest", f"nginx@{DIGEST}")], [named]) == []
+
+
+def test_image_that_is_used_or_was_not_pulled_stays() -> None:
+    assert removable_references([image("a:1", f"a@{DIGEST}", used=True), image("b:1"), image()], []) == []
+
+
+def test_registry_with_a_port_is_not_a_tag() -> None:
+    local = image("127.0.0.1:5000/a:1", f"127.0.0.1:5000/a@{DIGEST}")
+    assert removable_references([local], ["127.0.0.1:5000/a:1"]) == []
+    assert removable_references([local], ["127.0.0.1:5000/a"])
