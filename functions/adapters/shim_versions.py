@@ -89,6 +89,7 @@ def read_response(version: int, answer: Answer) -> messages.Response:
 
 
 def pull_line(version: int) -> type[Any]:
+    """Return the type of a line of a pull in that version."""
     return PullLine1 if version == PREVIOUS else messages.PullLine
 
 

@@ -32,7 +32,7 @@ import requests
 
 from functions.adapters.queue_sqlite import SqliteQueue
 from functions.lifecycle.dependencies import Task
-from shim import certificate
+from shim import identity
 from tests.adapters.emulators import free_port
 from tests.bench.functions import backends, toolboxes
 from tests.bench.functions.served import ROOT, SERVICE_EMAIL, ServedFunction, environment
@@ -63,7 +63,7 @@ def measure(size: int, store: str) -> None:
         directory = Path(made)
         used = stack.enter_context(backends.backends(store, directory))
         paths = toolboxes.certificates(directory / "certificates")
-        toolboxes.store(used.store, range(size), [certificate.fingerprint(path) for path in paths], datetime.now(UTC))
+        toolboxes.store(used.store, range(size), [identity.fingerprint(path) for path in paths], datetime.now(UTC))
         shims = [
             stack.enter_context(Shims(directory / "certificates", range(first, min(first + SHIMS_PER_PROCESS, size))))
             for first in range(0, size, SHIMS_PER_PROCESS)

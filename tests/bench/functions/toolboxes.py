@@ -22,7 +22,7 @@ from functions.domain.toolbox.model import Toolbox, ToolboxStatus
 from functions.lifecycle.dependencies import Put, Store
 from functions.lifecycle.repository import instance_ref, toolbox_ref
 from functions.lifecycle.toolbox.inspect import HEARTBEAT_EVERY, INSPECT_EVERY
-from shim import certificate
+from shim import identity
 from shim.contract import messages, names, routes
 
 CONTAINERS = 10
@@ -51,7 +51,9 @@ def address(number: int) -> str:
 
 def certificates(directory: Path) -> list[Path]:
     """PEM files with certificate and key, made where they are missing; toolbox `number` has that of its remainder."""
-    return [certificate.ensure(directory / str(index), f"certificate {index}") for index in range(CERTIFICATES)]
+    return [
+        identity.ensure_certificate(directory / str(index), f"certificate {index}") for index in range(CERTIFICATES)
+    ]
 
 
 def container(number: int, index: int) -> messages.Listed:
