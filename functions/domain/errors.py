@@ -1,7 +1,9 @@
-"""Everything that can go wrong, as one tree; web/problems.py alone turns it into HTTP.
+"""Every expected error, as one tree. web/problems.py alone turns an error into HTTP.
 
-`code` is stable and goes into a problem document's `type`; the message is a sentence for the caller. Whatever is
-not in this tree is a bug, and the caller learns no more than that.
+`code` is stable and part of a problem document's `type`. `detail` is for the caller: it says what is wrong, with the
+value, and what to do. An error outside this tree is a bug, and the caller learns nothing else about it.
+
+To add an error: a class here with `code` and `status`; name it in `problems` of each route that can answer with it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from typing import ClassVar
 
 
 class ToolboxesError(Exception):
+    """The root of the tree. `status` is the HTTP status."""
+
     code: ClassVar[str] = "internal-error"
     status: ClassVar[int] = 500
 
@@ -26,13 +30,13 @@ class BadRequest(ToolboxesError):
 
 
 class Unauthorized(ToolboxesError):
-    """No token, or one that proves nothing."""
+    """The request has no token, or an invalid one."""
 
     code, status = "unauthorized", 401
 
 
 class NotFound(ToolboxesError):
-    """Not there, or somebody else's: the two cannot be told apart."""
+    """It does not exist, or belongs to another account: callers cannot distinguish the two."""
 
     code, status = "not-found", 404
 
@@ -46,7 +50,7 @@ class NameTaken(ToolboxesError):
 
 
 class KeyReused(ToolboxesError):
-    """An Idempotency-Key came with another request than the first time."""
+    """An Idempotency-Key was sent with another request before."""
 
     code, status = "idempotency-key-reused", 422
 
@@ -56,25 +60,25 @@ class PortTaken(ToolboxesError):
 
 
 class NotAllowedNow(ToolboxesError):
-    """The thing is in a state in which this cannot be done, e.g. a toolbox that is being deprovisioned."""
+    """The present state does not allow it, e.g. the toolbox is being deprovisioned."""
 
     code, status = "not-allowed-now", 409
 
 
 class AccountNotActive(ToolboxesError):
-    """The account was suspended or deleted by the backend."""
+    """The backend has suspended or deleted the account."""
 
     code, status = "account-not-active", 403
 
 
 class QuotaExceeded(ToolboxesError):
-    """The account has as much as it may have; says how much that is."""
+    """The account would exceed its quota."""
 
     code, status = "quota-exceeded", 403
 
 
 class TooManyRequests(ToolboxesError):
-    """Asked too often; `retry_after` in seconds."""
+    """The rate limit is exceeded. `retry_after` is in seconds."""
 
     code, status = "too-many-requests", 429
 
@@ -84,7 +88,7 @@ class TooManyRequests(ToolboxesError):
 
 
 class NoRoom(ToolboxesError):
-    """The droplet cannot hold what was asked for; says how much is asked and left."""
+    """The droplet has too little memory or disk."""
 
     code, status = "no-room", 507
 
@@ -97,19 +101,19 @@ class PayloadTooLarge(ToolboxesError):
 
 
 class ToolboxUnavailable(ToolboxesError):
-    """The toolbox cannot answer now; what is known of it stays as it was."""
+    """The toolbox cannot answer now; what was last observed of it stays recorded."""
 
     code, status = "toolbox-unavailable", 503
 
 
 class ToolboxUnreachable(ToolboxUnavailable):
-    """No connection, or one that did not present the pinned certificate: nothing was sent."""
+    """No connection, or not with the pinned certificate: nothing was sent."""
 
     code = "toolbox-unreachable"
 
 
 class ShimIncompatible(ToolboxesError):
-    """The toolbox's shim speaks another contract version; both are named."""
+    """The shim speaks another contract version; the message names both."""
 
     code, status = "shim-incompatible", 409
 
@@ -121,25 +125,25 @@ class ShimTooOld(ToolboxesError):
 
 
 class ToolboxRefused(ToolboxesError):
-    """The shim or its engine answered with an error of its own; its code stands in the sentence."""
+    """The shim or its engine answered with an error that has no class here; the message holds its code."""
 
     code, status = "toolbox-refused", 502
 
 
 class OutcomeUnknown(ToolboxesError):
-    """It may have happened and may not; it is not done again for asking."""
+    """The effect may or may not have happened, and a repeat does not cause it again."""
 
     code, status = "outcome-unknown", 504
 
 
 class ShimNotReplaced(ToolboxesError):
-    """The configured shim did not serve; the one before does again, or none."""
+    """The configured shim did not serve; the previous one serves again, or none does."""
 
     code, status = "shim-not-replaced", 502
 
 
 class InstanceFailed(ToolboxesError):
-    """What was asked of an instance was tried and given up; says why."""
+    """A requested change of an instance has failed."""
 
     code, status = "instance-failed", 422
 
@@ -148,13 +152,13 @@ class InstanceFailed(ToolboxesError):
 
 
 class DigitalOceanRefused(ToolboxesError):
-    """What was asked is refused for good: nothing was done, and asking again changes nothing."""
+    """DigitalOcean refused the request: nothing was done, and a repeat would be refused too."""
 
     code, status = "digitalocean-refused", 502
 
 
 class DigitalOceanBusy(ToolboxesError):
-    """Nothing was done, and it may be done later: not before `retry_after` seconds, where it said so."""
+    """Nothing was done; try again, after `retry_after` seconds where DigitalOcean said so."""
 
     code, status = "digitalocean-busy", 503
 
@@ -164,13 +168,13 @@ class DigitalOceanBusy(ToolboxesError):
 
 
 class DigitalOceanUnknown(ToolboxesError):
-    """No answer, a broken one, or a server's error: it may have been done. Look before asking again."""
+    """No answer, a broken one, or a 5xx: it may have been done. Look before trying again."""
 
     code, status = "digitalocean-unknown", 504
 
 
 class EnrolmentRefused(ToolboxesError):
-    """A shim may not be taken for this toolbox's; the sentence says why."""
+    """The shim could not prove that it is this toolbox's."""
 
     code, status = "enrolment-refused", 403
 
@@ -179,7 +183,7 @@ class EnrolmentRefused(ToolboxesError):
 
 
 class NotDelivered(ToolboxesError):
-    """A webhook was not taken, as far as was heard: it is sent again."""
+    """The receiver did not confirm a webhook: it is sent again."""
 
     code, status = "not-delivered", 502
 
@@ -188,7 +192,7 @@ class NotDelivered(ToolboxesError):
 
 
 class SecretsUnreadable(ToolboxesError):
-    """What is sealed cannot be opened: its key is not configured, or it is not what was sealed."""
+    """A secret cannot be decrypted: its key is not configured, or the ciphertext was changed."""
 
     code, status = "secrets-unreadable", 503
 
@@ -200,19 +204,19 @@ class DocumentUnreadable(ToolboxesError):
 
 
 class Unavailable(ToolboxesError):
-    """The store or the queue did not answer in time: ask again."""
+    """The store or the queue did not answer in time: try again."""
 
     code, status = "unavailable", 503
 
 
 class Contended(Unavailable):
-    """Others changed the same document at every attempt."""
+    """Other writers changed the same document at every attempt."""
 
     code = "contended"
 
 
 class Conflict(ToolboxesError):
-    """A commit was refused as a whole: a precondition failed or a created document exists. Re-read, then judge."""
+    """A commit was refused as a whole: a precondition failed, or a created document exists. Read again and decide."""
 
     code, status = "conflict", 409
 

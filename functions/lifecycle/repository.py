@@ -277,8 +277,8 @@ def refuse_reserved_ports(deps: Dependencies, toolbox_id: str, ports: Sequence[P
         if reservation and reservation.data["instance_id"] != instance_id:
             holder = f"{reservation.data['name']!r} ({reservation.data['instance_id']})"
             raise PortTaken(
-                f"host port {port.host_port}/{port.protocol} is reserved by instance {holder}; choose another one, "
-                "or leave hostPort out to have one allocated"
+                f"Host port {port.host_port}/{port.protocol} is reserved by instance {holder}. Choose another one, "
+                "or leave hostPort out to have one allocated."
             )
 
 

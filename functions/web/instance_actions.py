@@ -128,7 +128,9 @@ def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempot
 
 def _outcome(instance: Instance, action: str, key: str, now: str) -> StoredAnswer:
     if instance.settled and instance.failure:
-        problem = problem_of(InstanceFailed(f"{action} of {instance.name!r}: {instance.failure.message}"))
+        problem = problem_of(
+            InstanceFailed(f"{action.capitalize()} of {instance.name!r} failed: {instance.failure.message}")
+        )
         return StoredAnswer(problem.status, as_json(problem))
     done, (_, state) = instance.settled, CHANGES[action]
     message = f"{instance.name} {state}" if done else f"{action} of {instance.name} is under way"

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from functions.domain import errors
 from functions.web.records import Record, answer
 from functions.web.requests import request_id
-from shim.contract.errors import Refused, ShimError
+from shim.contract.errors import OutcomeUnknown, Refused, ShimError
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,9 @@ def status_of(error: type[errors.ToolboxesError] | type[ShimError]) -> int:
 def problem_of(error: errors.ToolboxesError | ShimError) -> ProblemDocument:
     """The problem document of an expected error."""
     if isinstance(error, ShimError):
-        detail = f"The toolbox answered: {error.message}"
-        return _problem(error.code, status_of(type(error)), detail)
+        # Where no answer came, the adapter's own sentence says so.
+        prefix = "" if isinstance(error, OutcomeUnknown) else "The toolbox answered: "
+        return _problem(error.code, status_of(type(error)), prefix + error.message)
     return _problem(error.code, error.status, error.detail)
 
 

@@ -150,7 +150,7 @@ def instance_key(text: str) -> str:
 def toolbox_id(text: str) -> str:
     """`text` if it has the form of an id. Raises NotFound without a look into the store."""
     if not UUID.fullmatch(text):
-        raise NotFound(f"there is no toolbox {text[:80]!r}")
+        raise NotFound(f"There is no toolbox {text[:80]!r}.")
     return text
 
 

@@ -66,7 +66,9 @@ class Reason:
     message: str
 
 
-ACCOUNT_SUSPENDED = Reason("account-suspended", "the account is suspended; once it is resumed this will run again")
+ACCOUNT_SUSPENDED = Reason(
+    "account-suspended", "The account is suspended. The instance runs again once the account is resumed."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,9 @@ def update(deps: Dependencies, request: InstanceRequest, changes: Changes, verb:
 
     def with_changes(instance: Instance) -> Instance:
         if instance.previous_version:
-            raise NotAllowedNow(f"instance {instance.name!r} is being updated; wait until that has ended")
+            raise NotAllowedNow(
+                f"Instance {instance.name!r} is being updated. Wait until it is running, then try again."
+            )
         spec = changes.respec(instance.spec)
         if changes.ports is not None:
             spec = host_port.allocate(spec, changes.ports, instance.spec.ports, deps.draw)
@@ -149,12 +151,12 @@ def change(
             return reconcile(deps, saved, toolbox, PassOptions(until, on_settled=settling(request.commit)))
         return wait_for_holder(deps, saved.value, until)
 
-    return update_with_retry(deps, attempt, f"instance {request.key!r} is being changed by others; ask again")
+    return update_with_retry(deps, attempt, f"Instance {request.key!r} is being changed by other requests. Try again.")
 
 
 def _changeable(instance: Instance, verb: str) -> Instance:
     if instance.desired.state is DesiredState.DELETED and verb != "delete":
-        raise NotAllowedNow(f"instance {instance.name!r} is being deleted")
+        raise NotAllowedNow(f"Instance {instance.name!r} is being deleted. Deploy a new one.")
     return instance
 
 

@@ -27,9 +27,9 @@ def caller_errors(instance: Instance) -> Iterator[None]:
     try:
         yield
     except shim_errors.NoSuchContainer:
-        raise NotAllowedNow(f"instance {instance.name!r} has no container now; start it first") from None
+        raise NotAllowedNow(f"Instance {instance.name!r} has no container now. Start it first.") from None
     except shim_errors.NotRunning:
-        raise NotAllowedNow(f"instance {instance.name!r} is not running; start it first") from None
+        raise NotAllowedNow(f"Instance {instance.name!r} is not running. Start it first.") from None
 
 
 def read_logs(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, *, tail: int, since: str | None) -> Logs:

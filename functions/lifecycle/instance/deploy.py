@@ -56,7 +56,7 @@ def deploy(
     """
     toolbox = owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
     if toolbox.status in LEAVING:
-        raise NotAllowedNow(f"toolbox {toolbox.name!r} is {toolbox.status}")
+        raise NotAllowedNow(f"Toolbox {toolbox.name!r} is {toolbox.status}. Deploy on another one.")
     require_active(toolbox)
     until = deps.now() + REQUEST_BUDGET
     admitted = False
@@ -77,7 +77,7 @@ def deploy(
             raise
         return reconcile(deps, leased, toolbox, PassOptions(until, on_settled=settling(commit)))
 
-    return update_with_retry(deps, attempt, "no free host port was found; ask again")
+    return update_with_retry(deps, attempt, "No free host port was found. Try again, or delete an instance with ports.")
 
 
 def _drafted(deps: Dependencies, toolbox: Toolbox, new: NewInstance) -> Instance:
@@ -102,5 +102,7 @@ def _refuse_taken(deps: Dependencies, toolbox_id: str, new: NewInstance) -> None
     """The commit was refused: raise with the holder's name, or return where only an allocated port was taken."""
     [name] = deps.store.get([name_ref(toolbox_id, new.name)])
     if name:
-        raise NameTaken(f"an instance named {new.name!r} exists on this toolbox: {name.data['instance_id']}")
+        raise NameTaken(
+            f"The name {new.name!r} is taken on this toolbox by instance {name.data['instance_id']}. Use another."
+        )
     refuse_reserved_ports(deps, toolbox_id, new.spec.ports)

@@ -66,7 +66,7 @@ def receive(deps: Dependencies, message: CredentialRotation) -> None:
         deps.store.commit([deduplication, overwrite(ref, encode(deps, merged), present)])
         publish_or_leave_to_sweep(deps, Task("rotation", ref.id))
 
-    contended = "the credentials of this instance are being changed by others; send the message again"
+    contended = "The credentials of this instance are being changed by other messages. Send it again."
     update_with_retry(deps, attempt, contended)
 
 

@@ -22,7 +22,7 @@ def set_secrets(vault: Vault, instance: Instance, spec: Spec, requested: Mapping
     """
     stored = decrypt(vault, instance, spec) if None in requested.values() else {}
     if missing := [name for name, value in requested.items() if value is None and name not in stored]:
-        raise NotAllowedNow(f"secretVariables.{missing[0]} is null, and no value of it is stored; send one")
+        raise NotAllowedNow(f"secretVariables.{missing[0]} is null, and no value of it is stored. Send one.")
     values = {name: stored[name] if value is None else value for name, value in requested.items()}
     return replace(spec, secrets=vault.seal(values, _associated_data(instance)) if values else None)
 
@@ -31,10 +31,10 @@ def require_size(vault: Vault, instance: Instance, spec: Spec) -> None:
     """Raise BadRequest where the plain and the secret variables share a name, or are too large together."""
     secret = decrypt(vault, instance, spec)
     if both := sorted(set(secret) & set(spec.environment)):
-        raise BadRequest(f"{both[0]} is both in environmentVariables and in secretVariables; send it in one of them")
+        raise BadRequest(f"{both[0]} is both in environmentVariables and in secretVariables. Send it in one of them.")
     size = sum(len(name) + len(value.encode()) for name, value in [*secret.items(), *spec.environment.items()])
     if size > MAX_BYTES:
-        raise BadRequest(f"all variables together are {size} bytes, and at most {MAX_BYTES} are allowed")
+        raise BadRequest(f"All variables together have {size} bytes; at most {MAX_BYTES} are allowed. Shorten them.")
 
 
 def decrypt(vault: Vault, instance: Instance, spec: Spec) -> dict[str, str]:

@@ -60,7 +60,7 @@ def provision(deps: Dependencies, caller: Caller, new: NewToolbox, commit: Commi
         notify_worker(deps, toolbox.id)
         return toolbox
 
-    return update_with_retry(deps, attempt, "the account's toolboxes are being changed by others; ask again")
+    return update_with_retry(deps, attempt, "The account's toolboxes are being changed by other requests. Try again.")
 
 
 def _drafted(deps: Dependencies, caller: Caller, new: NewToolbox) -> Toolbox:
@@ -120,7 +120,9 @@ def change(
         notify_worker(deps, intent.id)
         return intent
 
-    return update_with_retry(deps, attempt, f"toolbox {request.toolbox_id} is being changed by others; ask again")
+    return update_with_retry(
+        deps, attempt, f"Toolbox {request.toolbox_id} is being changed by other requests. Try again."
+    )
 
 
 def resume(deps: Dependencies, toolbox_id: str) -> Toolbox:

@@ -51,7 +51,7 @@ def enrol(deps: Dependencies, request: EnrolmentRequest, certificates: Certifica
         log.info("enrolled", extra={"toolbox": toolbox.id, "droplet": droplet.id})
         notify_worker(deps, toolbox.id)
 
-    update_with_retry(deps, attempt, "the toolbox is being changed by others; ask again")
+    update_with_retry(deps, attempt, "The toolbox is being changed by other requests. Try again.")
 
 
 def notify(deps: Dependencies, token: str, certificates: Certificates, rates: Rates) -> None:

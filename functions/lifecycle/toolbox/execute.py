@@ -75,7 +75,7 @@ def execute(
             case CreateDroplet() if deps.now() > start_by:
                 # This process was held up. Another worker may be looking for the droplet already, and would not find
                 # one that is created after that.
-                raise DigitalOceanBusy("the create call was not sent in time")
+                raise DigitalOceanBusy("The create call was not sent in time.")
         return _by_api(step, deps, toolbox, token)
     except (shim_errors.ShimError, ToolboxesError) as error:
         return observe.fold_error(toolbox, step, error, deps.now())

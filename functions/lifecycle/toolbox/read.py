@@ -68,7 +68,7 @@ def refresh(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
         events = [toolbox_event(deps, after, new) for new in event.changes(toolbox, after, deps.now())]
         return save_or_conflict(deps, after, found, events).value
 
-    return update_with_retry(deps, attempt, f"toolbox {toolbox_id} is being changed by others; ask again")
+    return update_with_retry(deps, attempt, f"Toolbox {toolbox_id} is being changed by other requests. Try again.")
 
 
 def _with_contact(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
