@@ -56,10 +56,10 @@ def _digitalocean() -> DigitalOcean:
 @cache
 def _dependencies() -> Dependencies:
     """Built on first use, after the server has forked: a gRPC client does not survive a fork."""
-    backend, queue, announces = SETTINGS.store, SETTINGS.queue, SETTINGS.webhook_target is not None
+    backend, queue, sends_webhooks = SETTINGS.store, SETTINGS.queue, SETTINGS.webhook_target is not None
     store: Store = SqliteStore(backend.name) if backend.kind == "sqlite" else FirestoreStore(SETTINGS.project)
     return Dependencies(
-        store=OutboxStore(store) if announces else store,
+        store=OutboxStore(store) if sends_webhooks else store,
         queue=SqliteQueue(queue.name) if queue.kind == "sqlite" else PubsubQueue(SETTINGS.project, queue.name),
         shims=ToolboxShims(ShimClients(SETTINGS.command_key) if SETTINGS.command_key else NoShims()),
         droplets=_digitalocean() if SETTINGS.digitalocean else NoDroplets(),
@@ -70,7 +70,7 @@ def _dependencies() -> Dependencies:
         vault=KeyVault(SETTINGS.secret_keys) if SETTINGS.secret_keys else NoVault(),
         documents=DocumentCodec(),
         limits=SETTINGS.limits,
-        sends_webhooks=announces,
+        sends_webhooks=sends_webhooks,
     )
 
 
