@@ -1,7 +1,7 @@
 """DigitalOcean's API: droplets, their firewall, and the options that a user chooses from.
 
 https://docs.digitalocean.com/reference/api/ describes the calls. DigitalOcean's own client, pydo, makes them. It is
-imported on first use, because importing it takes about a second and 50 MB, and few requests need it. Every error of a
+imported on first use, because importing it takes 300 ms or more and 50 MB, and few requests need it. Every error of a
 call becomes one of three, by what the caller should do: DigitalOceanRefused (do not repeat), DigitalOceanBusy (repeat
 later), DigitalOceanUnknown (the call may have had its effect: look before repeating).
 """
