@@ -151,11 +151,11 @@ class Queue(Protocol):
 class Lines(Iterator[Line], Protocol[Line]):
     """Lines that a shim streams, as they arrive; an error in the middle of the stream is raised by `next`.
 
-    To be closed, also where it was not read to its end: it holds a connection.
+    Close them even if they were not read to their end: they hold a connection.
     """
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
 
 
 class Shim(Protocol):
@@ -236,13 +236,13 @@ class Shim(Protocol):
 
 
 class Vault(Protocol):
-    """Secret values are kept sealed, each with what it is `associated_data`: elsewhere it does not open."""
+    """Encrypts secret values. They decrypt only with the same `associated_data`, which names their owner."""
 
     def seal(self, values: Mapping[str, str], associated_data: str) -> Sealed:
         """Encrypt the values; `associated_data` must be given again to open them."""
 
     def open(self, sealed: Sealed, associated_data: str) -> dict[str, str]:
-        """Raises errors.SecretsUnreadable."""
+        """Decrypt the values. Raises errors.SecretsUnreadable."""
 
 
 class Documents(Protocol):

@@ -1,8 +1,8 @@
-"""Events are the outbox of webhooks: one that is to be told outside says so from the commit that records it on.
+"""The outbox of outbound webhooks: an event that is to be sent is marked in the commit that records it.
 
-`deliver_at` stands on such an event until it was delivered, and is moved on before each try: a worker that dies at
-whatever moment leaves it there, to be tried again. A receiver that fails costs three tries each minute, however much
-waits, and never what converges.
+`deliver_at` is set on such an event until it is delivered, and is moved into the future before each attempt: a worker
+that dies at any moment leaves the event to a later attempt. A receiver that is down costs three attempts a minute,
+however many events wait, and never delays the reconciler.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from functions.lifecycle.repository import INSTANCES, TOOLBOXES, decode
 log = logging.getLogger(__name__)
 
 BACKOFF_FIRST, BACKOFF_LAST = timedelta(minutes=1), timedelta(hours=6)
-GIVEN_UP_AFTER = timedelta(days=3)
-# One worker at a time is busy with it: until the next sweep sends another.
+GIVE_UP_AFTER = timedelta(days=3)
+# Shorter than the minute between two sweeps, each of which publishes a task: usually one worker delivers at a time.
 BUDGET = timedelta(seconds=45)
 PAGE = 100
-# So many in a row say that it is the receiver, and not what it is told.
+# After this many failures in a row the receiver counts as down, and the events wait for the next sweep.
 FAILURES = 3
 
 STATUSES = {INSTANCES: frozenset(InstanceStatus), TOOLBOXES: frozenset(ToolboxStatus)}
@@ -50,16 +50,16 @@ class Sender(Protocol):
     """Sends outbound webhooks."""
 
     def send(self, message_id: str, body: bytes) -> None:
-        """Returns once the receiver has taken it. Raises errors.NotDelivered."""
+        """Return once the receiver has accepted the message. Raises errors.NotDelivered."""
 
 
-# The body of a message: its type, the event, and what it happened to, as that is now.
+# Makes the body of a message from its type, the event, and the present state of the instance or toolbox.
 Render = Callable[[str, Snapshot, Instance | Toolbox], bytes]
 
 
 @dataclass(frozen=True)
 class OutboxStore:
-    """A store in which no event is recorded without being queued, where it is one to be told outside."""
+    """A store that marks each recorded event for delivery if it makes a webhook."""
 
     inner: Store
 
@@ -77,7 +77,7 @@ class OutboxStore:
 
 
 def message_type(ref: Ref, event: Document) -> str | None:
-    """The type of message that this event makes, None for one that is nobody's business outside."""
+    """The type of the webhook that the event makes, None if it makes none."""
     owner, _, kind = ref.collection.partition("/")
     if not kind.endswith("/events") or owner not in KIND_NAMES:
         return None
@@ -89,7 +89,7 @@ def message_type(ref: Ref, event: Document) -> str | None:
 
 
 def message_id(ref: Ref) -> str:
-    """The same at each try, so that a receiver knows what it has had."""
+    """The message's id, the same in every attempt, so that the receiver can drop duplicates."""
     return f"msg_{hashlib.sha256(f'{ref.collection}/{ref.id}'.encode()).hexdigest()[:32]}"
 
 
@@ -99,7 +99,7 @@ def waiting(deps: Dependencies) -> bool:
 
 
 def deliver(deps: Dependencies, sender: Sender, render: Render) -> None:
-    """Send what is due, oldest first, until nothing is, the time is over, or the receiver seems to be down."""
+    """Send the events that are due, oldest first, until none is left, BUDGET has passed, or the receiver is down."""
     until, failures = deps.now() + BUDGET, 0
     while due := deps.store.query(_due(deps.now(), PAGE)):
         for event in due:
@@ -121,18 +121,18 @@ def _queued(write: Write) -> Write:
 
 
 def _claimed(deps: Dependencies, event: Snapshot) -> Version | None:
-    """To be tried again later, before it is tried now; None where it is another worker's, or has been given up."""
-    now, tried = deps.now(), event.data.get("delivery_attempts", 0)
-    given_up = now - event.data["time"] > GIVEN_UP_AFTER
-    delay = min(BACKOFF_FIRST * 2 ** min(tried, 10), BACKOFF_LAST) * (1 - deps.draw() / 2)
-    document = {"deliver_at": None if given_up else now + delay, "delivery_attempts": tried + 1}
+    """Move the next attempt into the future before this one. None if another worker did so, or after GIVE_UP_AFTER."""
+    now, attempts = deps.now(), event.data.get("delivery_attempts", 0)
+    gave_up = now - event.data["time"] > GIVE_UP_AFTER
+    delay = min(BACKOFF_FIRST * 2 ** min(attempts, 10), BACKOFF_LAST) * (1 - deps.draw() / 2)
+    document = {"deliver_at": None if gave_up else now + delay, "delivery_attempts": attempts + 1}
     try:
         version = deps.store.commit([Replace(event.ref, document, event.version)])
     except Conflict:
         return None
-    if given_up:
-        log.error("a webhook was not taken for three days", extra={"webhook": message_id(event.ref)})
-    return None if given_up else version
+    if gave_up:
+        log.error("a webhook was not delivered within three days", extra={"webhook": message_id(event.ref)})
+    return None if gave_up else version
 
 
 def _sent(deps: Dependencies, sender: Sender, render: Render, event: Snapshot, version: Version) -> bool:
@@ -142,11 +142,11 @@ def _sent(deps: Dependencies, sender: Sender, render: Render, event: Snapshot, v
         if found and kind:
             sender.send(message_id(event.ref), render(kind, event, found.value))
     except NotDelivered as error:
-        told = {"webhook": message_id(event.ref), "attempt": event.data.get("delivery_attempts", 0) + 1}
-        log.warning("a webhook was not taken: %s", error, extra=told)
+        fields = {"webhook": message_id(event.ref), "attempt": event.data.get("delivery_attempts", 0) + 1}
+        log.warning("a webhook was not delivered: %s", error, extra=fields)
         return False
     try:
         deps.store.commit([Replace(event.ref, {"deliver_at": None}, version)])
     except Conflict:
-        log.info("a webhook was sent that others have sent too", extra={"webhook": message_id(event.ref)})
+        log.info("another worker sent this webhook too", extra={"webhook": message_id(event.ref)})
     return True

@@ -23,14 +23,14 @@ class Callers:
         self._verify, self._admin, self._rates = verify, admin, rates
 
     def __call__(self) -> Caller:
-        """Raises Unauthorized, TooManyRequests, Unavailable."""
+        """Authenticate the caller. Raises Unauthorized, TooManyRequests, Unavailable."""
         caller = caller_from_claims(self._verify(bearer_token()), self._admin)
         self._rates.take(caller.account)
         return caller
 
 
 def bearer_token() -> str:
-    """Raises Unauthorized."""
+    """The token in the Authorization header. Raises Unauthorized."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARACTERS:
         raise Unauthorized("A bearer token is required. Send the header `Authorization: Bearer <token>`.")

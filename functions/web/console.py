@@ -113,7 +113,7 @@ ROUTES = (ACT,)
 
 
 def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_image: str) -> Flask:
-    """`shim_image` is what a redeploy leads to, by digest."""
+    """`shim_image` is the image, by digest, that a redeploy installs."""
     app, idempotent = create(NAME, deps.limits), Idempotent(deps, fingerprint_key)
 
     @ACT.on(app)

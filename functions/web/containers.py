@@ -1,4 +1,4 @@
-"""Into an instance's container: its log, what it uses, and commands run in it. Part of `toolbox-tools`."""
+"""An instance's container: its logs, its use of resources, and exec. Part of `toolbox-tools`."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _is_none(value: object) -> bool:
 
 
 class ExecRecord(Record):
-    """What came of a command. The container is as it was inspected afterwards."""
+    """The result of a command, with the container as inspected afterwards."""
 
     exit_code: int | None = Field(description="Null where the time ran out: the process may still run.")
     timed_out: Annotated[bool, BeforeValidator(_is_none)] = at("exit_code", "Whether the time ran out.", ...)

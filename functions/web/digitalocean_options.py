@@ -1,4 +1,4 @@
-"""The function `digitalocean-options`: in which regions and sizes droplets can be created. Public, as its source is."""
+"""The function `digitalocean-options`: the regions and sizes for droplets. Public, like DigitalOcean's own lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The functions `enrol` and `notify`, which shims call. A shim proves itself by a key that it has generated."""
+"""The functions `enrol` and `notify`, which shims call. A shim authenticates itself with a key that it generated."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ NOTIFY = Route(
 
 
 def build_enrol(deps: Dependencies, certificates: Certificates, control_keys: Mapping[str, str]) -> Flask:
-    """`control_keys`: the public keys that shims are to obey, by their kid."""
+    """`control_keys`: the public keys that shims accept commands from, by key id."""
     app = create("enrol", deps.limits)
     rates = Rates(ENROLMENTS, deps.now)
 

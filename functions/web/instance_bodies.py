@@ -177,7 +177,7 @@ class Deploy(Configuration):
 
     @model_validator(mode="after")
     def _one_place(self) -> Deploy:
-        """With two values of one key nobody could say which of them holds."""
+        """Refuse two values of one key, since nobody could say which one holds."""
         nested = self.base_config_override_json or Override()
         for key in Configuration.model_fields:
             outer, inner = getattr(self, key), getattr(nested, key)
@@ -217,12 +217,12 @@ def _require_distinct(what: str, keys: list[str]) -> None:
 
 
 def _plaintext(secrets: dict[str, SecretStr | None]) -> dict[str, str | None]:
-    """Unwrapped on their way to the vault or to a shim."""
+    """The values in plain text, for the vault."""
     return {name: value.get_secret_value() if value else None for name, value in secrets.items()}
 
 
 def _without_secrets(override: Override) -> str:
-    """As it was sent, in JSON, but of secrets the names alone: it is stored and shown."""
+    """The override as JSON text, to store and show. Secret variables keep their names and lose their values."""
     sent = override.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if sent.get("secretVariables"):
         sent["secretVariables"] = dict.fromkeys(sent["secretVariables"])

@@ -87,7 +87,7 @@ Schemas = Mapping[Any, dict[str, Any]]
 
 @cache
 def document() -> dict[str, Any]:
-    """The document of all functions. Its server is the folder in which the functions' names are."""
+    """The document of all functions. Its server URL is the path before the functions' names."""
     return _document(FUNCTIONS)
 
 

@@ -2,7 +2,7 @@
 
 A record is read from the attributes of a document, so each field is stated once: its name on the wire, the attribute
 it comes from, its type and its description. openapi.json shows the same models. Every field is always present, and
-null where there is nothing to say. Times are RFC 3339 in UTC. Names are the columns that the existing frontend reads.
+null where there is no value. Times are RFC 3339 in UTC. Names are the columns that the existing frontend reads.
 """
 
 from __future__ import annotations
@@ -309,7 +309,7 @@ class EventRecord(Record):
 
 
 class PostMortemRecord(Record):
-    """What was kept of a container before it was removed or when it was found dead."""
+    """What was stored of a container before its removal, or when it was found dead."""
 
     id: str = Field(description="The post-mortem's id.")
     container_name: str = Field(description="Docker's name of the container.")

@@ -47,7 +47,7 @@ def query_values() -> dict[str, str]:
 
 
 class Proof(StrEnum):
-    """What a caller has to prove: who it is."""
+    """Who may call a route, and so what its caller has to authenticate as."""
 
     ACCOUNT = "account"
     PLATFORM = "platform"
@@ -91,7 +91,7 @@ class Route:
     """One operation.
 
     operation    its operationId, unique over all functions
-    path         Flask's, below the function's name
+    path         below the function's name, in Flask's notation
     summary      an imperative phrase
     description  what a caller has to know beside the summary
     problems     errors beside those that every route of its kind can answer with
@@ -113,7 +113,7 @@ class Route:
 
     @property
     def endpoint(self) -> str:
-        """Flask's name for it."""
+        """The route's name in Flask."""
         return f"{self.method} {self.path}"
 
     def on(self, app: Flask) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

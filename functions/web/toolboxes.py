@@ -178,7 +178,7 @@ def build(
     fingerprint_key: bytes,
     shim_image: str,
 ) -> Flask:
-    """`openapi_document` makes the document of all functions; `shim_image` is what an upgrade leads to, by digest."""
+    """`openapi_document` makes the document of all functions; upgrades install `shim_image`, by digest."""
     app, idempotent = create(NAME, deps.limits), Idempotent(deps, fingerprint_key)
 
     @LIST.on(app)

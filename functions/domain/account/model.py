@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class AccountStatus(StrEnum):
-    """The backend's word: a suspended account's instances are stopped, a deleted account's toolboxes deprovisioned."""
+    """The status that the backend announced. Suspended: instances are stopped. Deleted: toolboxes are deprovisioned."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"

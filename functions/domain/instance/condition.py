@@ -44,7 +44,7 @@ def limits_edited(instance: Instance, limits: ContainerLimits | None) -> bool:
 
 
 def ready(instance: Instance) -> bool:
-    """Return whether the container serves: it runs, is past its health check's start, and passed the MCP probe."""
+    """Return whether the container serves: it runs, its health check has a result, and it passed the MCP probe."""
     container, mcp = instance.observed.container, instance.observed.mcp
     if container is None or container.state != "running" or container.health == "starting":
         return False

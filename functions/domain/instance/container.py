@@ -75,7 +75,7 @@ class ContainerConfig:
 class Container:
     """A container as last inspected.
 
-    `state` is Docker's own word. `started_at` and `finished_at` are "" if it never started or never finished.
+    `state` is Docker's own value. `started_at` and `finished_at` are "" if it never started or never finished.
     `endpoint_id` names its network endpoint, which changes at every start, also at those by a restart policy.
     """
 

@@ -10,7 +10,7 @@ from functions.domain.instance.spec import Spec
 
 
 def request_state(instance: Instance, state: DesiredState, *, fresh: bool = False) -> Instance:
-    """Request `state`; with `fresh` a start that is later than the last one that was observed, which is a restart."""
+    """Request `state`. With `fresh` a container that runs already is started again, that is, restarted."""
     container = instance.observed.container
     dead = container is not None and container.state not in LIVE_STATES
     # A plain start of a container that has ended is a restart too: it makes a finished job run once more, while the
@@ -22,7 +22,7 @@ def request_state(instance: Instance, state: DesiredState, *, fresh: bool = Fals
 
 
 def request_suspension(instance: Instance, suspended: bool) -> Instance:
-    """Request that the instance is kept stopped, or that it is as desired again, whatever the account desires then."""
+    """Suspend the instance, which keeps it stopped, or end that. The state that the account desires stays."""
     container, generation = instance.observed.container, instance.desired.generation + 1
     live = suspended and container is not None and container.state in LIVE_STATES
     # A job that the suspension stops is to be run again afterwards, even if its restart policy says "no".

@@ -23,7 +23,7 @@ _MEMORY = re.compile(r"-(?P<count>[0-9]{1,4})(?P<unit>mb|gb)\b")
 
 @dataclass(frozen=True, slots=True)
 class Droplet:
-    """A droplet. `state` is the API's word: new, active, off or archive. `address` is its public IPv4 address."""
+    """A droplet. `state` is the API's value: new, active, off or archive. `address` is its public IPv4 address."""
 
     id: str
     name: str
@@ -56,7 +56,7 @@ def toolbox_tag(toolbox_id: str) -> str:
 
 
 def droplet_name(toolbox_id: str, attempt: int) -> str:
-    """The name that a create call gives its droplet: another one for each call, so that its outcome can be found."""
+    """The name of a create call's droplet: different for each call, so that the droplet of a lost call is found."""
     return f"toolbox-{toolbox_id}-{attempt}"
 
 

@@ -19,7 +19,7 @@ def requested(before: Toolbox | None, after: Toolbox, verb: str, actor: str, now
 
 
 def shim_restart_requested(toolbox: Toolbox, request_id: str, actor: str, now: datetime) -> Event:
-    """Return the event of a request to restart the shim, which changes nothing that is desired."""
+    """Return the event of a request to restart the shim; the desired state stays as it is."""
     kind = "shim_restart_requested"
     return Event(f"{kind}-{request_id}", now, kind, actor, toolbox.generation, None, None)
 

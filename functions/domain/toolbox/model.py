@@ -105,7 +105,7 @@ class ToolboxHealth:
 class Toolbox:
     """A toolbox document: what is desired of one droplet, and what was last observed of it.
 
-    droplet_state         the API's word: new, active, off or archive
+    droplet_state         the API's value: new, active, off or archive
     fingerprint           SHA-256 in hex of the shim's certificate (DER), which the functions pin
     certificate           the enrolled certificate in PEM; None until the shim has enrolled
     served_at             when the present droplet's shim first answered a signed command

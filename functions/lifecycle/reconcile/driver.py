@@ -68,7 +68,7 @@ class Policy(Protocol[D, S]):
     max_steps: int
 
     def begin(self, stored: D) -> D:
-        """The document as a pass starts with it: what was an obstacle to the last pass is tried again."""
+        """The document at the start of a pass: the last pass's obstacle is forgotten, so its step is tried again."""
 
     def align(self, run: Pass[D, S], document: D) -> D:
         """Take over what other documents demand of this one, before each decision."""
@@ -89,7 +89,7 @@ class Policy(Protocol[D, S]):
         """How the waiting step is repeated, and for how long."""
 
     def after_wait(self, document: D, step: S) -> tuple[D, datetime | None]:
-        """The step has waited for its whole time: the document, and when it is due again (None: by back-off)."""
+        """The document after a step that waited for its whole time, and when it is due again; None: by back-off."""
 
     def not_before(self, document: D) -> datetime | None:
         """A time before which nothing can be expected to succeed, e.g. from Retry-After."""
@@ -159,7 +159,7 @@ class Pass(Generic[D, S]):
                         return self._back_off(document)
                     step = plan.steps[0]
                     if step == previous and not step.waits and not step.resumable:
-                        # It ran, and what was observed then asks for it again: only time can tell why.
+                        # The step ran, and the new plan begins with it again. Repeating it at once would loop.
                         reason = Reason("no-effect", f"{step.verb} {step.target} had no effect")
                         return self._back_off(self.policy.with_obstacle(document, reason))
                     if (pause := self._pause_before(step, document)) is None:
@@ -172,7 +172,7 @@ class Pass(Generic[D, S]):
                 except Superseded:
                     document = self.policy.merge(self.holder.stored, document)
             log.error("no end after %d steps", self.policy.max_steps, extra=self.policy.log_fields(document))
-            reason = Reason("no-end", f"the plan did not come to an end within {self.policy.max_steps} steps")
+            reason = Reason("no-end", f"the plan was not finished within {self.policy.max_steps} steps")
             return self._back_off(self.policy.with_obstacle(document, reason))
         except LeaseLost:
             log.info("another worker took over", extra=self.policy.log_fields(document))
@@ -193,7 +193,7 @@ class Pass(Generic[D, S]):
         return self.save_with(lambda: (document, writes))
 
     def save_with(self, draft: Draft[D]) -> D:
-        """Likewise, with what `draft` makes for each attempt."""
+        """Save as `save` does, with a document and writes that `draft` makes for each attempt."""
 
         def with_events() -> tuple[D, Sequence[Write]]:
             drafted: tuple[D, Sequence[Write]] = draft()
@@ -223,14 +223,14 @@ class Pass(Generic[D, S]):
         return self._back_off(waited[0])
 
     def _back_off(self, document: D) -> D:
-        """Only time may help: due again after 5 s, 10 s, ... 10 min, each up to a half earlier so that few coincide."""
+        """Release until 5 s, 10 s, ... 10 min later, each shortened at random by up to half, so that few coincide."""
         delay = min(BACKOFF_FIRST * 2 ** min(document.attempts, 10), BACKOFF_LAST) * (1 - self.deps.draw() / 2)
         now = self.deps.now()
         due = max(now + delay, self.policy.not_before(document) or now)
         return self._release(replace(document, due_at=due, attempts=document.attempts + 1))
 
     def _hand_over(self, document: D) -> D:
-        """Release in a commit, then publish: a worker that is told earlier would find the lease taken."""
+        """Release in a commit, then publish: a worker that gets the task earlier would find the lease taken."""
         released = self._release(replace(document, due_at=self.deps.now()))
         publish_or_leave_to_sweep(self.deps, Task(self.policy.kind, released.id))
         return released

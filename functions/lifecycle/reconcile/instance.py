@@ -159,7 +159,7 @@ def reconcile(
 
 
 def run(deps: Dependencies, instance_id: str, *, inspect: bool = False) -> None:
-    """The queue's worker: take up what is due, or with `inspect` look at it in any case, unless another worker does.
+    """Reconcile an instance that is due, or inspect it in any case; skip it while another worker holds its lease.
 
     Returning means that the message needs no redelivery.
     """

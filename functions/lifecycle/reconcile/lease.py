@@ -56,7 +56,7 @@ class LeaseHolder(Generic[D]):
         return self.renew_with(lambda: (document, writes))
 
     def renew_with(self, draft: Draft[D]) -> D:
-        """Likewise, with a draft that is made for each attempt: a reservation in it may be refused as another's."""
+        """Save as `renew` does, with a draft made for each attempt, because a reservation in it may be refused."""
         return self._commit(draft, lease.acquire(self.lease.holder, self._deps.now()))
 
     def release(self, document: D, writes: Sequence[Write] = ()) -> D:

@@ -1,8 +1,8 @@
 """How the reconciler treats a toolbox: its droplet, by calls of DigitalOcean's API, and its shim.
 
-Every step but a mere look is preceded by a commit that records what is known so far, under a lease of full length:
-creating a droplet is not idempotent, so the attempt is on record before the call is sent, and what came of a call whose
-answer was lost is found by looking for the droplet of that attempt.
+Every step except a query is preceded by a commit that records what is known so far, under a lease of full length.
+Creating a droplet is not idempotent: the attempt is stored before the call is sent, and after a lost answer the droplet
+is searched by the name of that attempt.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class ToolboxPolicy:
         return observe.settle(document, self.deps.now()), ()
 
     def merge(self, stored: Toolbox, ours: Toolbox) -> Toolbox:
-        """What this worker has observed since its last commit can be observed again."""
+        """Continue from the stored toolbox: what this worker observed since its last commit can be observed again."""
         return self.begin(stored)
 
     def events(self, before: Toolbox, after: Toolbox, *, final: bool) -> Sequence[Write]:
@@ -96,7 +96,7 @@ class ToolboxPolicy:
 
 
 def run(deps: Dependencies, toolbox_id: str) -> None:
-    """The queue's worker: take up what is due; then inspect the toolbox, where it has a shim to query."""
+    """Reconcile a toolbox that is due, then inspect it."""
     current = load_toolbox(deps, toolbox_id)
     if current is None:
         return

@@ -1,7 +1,7 @@
 """The instances of a toolbox whose droplet is replaced or destroyed.
 
-They are redeployed on the next droplet, or ended with as much as can still be learned of them. Each function does what
-there is time for and returns whether that was everything; called again, it continues with the rest.
+They are redeployed on the next droplet, or deleted with post-mortems as far as the old droplet still answers. Each
+function does what there is time for and returns whether that was everything; called again, it continues.
 """
 
 from __future__ import annotations
