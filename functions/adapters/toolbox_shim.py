@@ -1,8 +1,7 @@
 """The lifecycle's typed interface to a shim, on top of a transport that sends the contract's messages.
 
 Each method is one command of the contract. What goes out is converted from the domain's types to wire messages, and
-what comes back the other way round, field by field: mypy then reports a field that one side lacks. Nothing is
-interpreted here.
+what comes back the other way round, field by field: mypy then reports a field that one side lacks.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ from functions.domain.instance.container import (
     Logs,
     Port,
 )
-from functions.domain.instance.image import PullProgress, RegistryCredentials
-from functions.domain.instance.image_cleanup import removable_references
+from functions.domain.instance.image import DropletImage, PullProgress, RegistryCredentials, removable_references
 from functions.domain.instance.mcp import HttpRequest, HttpResponse
 from functions.domain.toolbox.model import Toolbox
 from functions.domain.toolbox.shim import DiskMetrics, DropletMetrics, MemoryMetrics, ShimStatus
@@ -181,8 +179,8 @@ class ToolboxShim:
 
     def prune_images(self, keep: list[str], *, start_by: datetime) -> list[str]:
         """See Shim.prune_images."""
-        images = self._command(messages.Images, routes.IMAGES, start_by).images
-        unused = removable_references(images, keep)
+        listed = self._command(messages.Images, routes.IMAGES, start_by).images
+        unused = removable_references([DropletImage(image.references, image.used) for image in listed], keep)
         if not unused:
             return []
         body = messages.RemoveImages(unused)

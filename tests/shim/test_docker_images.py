@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions.domain.instance.image_cleanup import removable_references
+from functions.domain.instance.image import DropletImage, removable_references
 from shim.contract import messages, routes
 from tests.shim.droplet import Droplet, Registry, busybox_image
 from tests.shim.own_engine import OwnEngine
@@ -60,7 +60,8 @@ def test_functions_remove_what_was_pulled_and_no_instance_names(
     )
     for reference in (named, unused):
         own_droplet.docker.pull(reference)
-    references = removable_references(listed(own_droplet), [named])
+    on_droplet = [DropletImage(image.references, image.used) for image in listed(own_droplet)]
+    references = removable_references(on_droplet, [named])
     assert unused in references and {named, imported}.isdisjoint(references)
     assert unused in removed(own_droplet, *references).removed
     left = {reference for image in listed(own_droplet) for reference in image.references}

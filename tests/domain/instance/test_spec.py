@@ -1,8 +1,7 @@
-"""Limits and image references as people write them."""
+"""Limits as people write them."""
 
 import pytest
 
-from functions.domain.instance.image import image_tag
 from functions.domain.instance.spec import memory_bytes, nano_cpus
 
 
@@ -26,11 +25,3 @@ def test_cpu_is_parsed_as_cores(text: str, count: int) -> None:
 def test_cpu_that_is_malformed_or_out_of_bounds_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="cpu"):
         nano_cpus(text)
-
-
-@pytest.mark.parametrize(
-    ("image", "tag"),
-    [("nginx", None), ("nginx:1.2", "1.2"), ("host:5000/a/b", None), ("host:5000/a/b:x@sha256:00", "x")],
-)
-def test_image_tag_is_what_follows_the_name(image: str, tag: str | None) -> None:
-    assert image_tag(image) == tag
