@@ -118,11 +118,11 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_ima
 
     @ACT.on(app)
     def act() -> Response:
-        caller, given = callers(), body(Console)
-        box = toolbox_id(given.toolbox_id)
-        if given.action == "redeploy":
+        caller, requested = callers(), body(Console)
+        box = toolbox_id(requested.toolbox_id)
+        if requested.action == "redeploy":
             return redeploy(caller, box)
-        if given.action == "restart":
+        if requested.action == "restart":
             return idempotent.act(
                 caller,
                 partial(toolbox_shim.serving_since, deps, caller, box),
@@ -152,7 +152,7 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_ima
     def status(caller: Caller, toolbox: Toolbox) -> ConsoleStatus:
         answered = toolbox_shim.query_status(deps, toolbox)
         listed = instances.page(deps, caller, toolbox.id, deps.limits.page, None)
-        return console_status(toolbox, answered, {one.id: one for one in listed}, deps.now())
+        return console_status(toolbox, answered, {instance.id: instance for instance in listed}, deps.now())
 
     return app
 
@@ -177,9 +177,9 @@ class _Listed:
 
 def console_status(toolbox: Toolbox, status: ShimStatus, known: Mapping[str, Instance], now: datetime) -> ConsoleStatus:
     """`known`: the toolbox's instances by their ids."""
-    # The shim has accepted a signed command, so it knows the keys that it was given when it enrolled.
+    # The shim has accepted a signed command, so it knows the keys that it was requested when it enrolled.
     enrolled = toolbox.fingerprint is not None
-    listed = [_Listed(one, known.get(one.instance_id)) for one in status.containers]
+    listed = [_Listed(found, known.get(found.instance_id)) for found in status.containers]
     return ConsoleStatus(
         success=True,
         dtma_status=AgentStatus(
@@ -190,7 +190,7 @@ def console_status(toolbox: Toolbox, status: ShimStatus, known: Mapping[str, Ins
             environment=AgentEnvironment(
                 has_auth_token=enrolled, has_api_key=enrolled, has_api_base_url=enrolled, port=routes.PORT
             ),
-            tool_instances=[AgentInstance.model_validate(one) for one in listed],
+            tool_instances=[AgentInstance.model_validate(pair) for pair in listed],
         ),
         system_metrics=SystemMetrics.model_validate(status.metrics),
     )

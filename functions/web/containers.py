@@ -127,11 +127,11 @@ class StatsRecord(Record):
     disk_written_bytes: int = Field(description="Bytes written to disk.")
 
 
-ONE = "/<toolbox>/tools/<instance>"
+INSTANCE_PATH = "/<toolbox>/tools/<instance>"
 LOGS = Route(
     operation="readInstanceLogs",
     method="GET",
-    path=f"{ONE}/logs",
+    path=f"{INSTANCE_PATH}/logs",
     summary="Read or follow an instance's log",
     description=(
         "The last lines of its container's log. With follow=1 each further line is a server-sent event, until the "
@@ -144,7 +144,7 @@ LOGS = Route(
 STATS = Route(
     operation="getInstanceStats",
     method="GET",
-    path=f"{ONE}/stats",
+    path=f"{INSTANCE_PATH}/stats",
     summary="Get what an instance uses",
     description="Measured by the toolbox's shim now.",
     answers={200: StatsRecord},
@@ -153,7 +153,7 @@ STATS = Route(
 EXEC = Route(
     operation="runCommand",
     method="POST",
-    path=f"{ONE}/exec",
+    path=f"{INSTANCE_PATH}/exec",
     summary="Run a command in an instance",
     description=(
         "Runs it in the instance's container and waits for its end. Under an Idempotency-Key the command runs at most "
@@ -175,9 +175,9 @@ def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempot
 
     @LOGS.on(app)
     def read_logs(toolbox: str, instance: str) -> Response:
-        caller, given = callers(), query(LogsQuery)
-        toolbox, key, tail, since = toolbox_id(toolbox), instance_key(instance), given.tail, given.since
-        if given.follow in ("1", "true"):
+        caller, parameters = callers(), query(LogsQuery)
+        toolbox, key, tail, since = toolbox_id(toolbox), instance_key(instance), parameters.tail, parameters.since
+        if parameters.follow in ("1", "true"):
             followed = container.follow_logs(deps, caller, toolbox, key, tail=tail, since=since)
             return stream(_events(followed), deps.now, followed.close)
         read = container.read_logs(deps, caller, toolbox, key, tail=tail, since=since)

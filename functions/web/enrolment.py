@@ -82,10 +82,12 @@ def build_enrol(deps: Dependencies, certificates: Certificates, control_keys: Ma
     @ENROL.on(app)
     def enrol() -> Response:
         rates.take(client_address())
-        given = body(Enrol)
-        fingerprint = certificates.fingerprint(given.certificate)
-        certificates.verify(given.certificate, given.proof, "enrol", given.toolbox_id)
-        request = EnrolmentRequest(given.toolbox_id, given.droplet_id, given.certificate, fingerprint, given.token)
+        message = body(Enrol)
+        fingerprint = certificates.fingerprint(message.certificate)
+        certificates.verify(message.certificate, message.proof, "enrol", message.toolbox_id)
+        request = EnrolmentRequest(
+            message.toolbox_id, message.droplet_id, message.certificate, fingerprint, message.token
+        )
         enrolment.enrol(deps, request, certificates)
         return answer(Enrolled(control_keys=dict(control_keys)))
 

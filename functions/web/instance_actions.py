@@ -106,8 +106,8 @@ def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempot
 
     @ACT.on(app)
     def act() -> Response:
-        caller, given = callers(), body(Action)
-        box, action, key = toolbox_id(given.toolbox_id), given.action, given.instance_id
+        caller, requested = callers(), body(Action)
+        box, action, key = toolbox_id(requested.toolbox_id), requested.action, requested.instance_id
         if action is None or key is None:
             return read(caller, box, lambda: _overview(deps, caller, box))
         if action == "logs":

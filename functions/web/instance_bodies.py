@@ -135,10 +135,10 @@ class Patch(Configuration):
 
     def changes(self) -> Changes:
         """The patch in the domain's terms."""
-        given = {key: getattr(self, key) for key in self.model_fields_set}
-        ports = given.get("port_mappings")
-        secrets = None if given.get("secret_variables") is None else _plaintext(given["secret_variables"])
-        return Changes(lambda spec: _with(spec, given), None if ports is None else _ports(ports), secrets)
+        values = {key: getattr(self, key) for key in self.model_fields_set}
+        ports = values.get("port_mappings")
+        secrets = None if values.get("secret_variables") is None else _plaintext(values["secret_variables"])
+        return Changes(lambda spec: _with(spec, values), None if ports is None else _ports(ports), secrets)
 
 
 class Override(Configuration):
@@ -238,16 +238,16 @@ _SPEC_FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "docker_image": ("image", str),
     "command": ("command", list),
     "environment_variables": ("environment", dict),
-    "volumes": ("volumes", lambda given: [container.Volume(v.name, v.path) for v in given]),
-    "resource_limits": ("limits", lambda given: ResourceLimits(given.memory, given.cpu, given.pids)),
+    "volumes": ("volumes", lambda values: [container.Volume(v.name, v.path) for v in values]),
+    "resource_limits": ("limits", lambda values: ResourceLimits(values.memory, values.cpu, values.pids)),
     "restart_policy": ("restart_policy", str),
-    "health_check": ("health_check", lambda given: container.HealthCheck(**given.model_dump())),
-    "mcp": ("mcp", lambda given: Mcp(given.port, given.path)),
+    "health_check": ("health_check", lambda values: container.HealthCheck(**values.model_dump())),
+    "mcp": ("mcp", lambda values: Mcp(values.port, values.path)),
     "init": ("init", bool),
 }
 
 
-def _with(spec: Spec, given: dict[str, Any]) -> Spec:
+def _with(spec: Spec, values: dict[str, Any]) -> Spec:
     """`spec` with the given keys in place of its own; null counts as left out."""
-    changes = {field: read(given[key]) for key, (field, read) in _SPEC_FIELDS.items() if given.get(key) is not None}
+    changes = {field: read(values[key]) for key, (field, read) in _SPEC_FIELDS.items() if values.get(key) is not None}
     return replace(spec, **changes)

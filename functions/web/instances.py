@@ -45,7 +45,7 @@ class WaitQuery(Query):
 
 Change = Callable[[Dependencies, InstanceRequest], Instance]
 
-ALL, ONE = "/<toolbox>/tools", "/<toolbox>/tools/<instance>"
+INSTANCES_PATH, INSTANCE_PATH = "/<toolbox>/tools", "/<toolbox>/tools/<instance>"
 CHANGED = {200: InstanceRecord, 202: InstanceRecord}
 CHANGE_PROBLEMS = (errors.NotAllowedNow, errors.SecretsUnreadable, shim_errors.OutcomeUnknown)
 # What can stand in the way of a new spec.
@@ -55,7 +55,7 @@ UNDER_WAY = "200 with the record once it is done; 202 while it is under way: the
 LIST = Route(
     operation="listInstances",
     method="GET",
-    path=ALL,
+    path=INSTANCES_PATH,
     summary="List a toolbox's instances",
     description="Newest first. The next page is in the Link header.",
     answers={200: list[InstanceRecord]},
@@ -65,7 +65,7 @@ LIST = Route(
 DEPLOY = Route(
     operation="deployInstance",
     method="POST",
-    path=ALL,
+    path=INSTANCES_PATH,
     summary="Deploy an instance",
     description=(
         "Reserves its name and host ports, pulls the image, creates the container and starts it. 201 once the record "
@@ -79,7 +79,7 @@ DEPLOY = Route(
 GET = Route(
     operation="getInstance",
     method="GET",
-    path=ONE,
+    path=INSTANCE_PATH,
     summary="Get an instance",
     description="As it was last observed; `observed_at` says when.",
     answers={200: InstanceRecord},
@@ -87,7 +87,7 @@ GET = Route(
 PATCH = Route(
     operation="updateInstance",
     method="PATCH",
-    path=ONE,
+    path=INSTANCE_PATH,
     summary="Update an instance's configuration",
     description=f"Replaces the container; rolls back where the new version does not serve. {UNDER_WAY}",
     answers=CHANGED,
@@ -98,7 +98,7 @@ PATCH = Route(
 DELETE = Route(
     operation="deleteInstance",
     method="DELETE",
-    path=ONE,
+    path=INSTANCE_PATH,
     summary="Delete an instance",
     description=f"Records a post-mortem and removes the container. Volumes stay. {UNDER_WAY}",
     answers=CHANGED,
@@ -112,7 +112,7 @@ def _verb(verb: str, description: str) -> Route:
     return Route(
         operation=f"{verb}Instance",
         method="POST",
-        path=f"{ONE}/{verb}",
+        path=f"{INSTANCE_PATH}/{verb}",
         summary=f"{verb.capitalize()} an instance",
         description=f"{description} {UNDER_WAY}",
         answers=CHANGED,
@@ -130,7 +130,7 @@ VERBS: tuple[tuple[Route, Change], ...] = (
 WAIT = Route(
     operation="waitForInstance",
     method="GET",
-    path=f"{ONE}/wait",
+    path=f"{INSTANCE_PATH}/wait",
     summary="Wait until an instance has a status",
     description="408 with the record as it stands where the status is not reached in time.",
     answers={200: InstanceRecord, 408: InstanceRecord},
@@ -139,7 +139,7 @@ WAIT = Route(
 EVENTS = Route(
     operation="listInstanceEvents",
     method="GET",
-    path=f"{ONE}/events",
+    path=f"{INSTANCE_PATH}/events",
     summary="List an instance's events",
     description="Newest first; also those of a deleted instance, by its id. The next page is in the Link header.",
     answers={200: list[EventRecord]},
@@ -149,7 +149,7 @@ EVENTS = Route(
 POST_MORTEMS = Route(
     operation="listInstancePostMortems",
     method="GET",
-    path=f"{ONE}/post-mortems",
+    path=f"{INSTANCE_PATH}/post-mortems",
     summary="List an instance's post-mortems",
     description="Newest first; also those of a deleted instance, by its id. The next page is in the Link header.",
     answers={200: list[PostMortemRecord]},
@@ -178,7 +178,10 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask
     def deploy_instance(toolbox: str) -> Response:
         caller, box, new = callers(), toolbox_id(toolbox), body(Deploy).new_instance()
         return idempotent(
-            caller, lambda commit: deploy.deploy(deps, caller, box, new, commit), resumed, lambda one: _answer(one, 201)
+            caller,
+            lambda commit: deploy.deploy(deps, caller, box, new, commit),
+            resumed,
+            lambda deployed: _answer(deployed, 201),
         )
 
     @GET.on(app)
@@ -208,7 +211,7 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask
             caller,
             lambda commit: make(deps, InstanceRequest(caller, box, key, commit)),
             resumed,
-            lambda one: _answer(one, 200),
+            lambda deployed: _answer(deployed, 200),
         )
 
     def resumed(instance_id: str, _commit: CommitHook) -> Instance:
@@ -220,7 +223,12 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask
         wanted = query(WaitQuery)
         until = deps.now() + timedelta(seconds=wanted.timeout)
         found, reached = instances.wait(
-            deps, caller, toolbox_id(toolbox), instance_key(instance), lambda one: one.status is wanted.status, until
+            deps,
+            caller,
+            toolbox_id(toolbox),
+            instance_key(instance),
+            lambda found: found.status is wanted.status,
+            until,
         )
         return answer(_record(found), 200 if reached else 408)
 

@@ -34,7 +34,7 @@ class RegistryRecord(Record):
     updated_at: Time = Field(description="When they were last replaced.")
 
 
-ONE = "/registries/<host>"
+REGISTRY_PATH = "/registries/<host>"
 LIST = Route(
     operation="listRegistries",
     method="GET",
@@ -46,7 +46,7 @@ LIST = Route(
 GET = Route(
     operation="getRegistry",
     method="GET",
-    path=ONE,
+    path=REGISTRY_PATH,
     summary="Get a private registry",
     description="Without its password.",
     answers={200: RegistryRecord},
@@ -54,7 +54,7 @@ GET = Route(
 PUT = Route(
     operation="putRegistry",
     method="PUT",
-    path=ONE,
+    path=REGISTRY_PATH,
     summary="Store credentials for a registry",
     description="The account's images on that host are pulled with them. They replace any before.",
     answers={200: RegistryRecord},
@@ -64,7 +64,7 @@ PUT = Route(
 DELETE = Route(
     operation="deleteRegistry",
     method="DELETE",
-    path=ONE,
+    path=REGISTRY_PATH,
     summary="Delete a registry's credentials",
     description="Also succeeds where none are stored.",
     answers={204: None},
@@ -86,9 +86,9 @@ def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempot
 
     @PUT.on(app)
     def put_registry(host: str) -> Response:
-        caller, given = callers(), body(Credentials)
-        password = given.password.get_secret_value()
-        stored = registries.put(deps, caller, registry_host(host), given.username, password)
+        caller, credentials = callers(), body(Credentials)
+        password = credentials.password.get_secret_value()
+        stored = registries.put(deps, caller, registry_host(host), credentials.username, password)
         return answer(RegistryRecord.model_validate(stored))
 
     @DELETE.on(app)

@@ -74,11 +74,11 @@ class Page(Query):
 
 def page(limits: Limits) -> tuple[int, tuple[object, str] | None]:
     """`limit` and the (time, id) after which the page begins. Raises BadRequest."""
-    asked = query(Page)
-    limit = min(DEFAULT_LIMIT, limits.page) if asked.limit is None else asked.limit
+    parameters = query(Page)
+    limit = min(DEFAULT_LIMIT, limits.page) if parameters.limit is None else parameters.limit
     if limit > limits.page:
         raise BadRequest(f"limit is {limit} and can be at most {limits.page}.")
-    return limit, asked.after()
+    return limit, parameters.after()
 
 
 def path_below(function: str, path: str) -> str:
@@ -96,8 +96,8 @@ def request_id() -> str:
     if not has_request_context():
         return ""
     if "request_id" not in g:
-        given = request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0]
-        g.request_id = given if _TRACE.fullmatch(given) else uuid.uuid4().hex
+        trace = request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0]
+        g.request_id = trace if _TRACE.fullmatch(trace) else uuid.uuid4().hex
     return str(g.request_id)
 
 
