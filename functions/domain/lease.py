@@ -44,3 +44,8 @@ def is_free(lease: Lease | None, now: datetime) -> bool:
 def start_by(lease: Lease, now: datetime) -> datetime:
     """The fencing deadline of a command under this lease: the shim must not start it later."""
     return min(now + MAX_START_BY, lease.ends_at - START_BY_MARGIN)
+
+
+def start_by_without_lease(now: datetime) -> datetime:
+    """The deadline of a command that needs no lease, such as a read: its caller does not wait much longer."""
+    return now + START_BY_MARGIN

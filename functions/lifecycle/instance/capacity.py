@@ -32,7 +32,7 @@ def require_room(deps: Dependencies, toolbox: Toolbox, spec: Spec) -> None:
     if toolbox.metrics is None:
         return
     try:
-        start_by = deps.now() + lease.START_BY_MARGIN
+        start_by = lease.start_by_without_lease(deps.now())
         status, _ = deps.shims.for_toolbox(toolbox).list_containers(start_by=start_by)
     except (shim_errors.ShimError, ToolboxesError):
         log.info("the toolbox's free memory is unknown", extra={"toolbox": toolbox.id}, exc_info=True)
@@ -66,7 +66,7 @@ def prune(deps: Dependencies, toolbox: Toolbox, *, settling: Instance | None = N
         instances = [settling if instance.id == settling.id else instance for instance in instances]
     used = {i.spec.image for i in instances} | {i.previous_version.spec.image for i in instances if i.previous_version}
     try:
-        start_by = deps.now() + lease.START_BY_MARGIN
+        start_by = lease.start_by_without_lease(deps.now())
         removed = deps.shims.for_toolbox(toolbox).prune_images(sorted(used), start_by=start_by)
         log.info("pruned images", extra={"toolbox": toolbox.id, "removed": removed})
     except (shim_errors.ShimError, ToolboxesError):

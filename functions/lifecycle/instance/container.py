@@ -39,7 +39,7 @@ def read_logs(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, *, 
     """
     toolbox, found = find(deps, caller, toolbox_id, key)
     values = secrets.secret_values(deps.vault, found.value)
-    start_by = deps.now() + lease.START_BY_MARGIN
+    start_by = lease.start_by_without_lease(deps.now())
     with caller_errors(found.value):
         shim = deps.shims.for_toolbox(toolbox)
         logs = shim.logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
@@ -52,7 +52,7 @@ def follow_logs(
     """Return the same lines and then each new one until the container stops. Raises as `read_logs` does."""
     toolbox, found = find(deps, caller, toolbox_id, key)
     values = secrets.secret_values(deps.vault, found.value)
-    start_by = deps.now() + lease.START_BY_MARGIN
+    start_by = lease.start_by_without_lease(deps.now())
     with caller_errors(found.value):
         shim = deps.shims.for_toolbox(toolbox)
         lines = shim.follow_logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
@@ -77,7 +77,7 @@ class FollowedLog:
 def read_stats(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) -> ContainerStats:
     """Measure what the container uses, which takes two seconds. Raises NotAllowedNow where it does not run."""
     toolbox, found = find(deps, caller, toolbox_id, key)
-    start_by = deps.now() + lease.START_BY_MARGIN
+    start_by = lease.start_by_without_lease(deps.now())
     with caller_errors(found.value):
         return deps.shims.for_toolbox(toolbox).stats(found.value.container_name, start_by=start_by)
 

@@ -91,7 +91,7 @@ def resume(instance_id: str) -> ExecResult:
 
 
 def _execute(deps: Dependencies, toolbox: Toolbox, instance: Instance, command: ExecCommand) -> ExecResult:
-    start_by, timeout = deps.now() + lease.START_BY_MARGIN, float(command.timeout + MARGIN_SECONDS)
+    start_by, timeout = lease.start_by_without_lease(deps.now()), float(command.timeout + MARGIN_SECONDS)
     with caller_errors(instance):
         shim = deps.shims.for_toolbox(toolbox)
         return shim.execute(instance.container_name, command, start_by=start_by, timeout=timeout)

@@ -127,7 +127,7 @@ def _changed_since_list(deps: Dependencies, toolbox: Toolbox) -> bool:
 def _list(
     deps: Dependencies, toolbox: Toolbox, etag: str = "", *, with_limits: bool = False
 ) -> tuple[ShimStatus | None, str]:
-    start_by = deps.now() + lease.START_BY_MARGIN
+    start_by = lease.start_by_without_lease(deps.now())
     return deps.shims.for_toolbox(toolbox).list_containers(start_by=start_by, etag=etag, with_limits=with_limits)
 
 
@@ -184,7 +184,7 @@ def _handle_orphans(deps: Dependencies, toolbox: Toolbox, orphans: list[ListedCo
         since = toolbox.orphans.get(orphan.name, deps.now())
         first_observed[orphan.name] = since
         if deps.now() - since >= ORPHAN_GRACE and orphan.state in ("running", "restarting"):
-            deps.shims.for_toolbox(toolbox).stop(orphan.name, start_by=deps.now() + lease.START_BY_MARGIN)
+            deps.shims.for_toolbox(toolbox).stop(orphan.name, start_by=lease.start_by_without_lease(deps.now()))
             log.warning("stopped an orphan container", extra={"toolbox": toolbox.id, "container": orphan.name})
     return first_observed
 

@@ -79,6 +79,6 @@ def _with_contact(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
 
 
 def _with_status(deps: Dependencies, toolbox: Toolbox) -> Toolbox:
-    start_by = deps.now() + lease.START_BY_MARGIN
+    start_by = lease.start_by_without_lease(deps.now())
     status = deps.shims.for_toolbox(toolbox).status(start_by=start_by, timeout=STATUS_SECONDS)
     return observe.fold_status(toolbox, status, deps.now())

@@ -65,7 +65,7 @@ def restart_shim(deps: Dependencies, caller: Caller, toolbox_id: str, before: st
     deps.store.commit([toolbox_event(deps, toolbox, requested)])
     until = deps.now() + RESTARTED_WITHIN
     try:
-        start_by = deps.now() + lease.START_BY_MARGIN
+        start_by = lease.start_by_without_lease(deps.now())
         deps.shims.for_toolbox(toolbox).restart_shim(start_by=start_by, timeout=STATUS_SECONDS)
     except shim_errors.UnknownRoute:
         raise NotAllowedNow("This toolbox's shim is too old to restart itself; upgrade it.") from None
@@ -84,5 +84,5 @@ def restart_shim(deps: Dependencies, caller: Caller, toolbox_id: str, before: st
 
 def query_status(deps: Dependencies, toolbox: Toolbox) -> ShimStatus:
     """Query the shim's report of itself, its containers and its droplet."""
-    start_by = deps.now() + lease.START_BY_MARGIN
+    start_by = lease.start_by_without_lease(deps.now())
     return deps.shims.for_toolbox(toolbox).status(start_by=start_by, timeout=STATUS_SECONDS)

@@ -19,11 +19,11 @@ def test_pulled_image_that_nothing_needs_is_removed_by_all_its_references() -> N
 
 
 @pytest.mark.parametrize(
-    "kept", ["nginx", "nginx:latest", "docker.io/library/nginx", "index.docker.io/library/nginx:latest",
+    "needed", ["nginx", "nginx:latest", "docker.io/library/nginx", "index.docker.io/library/nginx:latest",
               f"nginx@{DIGEST}", f"nginx:9@{DIGEST}"],
 )  # fmt: skip
-def test_image_that_an_instance_names_in_any_form_stays(kept: str) -> None:
-    assert removable_references([image("nginx:latest", f"nginx@{DIGEST}")], [kept]) == []
+def test_image_that_an_instance_names_in_any_form_stays(needed: str) -> None:
+    assert removable_references([image("nginx:latest", f"nginx@{DIGEST}")], [needed]) == []
 
 
 def test_image_that_is_used_or_was_not_pulled_stays() -> None:
