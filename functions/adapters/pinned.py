@@ -29,7 +29,7 @@ class NotConnected(Exception):
 
 
 class BrokenOff(Exception):
-    """The peer closed the connection, or did not answer whole in time: the request may have been carried out."""
+    """The peer closed the connection, or did not answer completely in time: the request may have been carried out."""
 
 
 class TimedOut(BrokenOff):
@@ -52,7 +52,7 @@ class _DeadlineSocket(ssl.SSLSocket):
     def _limit(self) -> None:
         left = self.ends - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the time for the answer is over")
+            raise TimeoutError("the deadline for the answer has passed")
         self.settimeout(min(left, 3_600.0))
 
 
@@ -102,7 +102,7 @@ class Answer:
             while chunk := self._response.read1(CHUNK_BYTES):
                 yield chunk
         except TimeoutError as error:
-            raise TimedOut("the answer is not whole in time") from error
+            raise TimedOut("the answer was not complete in time") from error
         except (OSError, HTTPException, ValueError) as error:
             raise BrokenOff(_describe(error)) from error
         if self._response.length:

@@ -165,7 +165,7 @@ class ShimClient:
                 # The first answer of a shim that has just restarted.
                 signed_again = True
             elif theirs != version:
-                raise ShimIncompatible(f"The toolbox's shim answers contract {theirs} to a command of {version}.")
+                raise ShimIncompatible(f"The toolbox's shim answered with contract version {theirs} to a command of version {version}. Upgrade the shim.")
             else:
                 raise error
 

@@ -194,7 +194,7 @@ def _checked(ref: Ref) -> Ref:
 
 def _check_collection(path: str) -> None:
     if path.count("/") % 2:
-        raise ValueError(f"The path {path!r} is that of a document, and a collection is needed.")
+        raise ValueError(f"The path {path!r} names a document. It must name a collection.")
 
 
 def _encoded(data: Document) -> str:
@@ -220,7 +220,7 @@ def _tagged(value: Any, in_list: bool = False) -> Any:
             return [_tagged(item, in_list=True) for item in value]
         case dict() if all(map(_is_key, value)):
             return {("$" + key if key[0] == "$" else key): _tagged(item) for key, item in value.items()}
-    raise ValueError(f"Firestore cannot store this value, or not in a list: {value!r:.80}")
+    raise ValueError(f"Firestore cannot store this value, or cannot store it in a list: {value!r:.80}")
 
 
 def _is_key(key: object) -> bool:

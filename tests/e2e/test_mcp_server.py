@@ -51,4 +51,4 @@ def test_refresh_returns_the_toolboxs_metrics(api: Api, toolbox: dict[str, Any])
 
 def test_name_with_the_form_of_an_id_is_refused(tools: Tools, image: str) -> None:
     answer = tools.deploy(image, str(uuid.uuid4()))
-    assert (answer.status_code, "id's form" in answer.json()["message"]) == (400, True)
+    assert (answer.status_code, "form of a UUID" in answer.json()["message"]) == (400, True)
