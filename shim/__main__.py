@@ -55,6 +55,7 @@ class JsonLines(logging.Formatter):
         self._toolbox_id = toolbox_id
 
     def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON with the fields that Google Cloud Logging reads."""
         trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
         line = {
             "severity": record.levelname,
@@ -69,6 +70,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stdout(toolbox_id: str) -> None:
+    """Log to standard output as lines of JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines(toolbox_id))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -77,6 +79,7 @@ def log_to_stdout(toolbox_id: str) -> None:
 
 
 def assemble(configuration: Configuration, pem: Path, engine_socket: str) -> Shim:
+    """Build the shim's parts around one engine."""
     toolbox_id, engine, locks = configuration.toolbox_id, Engine(engine_socket), Locks(time.time)
     images = Images(engine)
     containers = Containers(engine, images, toolbox_id, locks)
@@ -158,6 +161,7 @@ def replace_shim() -> None:
 
 
 def main() -> None:
+    """Serve until SIGTERM, as the container's main process."""
     configuration = identity.load_configuration()
     log_to_stdout(configuration.toolbox_id)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -72,6 +72,7 @@ class ControlPlane:
         self._toolbox_id, self._pem, self._authorities = toolbox_id, pem, authorities
 
     def certificate(self) -> str:
+        """The shim's certificate, in PEM."""
         return identity.pem_parts(self._pem)[0]
 
     def token(self, audience: str) -> str:
@@ -103,6 +104,8 @@ class ControlPlane:
 
 
 class Enrolment:
+    """Sends the certificate to the control plane until the control plane has enrolled it."""
+
     def __init__(
         self,
         configuration: Configuration,

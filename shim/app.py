@@ -112,6 +112,7 @@ def handlers(on: Services) -> dict[Route, Handler]:
 
 
 def create_app(verifier: Verifier, on: Services) -> Flask:
+    """Build the Flask app that checks each command's token and calls the service of its route."""
     app = Flask("shim", static_folder=None)
     app.url_map.merge_slashes = False
     app.url_map.converters["anything"] = _Anything

@@ -199,6 +199,7 @@ class Containers:
             yield before
 
     def find(self, reference: str) -> Container | None:
+        """The container of that name or id, None where there is none."""
         found = self._engine.inspect(reference)
         return spec.container(found, self._toolbox_id) if found else None
 

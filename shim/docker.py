@@ -73,9 +73,11 @@ class Engine:
         return str(self._read("/networks/none")["Id"])
 
     def info(self) -> Json:
+        """The answer of `GET /info`."""
         return cast(Json, self._read("/info"))
 
     def containers(self, labels: dict[str, str]) -> list[Json]:
+        """The list of all containers with these labels, stopped ones included."""
         filters = json.dumps({"label": [f"{key}={value}" for key, value in labels.items()]})
         return cast(list[Json], self._read("/containers/json", all=1, filters=filters))
 
@@ -166,6 +168,7 @@ class Engine:
         return cast(int | None, self._read(f"/exec/{exec_id}/json")["ExitCode"])
 
     def stats(self, container_id: str) -> Json:
+        """One sample of the usage of a running container."""
         return cast(Json, self._read(f"/containers/{container_id}/stats", stream="false"))
 
     def archive(self, container_id: str, path: str) -> Iterator[bytes]:
@@ -196,6 +199,7 @@ class Engine:
         return True
 
     def platform(self) -> str:
+        """The platform that the engine runs images of, e.g. `linux/amd64`."""
         version = self._read("/version")
         return f"{version['Os']}/{version['Arch']}"
 

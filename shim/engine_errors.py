@@ -36,11 +36,13 @@ def from_engine(status: int, text: str) -> errors.ShimError:
 
 
 def from_create(status: int, text: str) -> errors.ShimError:
+    """The error for a refused create."""
     by_status = {404: errors.NoSuchImage, 409: errors.NameTaken}
     return by_status[status](_quote(text)) if status in by_status else from_engine(status, text)
 
 
 def from_rename(status: int, text: str) -> errors.ShimError:
+    """The error for a refused rename."""
     return errors.NameTaken(_quote(text)) if status == 409 else from_engine(status, text)
 
 

@@ -20,6 +20,8 @@ _CHUNK = 65_536
 
 
 class HasFileno(Protocol):
+    """Anything that `select` can wait for."""
+
     def fileno(self) -> int: ...
 
 

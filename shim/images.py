@@ -16,6 +16,8 @@ from shim.docker import Engine
 
 
 class Images:
+    """The images on the droplet."""
+
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 

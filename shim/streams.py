@@ -57,6 +57,8 @@ class RelayAnswer:
 
 
 class Streams:
+    """What streams to and from containers: logs, executed commands, relayed requests."""
+
     def __init__(self, engine: Engine, containers: Containers) -> None:
         self._engine, self._containers = engine, containers
 

@@ -49,6 +49,8 @@ class Process:
 
 
 class Upgrader:
+    """Starts the helper that replaces the shim by a newer image."""
+
     def __init__(self, engine: Engine, images: Images, repository: str) -> None:
         self._engine, self._images, self._repository = engine, images, repository
 

@@ -138,11 +138,15 @@ class Restart(Message):
 
 
 class Credentials(Message):
+    """User name and password at a registry."""
+
     username: str
     password: str = field(repr=False)
 
 
 class Pull(Message):
+    """`credentials` are used for this pull only and are not stored."""
+
     image: ImageReference
     credentials: Credentials | None = None
 
@@ -213,6 +217,8 @@ class Relayed(Message):
 
 
 class Health(Message):
+    """The answer without a token: the version of the shim and of its contract."""
+
     status: str
     version: str
     contract: int
@@ -271,6 +277,8 @@ class Listed(Message):
 
 
 class Memory(Message):
+    """The droplet's memory."""
+
     total_bytes: int
     active_bytes: int
     free_bytes: int
@@ -278,6 +286,8 @@ class Memory(Message):
 
 
 class Disk(Message):
+    """The file system that holds the engine's data."""
+
     mount: str
     total_bytes: int
     used_bytes: int
@@ -389,6 +399,8 @@ class Restarting(Message):
 
 
 class Image(Message):
+    """An image on the droplet; `digest` is that of its manifest."""
+
     id: str
     digest: str
     size_bytes: int
@@ -424,6 +436,8 @@ class ListedImage(Message):
 
 
 class Images(Message):
+    """All images on the droplet."""
+
     images: list[ListedImage]
 
 

@@ -46,4 +46,5 @@ IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def container_name(instance_id: str, spec_generation: int) -> str:
+    """The name of the container that runs this generation of the instance's spec."""
     return f"tool-{instance_id}-g{spec_generation}"

@@ -55,6 +55,8 @@ class Matching:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
+    """The only values that a text field may have."""
+
     values: tuple[str, ...]
 
 
