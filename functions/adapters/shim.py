@@ -165,7 +165,8 @@ class ShimClient:
                 # The first answer of a shim that has just restarted.
                 signed_again = True
             elif theirs != version:
-                raise ShimIncompatible(f"The toolbox's shim answered with contract version {theirs} to a command of version {version}. Upgrade the shim.")
+                message = f"The toolbox's shim speaks contract {theirs}, and the command {version}. Upgrade the shim."
+                raise ShimIncompatible(message)
             else:
                 raise error
 

@@ -57,7 +57,7 @@ def _name(text: str) -> str:
     if any(character in "/\\" or unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise ValueError("a name contains no slash, backslash or control character")
     if name in (".", "..") or names.UUID.fullmatch(name.lower()):
-        raise ValueError("a name must not be '.' or '..', nor have the form of a UUID, because a path may hold an id in its place")
+        raise ValueError("a name must not be '.', '..' or of the form of a UUID, which would be read as an id")
     return name
 
 
