@@ -120,8 +120,8 @@ def _keep_running(instance: Instance, container: Container) -> Iterator[Step]:
         yield StartContainer(f"desired running, observed {container.state}", name)
     elif container.state == "paused":
         yield RestartContainer("it was paused by hand", name, container.started_at)
-    elif restart_after is not None and restart_after == container.started_at:
-        yield RestartContainer("a restart was requested", name, restart_after)
+    elif container.started_at == restart_after:
+        yield RestartContainer("a restart was requested", name, container.started_at)
     else:
         yield from _prove(instance, container)
 

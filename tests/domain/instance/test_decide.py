@@ -86,6 +86,8 @@ FAILED = Observed(container("created", ""), failure=Failure(1, Reason("start-fai
         (RUN, replace(FAILED, container=container("restarting"), post_mortem_of=f"{'c' * 64} {T1}"),
          f"stop {NAME}: gave up: start-failed"),
         (RUN, Observed(container("paused")), f"restart {NAME}: it was paused by hand"),
+        (RUN, Observed(replace(container("running"), health="starting")),
+         f"await the health of {NAME}: observed running, health starting"),
     ],
 )  # fmt: skip
 def test_plan_leads_from_observed_to_desired_state(state: DesiredState, observed: Observed, plan: str) -> None:
