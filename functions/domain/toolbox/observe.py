@@ -43,23 +43,23 @@ PERMANENT_UPGRADE_ERRORS = (shim_errors.ImageUnavailable, shim_errors.NoSuchImag
 
 
 def begin(toolbox: Toolbox) -> Toolbox:
-    """A worker starts on the toolbox: the pending status moves on, and the last obstacle is forgotten."""
+    """Start a pass: move a pending status on, and forget the obstacle of the last pass."""
     return replace(
         toolbox, status=STATUS_WHEN_STARTED.get(toolbox.status, toolbox.status), obstacle=None, not_before=None
     )
 
 
 def fold_created(toolbox: Toolbox, created: Droplet) -> Toolbox:
-    """The attempt's droplet is known."""
+    """Fold in the droplet that the last create call made."""
     assert toolbox.attempt
     resolved = replace(toolbox.attempt, resolved=True)
     return _fold_droplet(replace(toolbox, attempt=resolved, droplet_id=created.id, droplet_name=created.name), created)
 
 
 def fold_search(toolbox: Toolbox, found: Sequence[Droplet], now: datetime) -> Toolbox:
-    """The droplets that were found by the attempt's name and the toolbox's tag; the name decides.
+    """Fold in the droplets that were found by name or by tag after a create call without an answer.
 
-    That there is none is believed only after CREATE_SETTLES_WITHIN, because a new droplet appears late in lists.
+    The droplet with the attempt's name is the one that the call made. That there is none is believed only after CREATE_SETTLES_WITHIN, because a new droplet appears late in lists.
     """
     attempt = toolbox.attempt
     assert attempt
@@ -71,7 +71,7 @@ def fold_search(toolbox: Toolbox, found: Sequence[Droplet], now: datetime) -> To
 
 
 def fold_enrolment_wait(toolbox: Toolbox, found: Droplet | None, now: datetime) -> Toolbox:
-    """The droplet whose shim is to enrol, as the API describes it; None where the API does not know it.
+    """Fold in the droplet whose shim is to enrol; None where the API does not know it.
 
     The toolbox fails where the droplet was destroyed, or its enrolment token has expired.
     """
@@ -91,7 +91,7 @@ def fold_enrolment_wait(toolbox: Toolbox, found: Droplet | None, now: datetime) 
 
 
 def fold_enrolment(toolbox: Toolbox, found: Droplet, certificate: str, fingerprint: str) -> Toolbox:
-    """The shim has enrolled.
+    """Fold in a shim's enrolment.
 
     The containers of retired droplets are listed again, since commands to them may have been in flight.
     """
@@ -101,7 +101,7 @@ def fold_enrolment(toolbox: Toolbox, found: Droplet, certificate: str, fingerpri
 
 
 def fold_status(toolbox: Toolbox, status: ShimStatus, now: datetime) -> Toolbox:
-    """The shim has answered a status query."""
+    """Fold in a shim's answer to a status query."""
     return replace(
         toolbox,
         status=ToolboxStatus.ACTIVE,
@@ -116,7 +116,7 @@ def fold_status(toolbox: Toolbox, status: ShimStatus, now: datetime) -> Toolbox:
 
 
 def fold_upgrade_status(toolbox: Toolbox, status: ShimStatus, now: datetime) -> Toolbox:
-    """The shim has answered during an upgrade: the new one, or still the old one."""
+    """Fold in the status of the shim that answers during an upgrade: the new one, or still the old one."""
     upgrade, observed = toolbox.upgrade, fold_status(toolbox, status, now)
     assert upgrade
     if status.shim_image == upgrade.image:
@@ -127,30 +127,30 @@ def fold_upgrade_status(toolbox: Toolbox, status: ShimStatus, now: datetime) -> 
 
 
 def fold_pull(toolbox: Toolbox) -> Toolbox:
-    """The new shim's image is on the droplet."""
+    """Record that the new shim's image is on the droplet."""
     assert toolbox.upgrade
     return replace(toolbox, upgrade=replace(toolbox.upgrade, pulled=True))
 
 
 def fold_upgrade_sent(toolbox: Toolbox, now: datetime) -> Toolbox:
-    """The shim was told to replace itself."""
+    """Record that the shim was told to replace itself."""
     assert toolbox.upgrade
     return replace(toolbox, upgrade=replace(toolbox.upgrade, sent_at=now))
 
 
 def fold_listing(toolbox: Toolbox, retired: RetiredDroplet, running: list[str]) -> Toolbox:
-    """The containers that run on a retired droplet are known."""
+    """Fold in the names of the containers that run on a retired droplet."""
     return _replace_retired(toolbox, retired.droplet_id, replace(retired, running=running))
 
 
 def fold_stop(toolbox: Toolbox, step: StopContainer) -> Toolbox:
-    """A container of a retired droplet was stopped."""
+    """Record that a container of a retired droplet was stopped."""
     still_running = [name for name in step.retired.running or () if name != step.target]
     return _replace_retired(toolbox, step.retired.droplet_id, replace(step.retired, running=still_running))
 
 
 def fold_destroy(toolbox: Toolbox, droplet_id: str, now: datetime) -> Toolbox:
-    """The API has accepted the destroy call. The droplet counts as destroyed once the API no longer knows it."""
+    """Record that the API has accepted the destroy call. The droplet counts as destroyed once the API no longer knows it."""
     if toolbox.droplet_id != droplet_id:
         [known] = [box for box in toolbox.retired if box.droplet_id == droplet_id]
         return _replace_retired(toolbox, droplet_id, replace(known, destroyed_at=now))
@@ -160,7 +160,7 @@ def fold_destroy(toolbox: Toolbox, droplet_id: str, now: datetime) -> Toolbox:
 
 
 def fold_removal(toolbox: Toolbox, droplet_id: str, found: Droplet | None, now: datetime) -> Toolbox:
-    """A retired droplet, as the API describes it; None where it is destroyed."""
+    """Fold in a retired droplet, None where the API no longer knows it."""
     [known] = [box for box in toolbox.retired if box.droplet_id == droplet_id]
     if found is None:
         return replace(toolbox, retired=[box for box in toolbox.retired if box != known])
@@ -169,7 +169,7 @@ def fold_removal(toolbox: Toolbox, droplet_id: str, found: Droplet | None, now: 
 
 
 def fold_error(toolbox: Toolbox, step: ToolboxStep, error: Problem, now: datetime) -> Toolbox:
-    """A step has failed with `error`.
+    """Fold in the error of a step.
 
     An error is an observation too: some mean that nothing was done, and after others the outcome is unknown.
     """
@@ -211,7 +211,7 @@ def fail(toolbox: Toolbox, reason: Reason) -> Toolbox:
 
 
 def settle(toolbox: Toolbox, now: datetime) -> Toolbox:
-    """Nothing is left to do: the generation was reached, or has failed."""
+    """Mark the present generation as reached or failed: nothing is left to do."""
     settled = replace(toolbox, observed_generation=toolbox.generation, due_at=None, attempts=0)
     if settled.desired_state is ToolboxState.PROVISIONED:
         return settled
