@@ -59,7 +59,8 @@ def fold_created(toolbox: Toolbox, created: Droplet) -> Toolbox:
 def fold_search(toolbox: Toolbox, found: Sequence[Droplet], now: datetime) -> Toolbox:
     """Fold in the droplets that were found by name or by tag after a create call without an answer.
 
-    The droplet with the attempt's name is the one that the call made. That there is none is believed only after CREATE_SETTLES_WITHIN, because a new droplet appears late in lists.
+    The droplet with the attempt's name is the one that the call made. That there is none is believed only after
+    CREATE_SETTLES_WITHIN, because a new droplet appears late in lists.
     """
     attempt = toolbox.attempt
     assert attempt
@@ -150,7 +151,7 @@ def fold_stop(toolbox: Toolbox, step: StopContainer) -> Toolbox:
 
 
 def fold_destroy(toolbox: Toolbox, droplet_id: str, now: datetime) -> Toolbox:
-    """Record that the API has accepted the destroy call. The droplet counts as destroyed once the API no longer knows it."""
+    """Record that the API has accepted the destroy call. The droplet is gone once the API no longer knows it."""
     if toolbox.droplet_id != droplet_id:
         [known] = [box for box in toolbox.retired if box.droplet_id == droplet_id]
         return _replace_retired(toolbox, droplet_id, replace(known, destroyed_at=now))
