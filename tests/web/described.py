@@ -26,8 +26,8 @@ def hold(app: Flask, function: str, method: str, answer: TestResponse) -> None:
     if answer.mimetype == "application/problem+json":
         code = (answer.get_json() or {})["type"].removeprefix(problems.TYPE)
         if code not in ANYWHERE:
-            said = operation["responses"].get(str(answer.status_code), {"description": "nothing"})["description"]
-            assert code in said.split(", "), f"{operation['operationId']} says {said} and not {code}"
+            documented = operation["responses"].get(str(answer.status_code), {"description": "nothing"})["description"]
+            assert code in documented.split(", "), f"{operation['operationId']} says {documented} and not {code}"
         _hold_schema(operation["responses"]["default"], answer)
         return
     assert str(answer.status_code) in operation["responses"], f"{operation['operationId']}: {answer.status_code}"

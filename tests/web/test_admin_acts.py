@@ -40,7 +40,7 @@ def acts() -> list[Any]:
 def instance(world: World) -> Instance:
     [toolbox] = world.store.get([toolbox_ref(TOOLBOX)])
     assert toolbox
-    # All is as it was asked for: otherwise its shim may not be upgraded.
+    # The toolbox is settled; otherwise its shim cannot be upgraded.
     world.store.commit([Replace(toolbox.ref, {"observed_generation": toolbox.data["generation"]}, toolbox.version)])
     return world.deploy()
 
@@ -55,6 +55,6 @@ def test_an_admins_act_is_an_event_with_its_subject(
         world.delete(instance.id)
     answer = operator(shape.method, function, shape.path, **({} if shape.body is None else {"json": shape.body}))
     assert answer.status_code < 300, answer.text
-    owners = [f"{TOOLBOXES}/{TOOLBOX}", *(f"{INSTANCES}/{one['id']}" for one in world.documents())]
+    owners = [f"{TOOLBOXES}/{TOOLBOX}", *(f"{INSTANCES}/{instance['id']}" for instance in world.documents())]
     events = [event.data for owner in owners for event in world.store.query(Query(f"{owner}/events"))]
     assert "operator" in {event["actor"] for event in events}

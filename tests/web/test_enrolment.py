@@ -93,8 +93,8 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(world, shim, certificates, enrol, notify, body)
 
 
-def stranger(scene: Scene, tmp_path: Path) -> Shim:
-    return Shim(identity.ensure_certificate(tmp_path / "stranger", scene.shim.toolbox_id), scene.shim.toolbox_id)
+def other_shim(scene: Scene, tmp_path: Path) -> Shim:
+    return Shim(identity.ensure_certificate(tmp_path / "other", scene.shim.toolbox_id), scene.shim.toolbox_id)
 
 
 def test_a_shim_enrols_and_is_told_the_present_keys_now_and_later_without_a_token(scene: Scene) -> None:
@@ -106,7 +106,7 @@ def test_a_shim_enrols_and_is_told_the_present_keys_now_and_later_without_a_toke
 
 
 def test_another_certificate_is_refused_with_the_token_and_without(scene: Scene, tmp_path: Path) -> None:
-    other = stranger(scene, tmp_path)
+    other = other_shim(scene, tmp_path)
     theirs = {"certificate": other.certificate, "proof": other.token("enrol")}
     assert scene.ask(**theirs).status_code == 403
     assert scene.ask().status_code == 200
@@ -131,7 +131,7 @@ def test_a_proof_that_is_none(scene: Scene, claims: dict[str, Any]) -> None:
 
 
 def test_a_proof_by_another_key(scene: Scene, tmp_path: Path) -> None:
-    assert scene.ask(proof=stranger(scene, tmp_path).token("enrol")).status_code == 401
+    assert scene.ask(proof=other_shim(scene, tmp_path).token("enrol")).status_code == 401
     unsigned = jwt.encode({"sub": scene.shim.toolbox_id, "aud": "enrol", "exp": time.time() + 60}, "", "none")
     assert scene.ask(proof=unsigned).status_code == 401
 
@@ -168,7 +168,7 @@ def test_a_hint_is_believed_to_come_from_the_enrolled_shim_alone(scene: Scene, t
     assert scene.hint(scene.shim.token("notify")) == 401, "before it has enrolled"
     scene.ask()
     scene.world.queue.tasks.clear()
-    for token in (None, "x", stranger(scene, tmp_path).token("notify"), scene.shim.token("enrol")):
+    for token in (None, "x", other_shim(scene, tmp_path).token("notify"), scene.shim.token("enrol")):
         assert scene.hint(token) == 401
     assert scene.hint(scene.shim.token("notify", exp=1)) == 401
     assert scene.hint(scene.shim.token("notify", sub="nobody")) == 401

@@ -1,4 +1,4 @@
-"""Commands run in a container: once under a key, and nothing of their environment is kept or told."""
+"""Commands run in a container: once under a key, and nothing of their environment is stored or shown."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(call: Caller, headers: dict[str, str] | None = None, **more: Any) -> Any
     return call("POST", "toolbox-tools", EXEC, json={**COMMAND, **more}, headers=headers or {})
 
 
-def test_a_command_is_run_as_asked_and_answered_with_its_streams_and_the_container_as_it_is(
+def test_exec_runs_the_command_and_answers_its_output_and_the_container(
     call: Caller, world: World, deployed: dict[str, Any]
 ) -> None:
     answer = run(call)
@@ -138,8 +138,8 @@ def test_of_environment_and_input_nothing_is_kept_or_logged_and_the_act_is_on_re
     written = [path.read_bytes().decode("latin-1") for path in tmp_path.iterdir()]
     for text in [*written, *(log_formatter().format(record) for record in caplog.records), repr(SENT)]:
         assert "planted" not in text
-    told = call("GET", "toolbox-tools", EXEC.replace("exec", "events")).json
-    acts = [(event["type"], event["actor"]) for event in told if event["type"] == "exec_requested"]
+    events = call("GET", "toolbox-tools", EXEC.replace("exec", "events")).json
+    acts = [(event["type"], event["actor"]) for event in events if event["type"] == "exec_requested"]
     assert acts == [("exec_requested", deployed["user_id"])] * 2
 
 

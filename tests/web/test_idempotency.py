@@ -1,4 +1,4 @@
-"""Every POST, PATCH and DELETE of an account takes an Idempotency-Key; here those that have no instance to tell by.
+"""Every POST, PATCH and DELETE of an account takes an Idempotency-Key; here those that are about no instance.
 
 What a key does to an instance is tests/lifecycle/test_idempotency.py's, and to a command test_exec.py's.
 """
@@ -60,7 +60,7 @@ def test_no_function_serves_an_account_a_change_without_a_key(apps: dict[str, Fl
     assert [route.endpoint for route in accounts if not route.idempotent] == []
 
 
-@pytest.mark.parametrize(("name", "route"), OF_ACCOUNTS, ids=lambda one: getattr(one, "endpoint", one))
+@pytest.mark.parametrize(("name", "route"), OF_ACCOUNTS, ids=lambda value: getattr(value, "endpoint", value))
 def test_a_key_that_came_with_another_request_is_refused_by_each(operator: Caller, name: str, route: Route) -> None:
     operator(
         "POST", "toolbox-tools", f"/{TOOLBOX}/tools", json={"instanceNameOnToolbox": "server", "dockerImage": IMAGE}
@@ -89,9 +89,9 @@ def test_a_key_is_bound_also_where_nothing_was_left_to_do(call: Caller) -> None:
 def test_what_only_reads_is_bound_to_its_key_and_read_anew(call: Caller, world: World, body: dict[str, Any]) -> None:
     call("POST", "toolbox-tools", f"/{TOOLBOX}/tools", json={"instanceNameOnToolbox": "server", "dockerImage": IMAGE})
     read = [call("POST", "toolbox-tools", "/", json=body, headers=KEY).status_code for _ in range(2)]
-    asked = len(world.droplet.calls)
+    calls = len(world.droplet.calls)
     assert (read, call("POST", "toolbox-tools", "/", json=body, headers=KEY).status_code) == ([200, 200], 200)
-    assert len(world.droplet.calls) == asked + 1
+    assert len(world.droplet.calls) == calls + 1
     assert all(document["answer"] is None for document in world.documents("requests"))
     other = {**body, "action": "stop", "instanceId": "server"}
     assert call("POST", "toolbox-tools", "/", json=other, headers=KEY).status_code == 422
@@ -118,9 +118,7 @@ def test_a_restart_sent_again_is_answered_again_and_restarts_nothing(call: Calle
     assert console(call, "redeploy").status_code == 422
 
 
-def test_a_restart_that_was_not_seen_to_succeed_is_told_by_its_repeat_and_not_done_twice(
-    call: Caller, world: World
-) -> None:
+def test_a_restart_of_unknown_outcome_is_confirmed_by_its_repeat_and_done_once(call: Caller, world: World) -> None:
     lost = [Fault(shim_errors.OutcomeUnknown("it broke off"), contract_routes.STATUS) for _ in range(60)]
 
     def silent_afterwards(route: contract_routes.Route, name: str) -> None:
@@ -134,7 +132,7 @@ def test_a_restart_that_was_not_seen_to_succeed_is_told_by_its_repeat_and_not_do
     assert world.droplet.shim_started_at == 2.0
 
 
-def test_a_restart_whose_answer_could_not_be_kept_is_told_by_its_repeat(call: Caller, world: World) -> None:
+def test_a_restart_whose_answer_was_not_stored_is_confirmed_by_its_repeat(call: Caller, world: World) -> None:
     def fail(writes: Any) -> None:
         if world.droplet.shim_started_at == 2.0:
             raise Unavailable("the store did not answer")
@@ -161,14 +159,14 @@ def test_of_two_restarts_under_one_key_at_the_same_time_one_is_done(call: Caller
     assert console(call, "restart").json == first.json
 
 
-def test_a_restart_that_did_not_come_about_is_tried_again_by_its_repeat(call: Caller, world: World) -> None:
+def test_a_restart_that_failed_is_tried_again_by_its_repeat(call: Caller, world: World) -> None:
     world.droplet.restart_works = False
     assert console(call, "restart").status_code == 504
     world.droplet.restart_works = True
     assert console(call, "restart").json["success"] is True
 
 
-def test_a_redeploy_sent_again_asks_for_no_other(world: World, issuer: Issuer) -> None:
+def test_a_repeated_redeploy_requests_no_other(world: World, issuer: Issuer) -> None:
     call = Caller(built(world, issuer), issuer.token("account-a"))
     world.change_toolbox(lambda box: replace(box, observed_generation=box.generation))
     assert console(call, "redeploy").status_code == 202
@@ -183,19 +181,19 @@ def test_a_redeploy_sent_again_asks_for_no_other(world: World, issuer: Issuer) -
     assert console(call, "redeploy").json == done.json
 
 
-def test_a_registry_kept_since_outlives_the_repeat_of_what_forgot_the_one_before(call: Caller) -> None:
-    given = {"username": "robot", "password": "p"}
+def test_a_registry_stored_since_survives_a_repeated_delete(call: Caller) -> None:
+    credentials = {"username": "robot", "password": "p"}
 
     def forget() -> Any:
         return call("DELETE", "toolboxes-user", REGISTRY, headers=KEY)
 
-    call("PUT", "toolboxes-user", REGISTRY, json=given)
+    call("PUT", "toolboxes-user", REGISTRY, json=credentials)
     assert (forget().status_code, call("GET", "toolboxes-user", REGISTRY).status_code) == (204, 404)
-    call("PUT", "toolboxes-user", REGISTRY, json=given)
+    call("PUT", "toolboxes-user", REGISTRY, json=credentials)
     assert (forget().status_code, call("GET", "toolboxes-user", REGISTRY).status_code) == (204, 200)
 
 
-def test_a_rollout_asked_for_again_is_told_as_it_stands_and_not_begun_anew(operator: Caller, world: World) -> None:
+def test_a_repeated_rollout_is_answered_as_it_is_and_not_started_again(operator: Caller, world: World) -> None:
     def ask(**headers: str) -> Any:
         return operator("POST", "toolboxes-user", "/upgrade-shims", headers=headers)
 

@@ -84,10 +84,10 @@ def test_a_deleted_instances_events_and_post_mortems_are_still_there_by_its_id(
     assert send(call, "GET", f"/{deployed['id']}").status_code == 404
     events = send(call, "GET", f"/{deployed['id']}/events").json
     assert events[0]["type"] == "deleted"
-    [kept] = send(call, "GET", f"/{deployed['id']}/post-mortems").json
-    assert kept["logs"] == ["2026-01-01T00:00:00.000000001Z stdout ready"]
-    assert kept["container"]["id"] == deployed["container_id"]
-    assert kept["missing"] == []
+    [post_mortem] = send(call, "GET", f"/{deployed['id']}/post-mortems").json
+    assert post_mortem["logs"] == ["2026-01-01T00:00:00.000000001Z stdout ready"]
+    assert post_mortem["container"]["id"] == deployed["container_id"]
+    assert post_mortem["missing"] == []
 
 
 def test_what_a_post_mortem_could_not_fetch_is_named_in_it(
@@ -95,9 +95,9 @@ def test_what_a_post_mortem_could_not_fetch_is_named_in_it(
 ) -> None:
     world.droplet.logs_fail = True
     assert send(call, "DELETE", "/server").status_code == 200
-    [kept] = send(call, "GET", f"/{deployed['id']}/post-mortems").json
-    assert kept["logs"] == []
-    assert "the engine does not answer" in kept["missing"][0]
+    [post_mortem] = send(call, "GET", f"/{deployed['id']}/post-mortems").json
+    assert post_mortem["logs"] == []
+    assert "the engine does not answer" in post_mortem["missing"][0]
 
 
 def test_a_request_sent_again_with_its_key_is_answered_the_same(call: Caller, world: World) -> None:
@@ -144,15 +144,15 @@ def test_a_deploy_that_memory_cannot_hold_is_a_507(call: Caller, world: World) -
 def test_a_record_and_an_event_show_which_host_port_took_the_place_of_a_taken_one(
     call: Caller, world: World, deployed: dict[str, Any]
 ) -> None:
-    [taken] = deployed["ports"]
-    world.droplet.held_ports = {taken["host_port"]}
+    [previous_port] = deployed["ports"]
+    world.droplet.held_ports = {previous_port["host_port"]}
     answer = send(call, "POST", "/server/restart")
     record, [port] = answer.json, answer.json["ports"]
     assert (answer.status_code, record["status_on_toolbox"], record["status_reason"]) == (200, "running", None)
     assert (record["generation"], record["observed_generation"]) == (2, 2)
-    assert port == taken | {"host_port": port["host_port"]} != taken
+    assert port == previous_port | {"host_port": port["host_port"]} != previous_port
     assert [mapping["hostPort"] for mapping in record["spec"]["portMappings"]] == [port["host_port"]]
-    told = [
+    details = [
         event["detail"] for event in send(call, "GET", "/server/events").json if event["type"] == "port_reallocated"
     ]
-    assert told == [f"{taken['host_port']}/tcp is in use: {port['host_port']} instead"]
+    assert details == [f"{previous_port['host_port']}/tcp is in use: {port['host_port']} instead"]

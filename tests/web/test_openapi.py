@@ -83,11 +83,11 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 
 @pytest.mark.parametrize(("path", "verb"), OPERATIONS)
 def test_an_operation_has_an_id_a_tag_an_imperative_summary_and_a_description(path: str, verb: str) -> None:
-    described_one = operation(verb, path)
-    assert re.fullmatch("[a-z][A-Za-z]+", described_one["operationId"])
-    assert described_one["tags"][0] in [tag["name"] for tag in DOCUMENT["tags"]]
-    assert re.fullmatch(r"[A-Z][a-z]+( [^.]+)?", described_one["summary"])
-    assert described_one["description"].endswith(".")
+    described_operation = operation(verb, path)
+    assert re.fullmatch("[a-z][A-Za-z]+", described_operation["operationId"])
+    assert described_operation["tags"][0] in [tag["name"] for tag in DOCUMENT["tags"]]
+    assert re.fullmatch(r"[A-Z][a-z]+( [^.]+)?", described_operation["summary"])
+    assert described_operation["description"].endswith(".")
 
 
 def test_operation_ids_are_unique() -> None:
@@ -102,12 +102,12 @@ def test_every_field_has_a_description(name: str) -> None:
 
 @pytest.mark.parametrize(("path", "verb"), OPERATIONS)
 def test_an_operations_examples_are_valid(path: str, verb: str) -> None:
-    described_one = operation(verb, path)
-    successes = [answer for status, answer in described_one["responses"].items() if status.startswith("2")]
-    contents = [answer.get("content", {}) for answer in [described_one.get("requestBody", {}), *successes]]
-    media = [one for content in contents for kind, one in content.items() if kind == "application/json"]
-    for one in media:
-        schema = {**one["schema"], "components": DOCUMENT["components"]}
+    described_operation = operation(verb, path)
+    successes = [answer for status, answer in described_operation["responses"].items() if status.startswith("2")]
+    contents = [answer.get("content", {}) for answer in [described_operation.get("requestBody", {}), *successes]]
+    media = [content[kind] for content in contents for kind in content if kind == "application/json"]
+    for body_or_answer in media:
+        schema = {**body_or_answer["schema"], "components": DOCUMENT["components"]}
         if path != "/toolboxes-user/openapi.json":
-            Draft202012Validator(schema).validate(one["example"])
-    assert media or described_one["responses"].keys() & {"204"}
+            Draft202012Validator(schema).validate(body_or_answer["example"])
+    assert media or described_operation["responses"].keys() & {"204"}

@@ -10,12 +10,12 @@ from tests.fakes.issuer import Issuer
 from tests.fakes.world import TOOLBOX, World
 from tests.web.conftest import Caller
 
-ONE = "/registries/registry.test"
-GIVEN = {"username": "robot", "password": "p4ssw0rd-of-the-registry"}
+PATH = "/registries/registry.test"
+CREDENTIALS = {"username": "robot", "password": "p4ssw0rd-of-the-registry"}
 
 
-def put(call: Caller, path: str = ONE, **more: str) -> None:
-    assert call("PUT", "toolboxes-user", path, json={**GIVEN, **more}).status_code == 200
+def put(call: Caller, path: str = PATH, **more: str) -> None:
+    assert call("PUT", "toolboxes-user", path, json={**CREDENTIALS, **more}).status_code == 200
 
 
 def deploy(call: Caller, image: str, toolbox: str = TOOLBOX) -> None:
@@ -25,21 +25,21 @@ def deploy(call: Caller, image: str, toolbox: str = TOOLBOX) -> None:
 
 def test_a_registry_is_kept_shown_without_its_password_replaced_and_forgotten(call: Caller, world: World) -> None:
     put(call)
-    first = call("GET", "toolboxes-user", ONE).json
+    first = call("GET", "toolboxes-user", PATH).json
     assert first == {"host": "registry.test", "username": "robot", "created_at": world.time.isoformat(),
                      "updated_at": world.time.isoformat()}  # fmt: skip
     world.pass_time(1)
     put(call, username="other")
-    assert call("GET", "toolboxes-user", ONE).json == {
+    assert call("GET", "toolboxes-user", PATH).json == {
         **first, "username": "other", "updated_at": world.time.isoformat()
     }  # fmt: skip
     world.pass_time(1)
     put(call, "/registries/172.30.0.1:5000")
     listed = call("GET", "toolboxes-user", "/registries").json
     assert [registry["host"] for registry in listed] == ["172.30.0.1:5000", "registry.test"]
-    assert call("DELETE", "toolboxes-user", ONE).status_code == 204
-    assert call("DELETE", "toolboxes-user", ONE).status_code == 204
-    assert call("GET", "toolboxes-user", ONE).status_code == 404
+    assert call("DELETE", "toolboxes-user", PATH).status_code == 204
+    assert call("DELETE", "toolboxes-user", PATH).status_code == 204
+    assert call("GET", "toolboxes-user", PATH).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_pull_is_made_with_the_credentials_of_the_images_own_host(
     world.droplet.registry[image] = None
     deploy(call, image)
     world.deliver()
-    assert world.droplet.pulled_as == [messages.Credentials("robot", GIVEN["password"])]
+    assert world.droplet.pulled_as == [messages.Credentials("robot", CREDENTIALS["password"])]
     assert call("GET", "toolbox-tools", f"/{TOOLBOX}/tools/server").json["status_on_toolbox"] == "running"
 
 
@@ -69,15 +69,15 @@ def test_nobody_pulls_with_anothers_credentials_or_sees_them(
     call: Caller, world: World, apps: dict[str, Flask], issuer: Issuer
 ) -> None:
     put(call)
-    stranger = Caller(apps, issuer.token("account-b"))
-    assert stranger("GET", "toolboxes-user", "/registries").json == []
-    assert stranger("GET", "toolboxes-user", ONE).status_code == 404
-    assert stranger("DELETE", "toolboxes-user", ONE).status_code == 204
-    assert call("GET", "toolboxes-user", ONE).status_code == 200
+    other_account = Caller(apps, issuer.token("account-b"))
+    assert other_account("GET", "toolboxes-user", "/registries").json == []
+    assert other_account("GET", "toolboxes-user", PATH).status_code == 404
+    assert other_account("DELETE", "toolboxes-user", PATH).status_code == 204
+    assert call("GET", "toolboxes-user", PATH).status_code == 200
     theirs = "33333333-3333-4333-8333-333333333333"
     world.add_toolbox(theirs, "account-b")
     world.droplet.registry["registry.test/server:2"] = None
-    deploy(stranger, "registry.test/server:2", theirs)
+    deploy(other_account, "registry.test/server:2", theirs)
     world.deliver()
     assert world.droplet.pulled_as == [None]
 
@@ -88,27 +88,28 @@ def test_nobody_pulls_with_anothers_credentials_or_sees_them(
      "user@a.test", "a.test%00", "%20a.test", "a" * 64 + ".test", ".".join(["a" * 60] * 5)],
 )  # fmt: skip
 def test_what_is_no_host_has_no_credentials(call: Caller, world: World, host: str) -> None:
-    for method, options in (("PUT", {"json": GIVEN}), ("GET", {}), ("DELETE", {})):
+    for method, options in (("PUT", {"json": CREDENTIALS}), ("GET", {}), ("DELETE", {})):
         assert call(method, "toolboxes-user", f"/registries/{host}", **options).status_code == 404
     assert world.documents("registries") == []
 
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"username": "a"}, {**GIVEN, "username": "a:b"}, {**GIVEN, "password": ""}, {**GIVEN, "token": "x"},
-     {**GIVEN, "username": "a\nb"}, {**GIVEN, "password": 1}],
+    [{}, {"username": "a"}, {**CREDENTIALS, "username": "a:b"}, {**CREDENTIALS, "password": ""},
+     {**CREDENTIALS, "token": "x"},
+     {**CREDENTIALS, "username": "a\nb"}, {**CREDENTIALS, "password": 1}],
 )  # fmt: skip
 def test_credentials_that_cannot_be_are_refused_without_being_quoted(
     call: Caller, world: World, body: dict[str, object]
 ) -> None:
-    answer = call("PUT", "toolboxes-user", ONE, json=body)
+    answer = call("PUT", "toolboxes-user", PATH, json=body)
     assert answer.status_code == 400
-    assert GIVEN["password"] not in answer.text
+    assert CREDENTIALS["password"] not in answer.text
     assert world.documents("registries") == []
 
 
 def test_an_account_keeps_a_bounded_number_of_registries(call: Caller) -> None:
     for number in range(50):
         put(call, f"/registries/r{number}.test")
-    assert call("PUT", "toolboxes-user", ONE, json=GIVEN).status_code == 409
+    assert call("PUT", "toolboxes-user", PATH, json=CREDENTIALS).status_code == 409
     put(call, "/registries/r0.test", username="changed")

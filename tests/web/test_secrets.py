@@ -41,20 +41,20 @@ def world(tmp_path: Path) -> World:
 
 
 class Witness:
-    """Keeps all that anybody is told or that is written down."""
+    """Keeps all that anybody is message or that is written down."""
 
     def __init__(self, call: Caller, world: World, caplog: pytest.LogCaptureFixture, folder: Path) -> None:
         self.call, self.world, self.caplog, self.folder = call, world, caplog, folder
-        self.told: list[str] = []
+        self.texts: list[str] = []
         caplog.set_level(logging.DEBUG)
 
     def __call__(self, method: str, path: str = "", **options: Any) -> Any:
         answer = self.call(method, "toolbox-tools", TOOLS + path, **options)
-        self.told.append(f"{answer.headers}\n{answer.text}")
+        self.texts.append(f"{answer.headers}\n{answer.text}")
         return answer.json
 
     def everything(self) -> Iterator[str]:
-        yield from self.told
+        yield from self.texts
         yield from (log_formatter().format(record) for record in self.caplog.records)
         yield repr(self.world.queue.tasks)
         yield from (path.read_bytes().decode("latin-1") for path in self.folder.iterdir())
@@ -65,7 +65,7 @@ class Witness:
 
 
 @pytest.fixture
-def seen(call: Caller, world: World, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Witness:
+def witness(call: Caller, world: World, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Witness:
     return Witness(call, world, caplog, tmp_path)
 
 
@@ -73,69 +73,69 @@ def environment(world: World, record: dict[str, Any]) -> dict[str, str]:
     return world.droplet.environments[record["container_name"]]
 
 
-def test_a_secret_reaches_its_container_and_is_shown_by_name_alone(seen: Witness, world: World) -> None:
-    record = seen("POST", json={**SENT, "secretVariables": PLANTED}, headers={"Idempotency-Key": "k"})
+def test_a_secret_reaches_its_container_and_is_shown_by_name_alone(witness: Witness, world: World) -> None:
+    record = witness("POST", json={**SENT, "secretVariables": PLANTED}, headers={"Idempotency-Key": "k"})
     assert record["status_on_toolbox"] == "running"
     assert environment(world, record) == {"OPEN": "shown", **PLANTED}
     assert record["spec"]["secretVariables"] == {"KEY": None, "QUOTED": None, "TOKEN": None}
-    assert seen("POST", json={**SENT, "secretVariables": PLANTED}, headers={"Idempotency-Key": "k"}) == record
-    seen.search()
+    assert witness("POST", json={**SENT, "secretVariables": PLANTED}, headers={"Idempotency-Key": "k"}) == record
+    witness.search()
 
 
-def test_a_secret_in_the_frontends_nested_place_is_one_too(seen: Witness, world: World) -> None:
+def test_a_secret_in_the_frontends_nested_place_is_one_too(witness: Witness, world: World) -> None:
     nested = {"dockerImage": IMAGE, "secretVariables": PLANTED}
-    record = seen("POST", json={"instanceNameOnToolbox": "server", "baseConfigOverrideJson": nested})
+    record = witness("POST", json={"instanceNameOnToolbox": "server", "baseConfigOverrideJson": nested})
     assert environment(world, record) == PLANTED
     assert record["base_config_override_json"] == {**nested, "secretVariables": dict.fromkeys(PLANTED)}
-    seen.search()
+    witness.search()
 
 
-def test_what_a_container_says_of_its_secrets_is_struck_out_wherever_it_is_shown_or_kept(
-    seen: Witness, world: World
+def test_secrets_in_a_containers_output_are_redacted_wherever_it_is_shown_or_stored(
+    witness: Witness, world: World
 ) -> None:
-    record = seen("POST", json={**SENT, "secretVariables": PLANTED, "mcp": {"port": 1, "path": "/"}})
+    record = witness("POST", json={**SENT, "secretVariables": PLANTED, "mcp": {"port": 1, "path": "/"}})
     name = record["container_name"]
     spoken = ["planted-line-two-of-a-key", json.dumps(PLANTED), PLANTED["QUOTED"], f"a {PLANTED['TOKEN']} in a line"]
     world.droplet.log_text = " ".join(spoken)
-    assert seen("GET", "/server/logs")["logs"][0].endswith("*** in a line")
-    said = shim_errors.StartFailed(f"the engine says: {PLANTED['TOKEN']}")
-    world.droplet.faults.append(Fault(said, route=routes.RESTART))
-    seen("POST", "/server/restart")
+    assert witness("GET", "/server/logs")["logs"][0].endswith("*** in a line")
+    refusal = shim_errors.StartFailed(f"the engine says: {PLANTED['TOKEN']}")
+    world.droplet.faults.append(Fault(refusal, route=routes.RESTART))
+    witness("POST", "/server/restart")
     world.droplet.die(name)
     world.sweep()
-    seen("GET", "/server/events")
-    seen("PATCH", "/server", json={"environmentVariables": {}})
-    seen("DELETE", "/server")
-    kept = seen("GET", f"/{record['id']}/post-mortems")
-    assert kept and all("***" in "".join(one["logs"]) for one in kept)
-    seen("GET", f"/{record['id']}/events")
-    seen.search()
+    witness("GET", "/server/events")
+    witness("PATCH", "/server", json={"environmentVariables": {}})
+    witness("DELETE", "/server")
+    post_mortems = witness("GET", f"/{record['id']}/post-mortems")
+    assert post_mortems and all("***" in "".join(found["logs"]) for found in post_mortems)
+    witness("GET", f"/{record['id']}/events")
+    witness.search()
 
 
-def test_an_update_keeps_replaces_and_drops_secrets_and_both_versions_stay_sealed(seen: Witness, world: World) -> None:
-    record = seen("POST", json={**SENT, "secretVariables": PLANTED})
-    kept = seen("PATCH", "/server", json={"environmentVariables": {"OPEN": "changed"}})
-    assert environment(world, kept) == {"OPEN": "changed", **PLANTED}
-    wanted = {"TOKEN": None, "QUOTED": "planted-anew"}
-    changed = seen("PATCH", "/server", json={"secretVariables": wanted})
-    assert environment(world, changed) == {"OPEN": "changed", "TOKEN": PLANTED["TOKEN"], "QUOTED": "planted-anew"}
-    again = seen("PATCH", "/server", json=changed["spec"])
+def test_an_update_keeps_replaces_and_drops_secrets(witness: Witness, world: World) -> None:
+    record = witness("POST", json={**SENT, "secretVariables": PLANTED})
+    unchanged = witness("PATCH", "/server", json={"environmentVariables": {"OPEN": "changed"}})
+    assert environment(world, unchanged) == {"OPEN": "changed", **PLANTED}
+    wanted = {"TOKEN": None, "QUOTED": "planted-later"}
+    changed = witness("PATCH", "/server", json={"secretVariables": wanted})
+    assert environment(world, changed) == {"OPEN": "changed", "TOKEN": PLANTED["TOKEN"], "QUOTED": "planted-later"}
+    again = witness("PATCH", "/server", json=changed["spec"])
     assert environment(world, again) == environment(world, changed)
-    dropped = seen("PATCH", "/server", json={"secretVariables": {}})
+    dropped = witness("PATCH", "/server", json={"secretVariables": {}})
     assert (dropped["spec"]["secretVariables"], environment(world, dropped)) == ({}, {"OPEN": "changed"})
     assert record["id"] == dropped["id"]
-    seen.search()
+    witness.search()
 
 
 def test_secrets_replaced_from_outside_leave_the_others_and_make_the_container_anew(
-    seen: Witness, world: World
+    witness: Witness, world: World
 ) -> None:
-    record = seen("POST", json={**SENT, "secretVariables": PLANTED})
-    change.replace_secrets(world.deps, InstanceRequest(CALLER, TOOLBOX, "server"), {"TOKEN": "planted-anew"})
-    record = seen("GET", "/server")
+    record = witness("POST", json={**SENT, "secretVariables": PLANTED})
+    change.replace_secrets(world.deps, InstanceRequest(CALLER, TOOLBOX, "server"), {"TOKEN": "planted-later"})
+    record = witness("GET", "/server")
     assert record["container_name"].endswith("-g2")
-    assert environment(world, record) == {"OPEN": "shown", **PLANTED, "TOKEN": "planted-anew"}
-    seen.search()
+    assert environment(world, record) == {"OPEN": "shown", **PLANTED, "TOKEN": "planted-later"}
+    witness.search()
 
 
 BAD = [
@@ -148,45 +148,45 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("secrets", "told"), BAD, ids=[told for _, told in BAD])
+@pytest.mark.parametrize(("secrets", "message"), BAD, ids=[message for _, message in BAD])
 def test_secrets_that_cannot_be_are_refused_without_being_quoted(
-    seen: Witness, world: World, secrets: dict[str, Any], told: str
+    witness: Witness, world: World, secrets: dict[str, Any], message: str
 ) -> None:
-    answer = seen("POST", json={**SENT, "secretVariables": secrets})
-    assert (answer["status"], told in answer["detail"]) == (400, True)
+    answer = witness("POST", json={**SENT, "secretVariables": secrets})
+    assert (answer["status"], message in answer["detail"]) == (400, True)
     assert not world.documents() and not world.droplet.calls
-    seen.search()
+    witness.search()
 
 
-def test_a_secret_without_a_value_is_refused_where_none_is_kept(seen: Witness, world: World) -> None:
-    answer = seen("POST", json={**SENT, "secretVariables": {"TOKEN": None}})
+def test_a_secret_without_a_value_is_refused_where_none_is_stored(witness: Witness, world: World) -> None:
+    answer = witness("POST", json={**SENT, "secretVariables": {"TOKEN": None}})
     assert (answer["status"], "no value of it is stored" in answer["detail"], world.documents()) == (409, True, [])
 
 
-def test_an_open_variable_cannot_take_a_secrets_name(seen: Witness) -> None:
-    before = seen("POST", json={**SENT, "secretVariables": PLANTED})
-    answer = seen("PATCH", "/server", json={"environmentVariables": {"TOKEN": "x"}})
+def test_an_open_variable_cannot_take_a_secrets_name(witness: Witness) -> None:
+    before = witness("POST", json={**SENT, "secretVariables": PLANTED})
+    answer = witness("PATCH", "/server", json={"environmentVariables": {"TOKEN": "x"}})
     assert (answer["status"], "both in" in answer["detail"]) == (400, True)
-    assert seen("GET", "/server") == before
+    assert witness("GET", "/server") == before
 
 
-def test_a_plan_and_its_spec_can_be_printed(seen: Witness, world: World) -> None:
-    seen("POST", json={**SENT, "secretVariables": PLANTED})
+def test_a_plan_and_its_spec_can_be_printed(witness: Witness, world: World) -> None:
+    witness("POST", json={**SENT, "secretVariables": PLANTED})
     [snapshot] = world.store.query(Query("account_tool_instances"))
     assert TELLTALE not in repr(snapshot.data)
     spec: Spec = world.stored_at(snapshot.ref.id).spec
     assert TELLTALE not in repr(spec)
 
 
-def test_what_is_sealed_for_one_instance_opens_for_no_other(world: World, seen: Witness) -> None:
-    one, other = (
-        world.stored_at(seen("POST", json={**SENT, "instanceNameOnToolbox": name, "secretVariables": PLANTED})["id"])
-        for name in ("one", "other")
+def test_secrets_of_one_instance_do_not_decrypt_for_another(world: World, witness: Witness) -> None:
+    first, second = (
+        world.stored_at(witness("POST", json={**SENT, "instanceNameOnToolbox": name, "secretVariables": PLANTED})["id"])
+        for name in ("first", "second")
     )
-    assert one.spec.secrets and other.spec.secrets
-    assert VAULT.open(one.spec.secrets, bound(one)) == PLANTED
+    assert first.spec.secrets and second.spec.secrets
+    assert VAULT.open(first.spec.secrets, bound(first)) == PLANTED
     with pytest.raises(SecretsUnreadable):
-        VAULT.open(one.spec.secrets, bound(other))
+        VAULT.open(first.spec.secrets, bound(second))
 
 
 def bound(instance: Instance) -> str:
@@ -205,20 +205,20 @@ def test_a_new_key_seals_and_the_old_one_still_opens() -> None:
         KeyVault({"old": b"n" * 32}).open(sealed, "x")
 
 
-def test_without_its_key_nothing_is_made_and_nothing_unstruck_is_kept(
-    seen: Witness, world: World, issuer: Issuer
+def test_without_the_key_nothing_is_created_and_nothing_unredacted_is_stored(
+    witness: Witness, world: World, issuer: Issuer
 ) -> None:
-    record = seen("POST", json={**SENT, "secretVariables": PLANTED})
+    record = witness("POST", json={**SENT, "secretVariables": PLANTED})
     world.droplet.log_text = PLANTED["TOKEN"]
     world.deps = replace(world.deps, vault=KeyVault({"other": bytes(32)}))
-    seen.call = Caller(built(world, issuer), seen.call.token)
-    assert seen("GET", "/server/logs")["type"].endswith("secrets-unreadable")
+    witness.call = Caller(built(world, issuer), witness.call.token)
+    assert witness("GET", "/server/logs")["type"].endswith("secrets-unreadable")
     world.droplet.die(record["container_name"])
     world.sweep()
-    [kept] = seen("GET", "/server/post-mortems")
-    assert kept["logs"] == [] and "key-1" in kept["missing"][0]
+    [post_mortem] = witness("GET", "/server/post-mortems")
+    assert post_mortem["logs"] == [] and "key-1" in post_mortem["missing"][0]
     world.droplet.containers.clear()
     world.sweep()
-    told = seen("GET", "/server")
-    assert (told["status_reason"]["code"], world.droplet.containers) == ("secrets-unreadable", {})
-    seen.search()
+    record = witness("GET", "/server")
+    assert (record["status_reason"]["code"], world.droplet.containers) == ("secrets-unreadable", {})
+    witness.search()

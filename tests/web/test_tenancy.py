@@ -64,18 +64,18 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Walked:
     """One question in two shapes: about what is the other account's, and about what is nowhere."""
 
     function: str
-    told: str
+    shape: str
     theirs: Shape
     nothing: Shape
 
 
 @pytest.fixture
 def instance(world: World) -> Instance:
-    """The victim's, on TOOLBOX; the stranger has a toolbox and an instance too."""
+    """The victim's, on TOOLBOX; the other account has a toolbox and an instance too."""
     world.add_toolbox(THEIRS, account=OTHER_CALLER.account)
     victims = world.deploy(replace(new("server"), secrets={"KEY": "planted-value"}))
     world.droplet.die(victims.container_name, exit_code=3)
@@ -87,7 +87,7 @@ def instance(world: World) -> Instance:
 
 
 @pytest.fixture
-def stranger(apps: dict[str, Flask], issuer: Issuer) -> Caller:
+def other_account(apps: dict[str, Flask], issuer: Issuer) -> Caller:
     return Caller(apps, issuer.token(OTHER_CALLER.account))
 
 
@@ -98,18 +98,18 @@ def routes(apps: dict[str, Flask]) -> Iterator[tuple[str, Route]]:
         yield from ((function, described[rule.endpoint]) for rule in app.url_map.iter_rules())
 
 
-def walk(apps: dict[str, Flask], instance: Instance) -> Iterator[Asked]:
-    """Each route that may be about a thing: by its id and by its name, and looked for on the stranger's own toolbox."""
+def walk(apps: dict[str, Flask], instance: Instance) -> Iterator[Walked]:
+    """Each route about an instance or toolbox: by id, by name, and on the other account's toolbox."""
     for function, route in routes(apps):
         if route.proof is not Proof.ACCOUNT or (function, route.endpoint) in OWN:
             continue
         for body in bodies(function, route):
-            told = f"{route.method} {route.path}{QUERIES.get(route.endpoint, '')}", body
-            yield _asked(function, told, {**VICTIMS, "instance": instance.id}, {**NONE, "instance": NOBODY})
-            yield _asked(function, told, {**VICTIMS, "instance": instance.name}, {**NONE, "instance": "nobody"})
-            if "<instance>" in json.dumps(told):
+            shape = f"{route.method} {route.path}{QUERIES.get(route.endpoint, '')}", body
+            yield _walked(function, shape, {**VICTIMS, "instance": instance.id}, {**NONE, "instance": NOBODY})
+            yield _walked(function, shape, {**VICTIMS, "instance": instance.name}, {**NONE, "instance": "nobody"})
+            if "<instance>" in json.dumps(shape):
                 own = {**VICTIMS, "toolbox": THEIRS}
-                yield _asked(function, told, {**own, "instance": instance.id}, {**own, "instance": NOBODY})
+                yield _walked(function, shape, {**own, "instance": instance.id}, {**own, "instance": NOBODY})
 
 
 def bodies(function: str, route: Route) -> list[Any]:
@@ -122,12 +122,12 @@ def bodies(function: str, route: Route) -> list[Any]:
     return [{"toolboxId": "<toolbox>"}, *({"toolboxId": "<toolbox>", "action": action, **also} for action in actions)]
 
 
-def _asked(function: str, told: tuple[str, Any], theirs: dict[str, str], nothing: dict[str, str]) -> Asked:
-    return Asked(function, f"{function} {told}", filled(told, theirs), filled(told, nothing))
+def _walked(function: str, shape: tuple[str, Any], theirs: dict[str, str], nothing: dict[str, str]) -> Walked:
+    return Walked(function, f"{function} {shape}", filled(shape, theirs), filled(shape, nothing))
 
 
-def filled(told: tuple[str, Any], place: dict[str, str]) -> Shape:
-    text = json.dumps(told)
+def filled(shape: tuple[str, Any], place: dict[str, str]) -> Shape:
+    text = json.dumps(shape)
     for name, value in place.items():
         text = text.replace(f"<{name}>", value)
     assert not re.search(r"<\w+>", text), f"{text}: what it names is to be known here"
@@ -136,7 +136,7 @@ def filled(told: tuple[str, Any], place: dict[str, str]) -> Shape:
 
 
 def send(caller: Caller, function: str, shape: Shape) -> tuple[Any, ...]:
-    """All that can be told by the answer, but for the ids that were sent and the request's own."""
+    """Everything that the answer reveals, without the ids that were sent and the request's own id."""
     answer = caller(shape.method, function, shape.path, **({} if shape.body is None else {"json": shape.body}))
     text = re.sub(r'"request_id":"[0-9a-f]+"', "", answer.text.replace('": "', '":"'))
     for name, value in shape.place.items():
@@ -145,7 +145,7 @@ def send(caller: Caller, function: str, shape: Shape) -> tuple[Any, ...]:
     return answer.status_code, text, headers
 
 
-def kept(world: World) -> list[Any]:
+def stored(world: World) -> list[Any]:
     return [
         world.documents(name)
         for name in (TOOLBOXES, INSTANCES, NAME_RESERVATIONS, PORT_RESERVATIONS, REQUESTS, REGISTRIES)
@@ -160,63 +160,65 @@ def test_every_route_of_an_account_is_walked_or_about_its_own(apps: dict[str, Fl
         assert route.proof is not Proof.ACCOUNT or named, f"{function} {route.endpoint} is walked by no test"
 
 
-def test_somebody_elses_thing_is_a_404_that_cannot_be_told_from_nothing(
-    world: World, apps: dict[str, Flask], stranger: Caller, instance: Instance
+def test_another_accounts_thing_answers_exactly_as_a_missing_one(
+    world: World, apps: dict[str, Flask], other_account: Caller, instance: Instance
 ) -> None:
-    before, calls, walked = kept(world), len(world.droplet.calls), 0
-    for one in walk(apps, instance):
-        # Not to be refused for asking so often.
+    before, calls, walked = stored(world), len(world.droplet.calls), 0
+    for walked_route in walk(apps, instance):
+        # Within the rate limit.
         world.pass_time(1)
-        theirs, nothing = send(stranger, one.function, one.theirs), send(stranger, one.function, one.nothing)
-        assert theirs[0] == 404, (one.told, theirs)
-        assert theirs == nothing, one.told
+        theirs = send(other_account, walked_route.function, walked_route.theirs)
+        nothing = send(other_account, walked_route.function, walked_route.nothing)
+        assert theirs[0] == 404, (walked_route.shape, theirs)
+        assert theirs == nothing, walked_route.shape
         walked += 1
     assert walked > 50
-    assert (kept(world), len(world.droplet.calls)) == (before, calls)
+    assert (stored(world), len(world.droplet.calls)) == (before, calls)
 
 
-def test_what_a_stranger_is_answered_holds_nothing_of_the_others(
-    world: World, stranger: Caller, instance: Instance
+def test_an_accounts_answers_contain_nothing_of_another_account(
+    world: World, other_account: Caller, instance: Instance
 ) -> None:
     """Its own lists, and what the others' references would be good for."""
-    told = [
-        stranger("GET", "toolboxes-user", "/"),
-        stranger("GET", "toolboxes-user", "/registries"),
-        stranger("GET", "toolboxes-user", f"/{THEIRS}/events"),
-        stranger("GET", "toolbox-tools", f"/{THEIRS}/tools"),
-        stranger("GET", "toolbox-tools", f"/{THEIRS}/tools/own/events"),
+    body = {**BODIES["POST /<toolbox>/tools"], **SAME_NAME}
+    answers = [
+        other_account("GET", "toolboxes-user", "/"),
+        other_account("GET", "toolboxes-user", "/registries"),
+        other_account("GET", "toolboxes-user", f"/{THEIRS}/events"),
+        other_account("GET", "toolbox-tools", f"/{THEIRS}/tools"),
+        other_account("GET", "toolbox-tools", f"/{THEIRS}/tools/own/events"),
         # The same name and host port are free on another toolbox.
-        stranger("POST", "toolbox-tools", f"/{THEIRS}/tools", json={**BODIES["POST /<toolbox>/tools"], **SAME_NAME}),
+        other_account("POST", "toolbox-tools", f"/{THEIRS}/tools", json=body),
     ]
-    assert [answer.status_code for answer in told] == [200] * 5 + [201]
-    shown = "".join(answer.text for answer in told)
+    assert [answer.status_code for answer in answers] == [200] * 5 + [201]
+    shown = "".join(answer.text for answer in answers)
     for reference in (TOOLBOX, instance.id, CALLER.account, "planted"):
         assert reference not in shown
 
 
-def test_a_key_of_one_account_answers_no_other(call: Caller, stranger: Caller, instance: Instance) -> None:
+def test_a_key_of_one_account_answers_no_other(call: Caller, other_account: Caller, instance: Instance) -> None:
     key = {"Idempotency-Key": "same"}
     ours = call("POST", "toolbox-tools", f"/{TOOLBOX}/tools/server/stop", headers=key)
-    theirs = stranger("POST", "toolbox-tools", f"/{TOOLBOX}/tools/server/stop", headers=key)
+    theirs = other_account("POST", "toolbox-tools", f"/{TOOLBOX}/tools/server/stop", headers=key)
     assert (ours.status_code, theirs.status_code) == (200, 404)
 
 
-def test_a_place_in_one_accounts_list_opens_no_other(call: Caller, stranger: Caller, instance: Instance) -> None:
+def test_a_place_in_one_accounts_list_opens_no_other(call: Caller, other_account: Caller, instance: Instance) -> None:
     page = call("GET", "toolbox-tools", f"/{TOOLBOX}/tools?limit=1")
     cursor = page.headers["Link"].partition("cursor=")[2].partition(">")[0]
-    assert stranger("GET", "toolbox-tools", f"/{TOOLBOX}/tools?cursor={cursor}").status_code == 404
-    shown = stranger("GET", "toolbox-tools", f"/{THEIRS}/tools?cursor={cursor}").text
+    assert other_account("GET", "toolbox-tools", f"/{TOOLBOX}/tools?cursor={cursor}").status_code == 404
+    shown = other_account("GET", "toolbox-tools", f"/{THEIRS}/tools?cursor={cursor}").text
     assert instance.id not in shown
 
 
 def test_a_deleted_instances_history_is_its_accounts_alone(
-    world: World, call: Caller, stranger: Caller, instance: Instance
+    world: World, call: Caller, other_account: Caller, instance: Instance
 ) -> None:
     world.delete(instance.id)
     for kind in ("events", "post-mortems"):
         path = f"/{TOOLBOX}/tools/{instance.id}/{kind}"
         assert call("GET", "toolbox-tools", path).status_code == 200
-        assert stranger("GET", "toolbox-tools", path).status_code == 404
+        assert other_account("GET", "toolbox-tools", path).status_code == 404
 
 
 def test_an_admin_sees_each_of_them(apps: dict[str, Flask], issuer: Issuer, instance: Instance) -> None:

@@ -29,8 +29,8 @@ def backend(apps: dict[str, Flask]) -> Caller:
     return Caller(apps, None)
 
 
-def send(backend: Caller, said: dict[str, Any], **options: Any) -> Answer:
-    body = json.dumps(said)
+def send(backend: Caller, message: dict[str, Any], **options: Any) -> Answer:
+    body = json.dumps(message)
     return backend("POST", "webhooks", "/backend", data=body, headers=signed(body, **options))
 
 
@@ -39,7 +39,8 @@ def test_what_any_of_the_secrets_has_signed_is_on_record_when_it_is_answered(
     world: World, backend: Caller, secret: str
 ) -> None:
     assert send(backend, SUSPENDED, secret=secret).status_code == 204
-    assert [(one["account"], one["status"]) for one in world.documents(ACCOUNTS)] == [(ACCOUNT, "suspended")]
+    [account] = world.documents(ACCOUNTS)
+    assert (account["account"], account["status"]) == (ACCOUNT, "suspended")
 
 
 def test_an_account_is_suspended_and_resumed_by_word_of_the_backend(
@@ -47,8 +48,8 @@ def test_an_account_is_suspended_and_resumed_by_word_of_the_backend(
 ) -> None:
     world.deploy()
     for kind, minute, status in (("suspended", 1, "stopped"), ("resumed", 2, "running")):
-        said = {**SUSPENDED, "type": f"account.{kind}", "timestamp": f"2026-01-01T00:0{minute}:00Z"}
-        assert send(backend, said, id=f"msg_{minute}").status_code == 204
+        message = {**SUSPENDED, "type": f"account.{kind}", "timestamp": f"2026-01-01T00:0{minute}:00Z"}
+        assert send(backend, message, id=f"msg_{minute}").status_code == 204
         world.deliver()
         world.deliver()
         assert call("GET", "toolbox-tools", f"/{TOOLBOX}/tools/server").json["status_on_toolbox"] == status
@@ -111,7 +112,7 @@ def test_among_several_signatures_one_that_holds_is_enough(backend: Caller) -> N
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         {},
         {**SUSPENDED, "type": "account.created"},
@@ -126,20 +127,20 @@ def test_among_several_signatures_one_that_holds_is_enough(backend: Caller) -> N
         {**SUSPENDED, "data": [ACCOUNT]},
     ],
 )
-def test_what_is_signed_and_makes_no_sense_is_a_400(world: World, backend: Caller, said: dict[str, Any]) -> None:
-    assert send(backend, said).status_code == 400
+def test_what_is_signed_and_makes_no_sense_is_a_400(world: World, backend: Caller, message: dict[str, Any]) -> None:
+    assert send(backend, message).status_code == 400
     assert world.documents(ACCOUNTS) == world.documents(RECEIVED) == []
 
 
 def test_credentials_that_were_rotated_are_put_into_the_instance(world: World, backend: Caller) -> None:
     instance = world.deploy()
     data = {"account": ACCOUNT, "instanceId": instance.id, "secretVariables": {"API_KEY": "planted-value"}}
-    said = {"type": "credentials.rotated", "timestamp": "2026-01-01T00:00:00Z", "data": data}
-    assert send(backend, said).status_code == 204
+    message = {"type": "credentials.rotated", "timestamp": "2026-01-01T00:00:00Z", "data": data}
+    assert send(backend, message).status_code == 204
     world.deliver()
     [name] = world.droplet.running()
     assert world.droplet.environments[name] == {"API_KEY": "planted-value"}
-    nobodys = {**said, "data": {**data, "account": "account-b"}}
+    nobodys = {**message, "data": {**data, "account": "account-b"}}
     assert send(backend, nobodys, id="msg_2").status_code == 404
 
 

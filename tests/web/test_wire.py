@@ -29,11 +29,11 @@ START_SECONDS = 30
 def port(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """`toolboxes-user` under functions-framework, as it is deployed; the account has a toolbox."""
     folder = tmp_path_factory.mktemp("wire")
-    given = environment("toolboxes_user", folder) | {
+    settings = environment("toolboxes_user", folder) | {
         "CALLER_ISSUER": issuer.url, "CALLER_AUDIENCE": "toolboxes", "CALLER_JWKS_URL": f"{issuer.url}/jwks.json",
     }  # fmt: skip
     world = World()
-    SqliteStore(given["STORE"].removeprefix("sqlite:")).commit(
+    SqliteStore(settings["STORE"].removeprefix("sqlite:")).commit(
         [Create(toolbox_ref(TOOLBOX), encode(world.add_toolbox()))]
     )
     with socket.socket() as free:
@@ -41,7 +41,7 @@ def port(issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
         number = int(free.getsockname()[1])
     framework = Path(sys.executable).with_name("functions-framework")
     words = [str(framework), "--source", "functions/main.py", "--target", "toolboxes_user", "--host", "127.0.0.1"]
-    server = subprocess.Popen([*words, "--port", str(number)], cwd=ROOT, env=given, stdout=subprocess.DEVNULL)
+    server = subprocess.Popen([*words, "--port", str(number)], cwd=ROOT, env=settings, stdout=subprocess.DEVNULL)
     try:
         until = time.monotonic() + START_SECONDS
         while True:
@@ -67,10 +67,10 @@ def send(port: int, *lines: str, body: bytes = b"") -> list[tuple[int, bytes]]:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         connection.shutdown(socket.SHUT_WR)
-        said = b""
+        content = b""
         while chunk := connection.recv(65536):
-            said += chunk
-    parts = re.split(rb"(?=HTTP/1\.1 \d{3} )", said)
+            content += chunk
+    parts = re.split(rb"(?=HTTP/1\.1 \d{3} )", content)
     return [(int(part[9:12]), part) for part in parts if part]
 
 
@@ -79,9 +79,9 @@ def statuses(answers: list[tuple[int, bytes]]) -> list[int]:
 
 
 def test_a_good_request_is_answered(port: int, authorized: str) -> None:
-    [(status, said)] = send(port, f"GET /toolboxes-user/{TOOLBOX} HTTP/1.1", HOST, authorized, "Connection: close")
+    [(status, content)] = send(port, f"GET /toolboxes-user/{TOOLBOX} HTTP/1.1", HOST, authorized, "Connection: close")
     assert status == 200
-    assert json.loads(said.partition(b"\r\n\r\n")[2])["id"] == TOOLBOX
+    assert json.loads(content.partition(b"\r\n\r\n")[2])["id"] == TOOLBOX
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_request_that_can_be_read_in_two_ways_is_not_read_in_a_second_one(
     hidden = f"GET /toolboxes-user/{TOOLBOX} HTTP/1.1\r\n{HOST}\r\n{authorized}\r\n\r\n".encode()
     answers = send(port, "POST /toolboxes-user/none HTTP/1.1", HOST, *lines, body=b"{}" + hidden)
     assert 200 not in statuses(answers)
-    assert all(TOOLBOX.encode() not in said for _, said in answers)
+    assert all(TOOLBOX.encode() not in content for _, content in answers)
 
 
 def test_what_follows_a_whole_request_is_the_next_one(port: int, authorized: str) -> None:
@@ -138,9 +138,9 @@ def test_headers_that_would_change_the_request_are_not_listened_to(port: int, au
         "X-Forwarded-Prefix: /x", "X-Forwarded-Host: evil.example", "X-Script-Name: /x", "Forwarded: host=evil",
     ]  # fmt: skip
     request = f"GET /toolboxes-user/{TOOLBOX} HTTP/1.1"
-    [(status, said)] = send(port, request, HOST, authorized, *headers, "Connection: close")
+    [(status, content)] = send(port, request, HOST, authorized, *headers, "Connection: close")
     assert status == 200
-    assert b"evil" not in said
+    assert b"evil" not in content
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_headers_that_would_change_the_request_are_not_listened_to(port: int, au
      "http://evil.example/toolboxes-user/x", "/toolboxes-user/openapi.json%00", "/toolboxes-user/\\..\\openapi.json"],
 )  # fmt: skip
 def test_no_path_is_redirected_or_reaches_what_it_does_not_say(port: int, authorized: str, target: str) -> None:
-    [(status, said)] = send(port, f"GET {target} HTTP/1.1", HOST, authorized, "Connection: close")
+    [(status, content)] = send(port, f"GET {target} HTTP/1.1", HOST, authorized, "Connection: close")
     assert status == 404
-    assert b"\r\nLocation:" not in said and b"evil" not in said
+    assert b"\r\nLocation:" not in content and b"evil" not in content
 
 
 @pytest.mark.parametrize("size", [9_000, 200_000])

@@ -91,16 +91,16 @@ def test_what_a_droplet_uses_is_asked_of_it(call: Caller, world: World) -> None:
 
 def test_an_operator_upgrades_all_and_sees_how_it_stands(operator: Caller, call: Caller) -> None:
     assert operator("GET", "toolboxes-user", "/upgrade-shims").status_code == 404
-    begun = operator("POST", "toolboxes-user", "/upgrade-shims")
-    assert (begun.status_code, begun.json["stage"], begun.json["image"]) == (202, "running", SHIM_IMAGE)
-    assert operator("GET", "toolboxes-user", "/upgrade-shims").json == begun.json
+    started = operator("POST", "toolboxes-user", "/upgrade-shims")
+    assert (started.status_code, started.json["stage"], started.json["image"]) == (202, "running", SHIM_IMAGE)
+    assert operator("GET", "toolboxes-user", "/upgrade-shims").json == started.json
     assert call("POST", "toolboxes-user", "/upgrade-shims").status_code == 404
     assert call("GET", "toolboxes-user", "/upgrade-shims").status_code == 404
 
 
 def test_operator_sees_orphan_droplets(operator: Caller, call: Caller, world: World) -> None:
-    stray = world.digitalocean.add("by-hand", ["toolboxes"])
+    orphan = world.digitalocean.add("by-hand", ["toolboxes"])
     world.sweep(600)
-    [told] = operator("GET", "toolboxes-user", "/orphan-droplets").json
-    assert (told["id"], told["name"], told["toolbox_id"]) == (stray.id, "by-hand", None)
+    [record] = operator("GET", "toolboxes-user", "/orphan-droplets").json
+    assert (record["id"], record["name"], record["toolbox_id"]) == (orphan.id, "by-hand", None)
     assert call("GET", "toolboxes-user", "/orphan-droplets").status_code == 404

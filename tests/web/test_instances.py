@@ -85,12 +85,12 @@ def test_the_list_is_a_bare_array_newest_first_and_links_to_its_next_page(call: 
     for number in range(5):
         world.pass_time(1)
         call("POST", "toolbox-tools", TOOLS, json={**BODY, "instanceNameOnToolbox": f"n{number}"})
-    seen, path = [], "?limit=2"
+    names, path = [], "?limit=2"
     while path:
         answer = call("GET", "toolbox-tools", TOOLS + path)
-        seen += [record["instance_name_on_toolbox"] for record in answer.json]
+        names += [record["instance_name_on_toolbox"] for record in answer.json]
         path = answer.headers.get("Link", "").partition(">")[0].removeprefix("<")
-    assert seen == ["n4", "n3", "n2", "n1", "n0"]
+    assert names == ["n4", "n3", "n2", "n1", "n0"]
 
 
 def test_logs_are_what_docker_kept(call: Caller) -> None:
@@ -165,15 +165,15 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("body", "told"), WRONG, ids=[told for _, told in WRONG])
+@pytest.mark.parametrize(("body", "message"), WRONG, ids=[message for _, message in WRONG])
 def test_bad_input_is_a_problem_that_helps_and_nothing_is_written_or_started(
-    call: Caller, world: World, body: object, told: str
+    call: Caller, world: World, body: object, message: str
 ) -> None:
     answer = call("POST", "toolbox-tools", TOOLS, data=body if isinstance(body, str) else json.dumps(body))
     assert answer.status_code == 400
     assert answer.mimetype == "application/problem+json"
     assert answer.json["message"] == answer.json["detail"]
-    assert told in answer.json["detail"]
+    assert message in answer.json["detail"]
     assert not world.documents() and not world.droplet.calls
 
 

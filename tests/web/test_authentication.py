@@ -1,4 +1,4 @@
-"""Every route asks who is calling, and tells strangers nothing."""
+"""Every route authenticates its caller and reveals nothing to others."""
 
 import base64
 import hmac
@@ -88,8 +88,8 @@ def forged(issuer: Issuer) -> dict[str, str | None]:
         """Signed by the issuer, whatever is in it."""
         return jwt.PyJWS().encode(payload, issuer.key, "RS256", headers={"kid": issuer.kid})
 
-    stranger = Issuer()
-    stranger.close()
+    other_issuer = Issuer()
+    other_issuer.close()
     return {
         "no token": None,
         "empty": "",
@@ -102,14 +102,14 @@ def forged(issuer: Issuer) -> dict[str, str | None]:
         "huge subject": issuer.token("a" * 256),
         "other audience": issuer.token(ACCOUNT, aud="others"),
         "other issuer": issuer.token(ACCOUNT, iss="https://example.org"),
-        "other key": stranger.token(ACCOUNT, iss=issuer.url),
+        "other key": other_issuer.token(ACCOUNT, iss=issuer.url),
         "alg none": raw("none", None),
         "public key as secret": raw("HS256", issuer.public_pem()),
         "huge": issuer.token(ACCOUNT, more="x" * 20_000),
-        "other key in its header": stranger.token(
-            ACCOUNT, iss=issuer.url, headers={"jwk": json.loads(stranger.jwks())}
+        "other key in its header": other_issuer.token(
+            ACCOUNT, iss=issuer.url, headers={"jwk": json.loads(other_issuer.jwks())}
         ),
-        "keys elsewhere": stranger.token(ACCOUNT, iss=issuer.url, headers={"jku": stranger.settings.jwks_url}),
+        "keys elsewhere": other_issuer.token(ACCOUNT, iss=issuer.url, headers={"jku": other_issuer.settings.jwks_url}),
         "no key named": issuer.token(ACCOUNT, headers={"kid": ""}),
         "unknown key": issuer.token(ACCOUNT, headers={"kid": "../../key-1"}),
         "critical extension": issuer.token(ACCOUNT, headers={"crit": ["exp"]}),
