@@ -214,3 +214,25 @@ def test_impossible_change_of_status_is_an_error() -> None:
     check_move(InstanceStatus.RUNNING, InstanceStatus.DELETING)
     with pytest.raises(IllegalMove, match="from deleting to running"):
         check_move(InstanceStatus.DELETING, InstanceStatus.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("policy", "exit_code", "restart_after", "completed"),
+    [
+        ("no", 0, None, True),
+        ("no", 1, None, True),
+        ("on-failure", 0, None, True),
+        ("on-failure", 1, None, False),
+        ("unless-stopped", 0, None, False),
+        ("no", 0, T1, False),
+    ],
+)
+def test_finished_job_is_started_again_only_by_its_policy_or_on_request(
+    policy: str, exit_code: int, restart_after: str | None, completed: bool
+) -> None:
+    ended = replace(container("exited"), exit_code=exit_code)
+    job = instance(RUN, Observed(ended, post_mortem_of=EXIT_ID), restart_after=restart_after)
+    job = replace(job, spec=replace(job.spec, restart_policy=policy))
+    plan = "nothing to do" if completed else f"start {NAME}: desired running, observed exited"
+    assert str(decide(job)) == plan
+    assert derive_status(job) is (InstanceStatus.STOPPED if completed else InstanceStatus.STARTING)
