@@ -5,8 +5,8 @@ It is created in the commit that records the intent, so that neither exists with
 the commit that settles the document. Where the worker of a first attempt died in between, a repeat finds the intent by
 that id and carries it on.
 
-The rest of the lifecycle passes a `CommitHook` into its commits and knows neither keys nor answers. What an answer
-looks like is the web's business, which hands over `render`.
+The rest of the lifecycle passes a `CommitHook` into its commits and knows neither keys nor answers. The web
+makes the answers: it passes `render`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class CommitHook(Protocol):
         """For the commit that records the intent about `about`; refused where another attempt was first."""
 
     def intent_and_outcome(self, about: str, outcome: object) -> Sequence[Write]:
-        """The same where nothing remains to be done after that commit."""
+        """As `intent`, with the final answer, for a commit after which nothing remains to be done."""
 
     def settled(self, about: str, outcome: object) -> Sequence[Write]:
         """For the commit that settles the request: stores the final answer."""

@@ -77,7 +77,7 @@ def decode(deps: Dependencies, kind: type[T], snapshot: Snapshot | None) -> Load
 
 
 def encode(deps: Dependencies, value: object) -> Document:
-    """As the store holds it, in the present schema."""
+    """The stored form of a value, in the present schema."""
     return deps.documents.encode(value)
 
 
@@ -119,7 +119,7 @@ def load(deps: Dependencies, kind: type[T], ref: Ref) -> Loaded[T] | None:
 
 
 def load_many(deps: Dependencies, kind: type[T], refs: Sequence[Ref]) -> list[Loaded[T] | None]:
-    """In the order of `refs`; one round trip."""
+    """Load documents in the order of `refs`, in one round trip."""
     return [decode(deps, kind, snapshot) for snapshot in deps.store.get(refs)]
 
 
@@ -165,7 +165,7 @@ def event_history(deps: Dependencies, collection: str, limit: int, after: tuple[
 
 
 def stamp(deps: Dependencies, document: D, revision: str = "") -> D:
-    """As it will be written: with a revision (`revision`, else a new one), the time, and the status that follows."""
+    """The document as it will be written: with `revision` or a new one, the time, and the derived status."""
     revised = replace(document, revision=revision or deps.new_id(), updated_at=deps.now())
     return replace(revised, status=derive_status(revised)) if isinstance(revised, Instance) else revised
 

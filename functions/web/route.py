@@ -1,4 +1,4 @@
-"""A route's description: Flask serves the route by it, openapi.json shows it, and tests hold every answer to it.
+"""A route's description: Flask serves the route by it, openapi.json shows it, and tests check every answer against it.
 
 A view reads its body and query only as its route describes them (see `requests.body` and `requests.query`).
 """
@@ -23,7 +23,7 @@ Problem = type[ToolboxesError] | type[ShimError]
 
 
 class Body(BaseModel):
-    """A JSON object whose keys are camelCase. Any other key is refused by its name."""
+    """A JSON object whose keys are camelCase. Any other key is refused, and the error names it."""
 
     model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
 

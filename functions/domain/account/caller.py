@@ -35,8 +35,8 @@ class Caller:
 class AdminClaim:
     """The claim that makes a caller an admin.
 
-    `path` names a claim, or a claim within a claim (`app_metadata.role`). It must equal `value`, or be a list that
-    holds `value`, or be true where `value` is "true".
+    `path` names a claim, or a claim within a claim (`app_metadata.role`). The claim must equal `value`, or
+    be a list that contains it, or be true if `value` is "true".
     """
 
     path: str

@@ -1,8 +1,8 @@
-"""What an account asks of an instance that exists: the desired state is recorded, then reached within the request.
+"""Requests about an existing instance: the desired state is recorded, then reached within the request.
 
 Recording comes first and is one commit, so that a request whose worker dies is finished by the next worker. Where
 another worker holds the lease, only the desired state is written: the holder's next save fails its compare-and-set, and
-it takes the new desired state up.
+it continues with the new desired state.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ REQUEST_BUDGET = timedelta(seconds=25)
 
 @dataclass(frozen=True, slots=True)
 class InstanceRequest:
-    """Who asks for which instance (id or name); `commit` is the hook of the request's idempotency key."""
+    """Who requests it, and for which instance (id or name); `commit` is the hook of the request's idempotency key."""
 
     caller: Caller
     toolbox_id: str
@@ -133,7 +133,7 @@ def change(
 ) -> Instance:
     """Record the change that `with_change` makes, with the lease where it is free, and reconcile.
 
-    `more_writes`: what else the commit must hold, of the instance before and after.
+    `more_writes` makes further writes of the commit from the instance before and after.
     """
     until = deps.now() + REQUEST_BUDGET
 
@@ -166,7 +166,7 @@ def settling(commit: CommitHook) -> Callable[[Instance], Sequence[Write]]:
 
 
 def resume(deps: Dependencies, instance_id: str) -> Instance:
-    """Carry on what is recorded of an instance, for a request whose first worker died. Raises NotFound."""
+    """Reconcile an instance for a repeated request whose first worker died. Raises NotFound."""
     until = deps.now() + REQUEST_BUDGET
     found = load_instance(deps, instance_id)
     if found is None:

@@ -60,7 +60,7 @@ def follow_logs(
 
 
 class FollowedLog:
-    """Log lines as they arrive; None is a sign of life every 10 s. To be closed, also where it was not read."""
+    """Log lines as they arrive; None is a sign of life every 10 s. Close it even if it was not read."""
 
     def __init__(self, lines: Lines[LogLine | None], values: Collection[str]) -> None:
         self._lines, self._values = lines, values
@@ -70,7 +70,7 @@ class FollowedLog:
             yield _redacted(line, self._values) if line else None
 
     def close(self) -> None:
-        """Let go of the connection to the shim."""
+        """Close the connection to the shim."""
         self._lines.close()
 
 

@@ -189,7 +189,7 @@ class Pass(Generic[D, S]):
         return lease.start_by(self.holder.lease, self.deps.now())
 
     def save(self, document: D, writes: Sequence[Write] = ()) -> D:
-        """Save in the middle of a pass, with the events so far: nobody would know later that they were new."""
+        """Save in the middle of a pass, with the events so far: the next save compares with this one."""
         return self.save_with(lambda: (document, writes))
 
     def save_with(self, draft: Draft[D]) -> D:

@@ -89,7 +89,7 @@ class LeaseHolder(Generic[D]):
         """Our own commit as it is stored, or None where it did not happen and may be tried again."""
         current = load(self._deps, type(new), ref_of(new))
         if current is None:
-            raise LeaseLost(f"{new.id} is gone") from error
+            raise LeaseLost(f"{new.id} does not exist any more") from error
         if current.value.revision == new.revision:
             return current
         if current.value.lease is None or current.value.lease.holder != self.lease.holder:

@@ -39,4 +39,4 @@ def run_task(deps: Dependencies, task: Task, deliver_outbox: Callable[[], None] 
             if deliver_outbox:
                 deliver_outbox()
         case _:
-            raise ValueError(f"no such kind of task: {task.kind!r}; known are {', '.join(KINDS)}")
+            raise ValueError(f"There is no kind of task {task.kind!r}. The kinds are {', '.join(KINDS)}.")

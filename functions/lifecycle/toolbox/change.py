@@ -1,4 +1,4 @@
-"""What an account asks of a toolbox: the desired state is recorded at once, and the queue's worker reaches it."""
+"""Requests about a toolbox: the desired state is recorded at once, and the queue's worker reaches it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NewToolbox:
 
 @dataclass(frozen=True, slots=True)
 class ToolboxRequest:
-    """Who asks, of which toolbox; `commit` is the hook of the request's idempotency key."""
+    """Who requests it, and for which toolbox; `commit` is the hook of the request's idempotency key."""
 
     caller: Caller
     toolbox_id: str
@@ -83,7 +83,7 @@ def _drafted(deps: Dependencies, caller: Caller, new: NewToolbox) -> Toolbox:
 
 
 def rebuild(deps: Dependencies, request: ToolboxRequest) -> Toolbox:
-    """Raises AccountNotActive, NotAllowedNow."""
+    """Request another droplet for the toolbox. Raises AccountNotActive, NotAllowedNow."""
 
     def with_change(toolbox: Toolbox) -> Toolbox:
         require_active(toolbox)

@@ -3,8 +3,8 @@
 A list is a hint. Nothing is created, removed or recorded as absent because of it: each instance whose container is
 missing or looks different is inspected in a reconcile pass of its own.
 
-An ETag makes this cheap. While the list is the one in which nothing was left to look into, the shim answers a few bytes
-and nothing is written but the heartbeat.
+An ETag makes this cheap. While the list is one whose differences were all inspected, the shim's answer is a few bytes,
+and only the heartbeat is written.
 """
 
 from __future__ import annotations
