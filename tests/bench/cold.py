@@ -122,17 +122,17 @@ def _print(boots: Mapping[str, Boots], store: str) -> None:
     print(f"bare function: {first:.2f} s, {first_cpu:.2f} s of CPU, {memory:.0f} MiB")
     print(f"ratios to it, without the store, and with an authenticated read ({store}):")
     for target in REQUIRED:
-        one = boots[target]
+        boot = boots[target]
         line = (
-            f"  {target:21} {statistics.median(one.first) / first:.2f} (CPU "
-            f"{statistics.median(one.first_cpu) / first_cpu:.2f})"
+            f"  {target:21} {statistics.median(boot.first) / first:.2f} (CPU "
+            f"{statistics.median(boot.first_cpu) / first_cpu:.2f})"
         )
-        if one.second:
+        if boot.second:
             line += (
-                f"   with a read {statistics.median(one.second) / first:.2f} (CPU "
-                f"{statistics.median(one.second_cpu) / first_cpu:.2f})"
+                f"   with a read {statistics.median(boot.second) / first:.2f} (CPU "
+                f"{statistics.median(boot.second_cpu) / first_cpu:.2f})"
             )
-        print(f"{line}   {statistics.median(one.mebibytes):.0f} MiB, {statistics.median(one.mebibytes) / memory:.2f}")
+        print(f"{line}   {statistics.median(boot.mebibytes):.0f} MiB, {statistics.median(boot.mebibytes) / memory:.2f}")
 
 
 def _print_imports(settings: Mapping[str, str]) -> None:

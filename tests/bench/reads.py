@@ -152,9 +152,9 @@ def _fill(store: Store, droplets: Droplets) -> None:
     for index in range(INSTANCES):
         made = toolboxes.instance(0, index, application.now())
         store.commit([Create(instance_ref(made.id), encode(made))])
-        seen = made.observed.container
-        assert seen
-        droplets.for_toolbox(toolbox).containers[seen.name] = _container(seen.name, seen.id, made.id)
+        observed = made.observed.container
+        assert observed
+        droplets.for_toolbox(toolbox).containers[observed.name] = _container(observed.name, observed.id, made.id)
 
 
 def _container(name: str, container_id: str, instance_id: str) -> messages.Container:

@@ -61,7 +61,7 @@ def measure(store: Store, issuer: Issuer, callers: int) -> None:
         for number in numbers:
             token = issuer.token(f"account-{number % 1000}")
             requests = [make(number, index) for index in range(each) for _ in range(times)]
-            environs.append([application.request(one.method, one.path, token, one.body) for one in requests])
+            environs.append([application.request(r.method, r.path, token, r.body) for r in requests])
         print(f"  {callers:2} callers  {verb:6} {run(app, environs, make(0, 0).expected)}", flush=True)
 
 
@@ -75,13 +75,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Load:
-    """`cpu` in seconds; `taken` in milliseconds for each request."""
+    """The CPU time of a run in seconds, and the milliseconds that each request took."""
 
     cpu: float
-    taken: list[float]
+    milliseconds: list[float]
 
     def __str__(self) -> str:
-        ordered = sorted(self.taken)
+        ordered = sorted(self.milliseconds)
         p50, p99 = statistics.median(ordered), ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
         return (
             f"{len(ordered) / self.cpu:7.0f} per vCPU ({self.cpu / len(ordered) * 1000:6.2f} ms of CPU each)   "
@@ -91,13 +91,13 @@ class Load:
 
 def run(app: Flask, environs: list[list[dict[str, Any]]], expected: int) -> Load:
     """Send each caller's requests one after the other, those of all callers at the same time."""
-    taken: list[float] = []
+    milliseconds: list[float] = []
 
     def send(requests: list[dict[str, Any]]) -> None:
         for environ in requests:
             began = time.perf_counter()
             application.call(app, environ, expected)
-            taken.append((time.perf_counter() - began) * 1000)
+            milliseconds.append((time.perf_counter() - began) * 1000)
 
     threads = [threading.Thread(target=send, args=(requests,)) for requests in environs]
     cpu = time.process_time()
@@ -105,7 +105,7 @@ def run(app: Flask, environs: list[list[dict[str, Any]]], expected: int) -> Load
         thread.start()
     for thread in threads:
         thread.join()
-    return Load(time.process_time() - cpu, taken)
+    return Load(time.process_time() - cpu, milliseconds)
 
 
 def _tools(number: int) -> str:

@@ -113,7 +113,7 @@ def toolbox(number: int, fingerprints: list[str], now: datetime) -> Toolbox:
 def instance(number: int, index: int, now: datetime) -> Instance:
     """A settled instance that runs, as last inspected a day ago."""
     listed, then = container(number, index), now - timedelta(days=1)
-    seen = Container(
+    observed = Container(
         id=listed.id, name=listed.name, instance_id=listed.instance_id, spec_generation=1, state="running", health=None,
         exit_code=0, oom_killed=False, error="", started_at=then.isoformat(), finished_at="", restart_count=0,
         image=IMAGE, image_digest="sha256:" + "2" * 64, ports=[], environment_names=["LOG_LEVEL", "MODE"],
@@ -129,7 +129,7 @@ def instance(number: int, index: int, now: datetime) -> Instance:
         created_at=then + timedelta(seconds=index),
         updated_at=then,
         status=InstanceStatus.RUNNING,
-        observed=Observed(container=seen, at=then, generation=1),
+        observed=Observed(container=observed, at=then, generation=1),
         revision=listed.instance_id,
     )
 
