@@ -82,7 +82,7 @@ def _secret(value: SecretStr) -> SecretStr:
 
 def _host_port(port: int) -> int:
     if port not in ANY_HOST_PORT and port not in _HOST_PORTS:
-        raise ValueError(f"host port {port} is not between 20000 and 29999; leave it out to have one allocated")
+        raise ValueError(f"host port {port} is outside of 20000 to 29999; leave it out to have one allocated")
     return port
 
 
