@@ -24,7 +24,7 @@ MAX_AGE_SECONDS = 300
 
 
 class Region(Record):
-    """https://docs.digitalocean.com/reference/api/reference/regions/"""
+    """A region, as https://docs.digitalocean.com/reference/api/reference/regions/ describes it."""
 
     slug: str = Field(description="The region's name in requests.")
     name: str = Field(description="The region's name for people.")
@@ -34,7 +34,7 @@ class Region(Record):
 
 
 class Size(Record):
-    """https://docs.digitalocean.com/reference/api/reference/sizes/"""
+    """A size, as https://docs.digitalocean.com/reference/api/reference/sizes/ describes it."""
 
     slug: str = Field(description="The size's name in requests.")
     description: str = Field(description="The kind of size in words.")

@@ -66,10 +66,10 @@ class Idempotent:
     def act(
         self, caller: Caller, find: Callable[[], str], act: Callable[[str], T], render: Callable[[T], StoredAnswer]
     ) -> Response:
-        """Answer a request whose act has no commit of its own that could record the key.
+        """Answer a request that commits no change of its own with which the key could be recorded.
 
-        The key is recorded about what `find` returns; then `act` gets that. Where a worker died before the answer was
-        stored, `act` is called with it once more: it has to see what is done already.
+        The key is recorded with the result of `find`, which is then passed to `act`. If a worker died before the answer
+        was stored, a repeat calls `act` again with the same value, and `act` must recognize what is done already.
         """
 
         def carried_out(about: str, commit: CommitHook) -> T:

@@ -32,7 +32,7 @@ HTTP_CODES = {
 
 
 class ProblemDocument(Record):
-    """https://www.rfc-editor.org/rfc/rfc9457"""
+    """A problem document: https://www.rfc-editor.org/rfc/rfc9457"""
 
     type: str = Field(description="Stable URN of the kind of problem; compare this one.")
     title: str = Field(description="The kind of problem in words.")

@@ -34,7 +34,7 @@ def final_events(before: Instance, after: Instance, now: datetime) -> list[Event
 
 
 def interim_events(before: Instance, after: Instance, now: datetime) -> list[Event]:
-    """Return the events of a commit in the middle of a pass: later nobody would know that they were new.
+    """Return the events of a commit in the middle of a pass: the next commit is compared with this one.
 
     A status on the way to another generation is left to the last commit of the pass.
     """

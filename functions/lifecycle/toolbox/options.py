@@ -18,7 +18,7 @@ RETRY_AFTER = timedelta(seconds=30)
 
 
 class CachedList:
-    """One list, shared between threads: of many that ask at the same time only one calls the API."""
+    """One list, shared between threads: of concurrent callers only one calls the API."""
 
     def __init__(self, fetch: Callable[[], list[dict[str, Any]]], now: Callable[[], datetime]) -> None:
         self._fetch, self._now = fetch, now

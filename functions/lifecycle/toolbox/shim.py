@@ -1,4 +1,4 @@
-"""Replace or restart a toolbox's shim, and wait for the proof where it comes soon. Containers do not notice either."""
+"""Replace or restart a toolbox's shim, and wait briefly for the proof. Neither affects containers."""
 
 from __future__ import annotations
 
