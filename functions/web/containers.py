@@ -74,7 +74,7 @@ class Exec(Body):
         texts = [*self.command, self.stdin, *environment, *environment.values()]
         if (size := sum(len(text.encode()) for text in texts)) > MAX_INPUT_BYTES:
             raise ValueError(
-                f"command, environmentVariables and stdin have {size} bytes together, and can have {MAX_INPUT_BYTES}"
+                f"command, environmentVariables and stdin have {size} bytes together; at most {MAX_INPUT_BYTES} are allowed"
             )
         return self
 

@@ -47,7 +47,7 @@ def query_values() -> dict[str, str]:
 
 
 class Proof(StrEnum):
-    """Who may call a route, and so what its caller has to authenticate as."""
+    """Who may call a route."""
 
     ACCOUNT = "account"
     PLATFORM = "platform"
