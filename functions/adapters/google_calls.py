@@ -24,7 +24,7 @@ def call_within(seconds: float, service: str, call: Callable[[float], Answer]) -
     """Return what `call` returns; it is given the seconds that are left, and is retried while the service is busy.
 
     The pause between two attempts doubles and is chosen at random below that, so that callers that were refused
-    together do not come back together.
+    together do not retry together.
 
     Raises errors.Unavailable when the time is over (the outcome is then unknown), and ValueError for what the service
     calls an invalid argument. Every other error of the service is passed on.

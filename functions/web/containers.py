@@ -74,7 +74,7 @@ class Exec(Body):
         texts = [*self.command, self.stdin, *environment, *environment.values()]
         if (size := sum(len(text.encode()) for text in texts)) > MAX_INPUT_BYTES:
             raise ValueError(
-                f"command, environmentVariables and stdin have {size} bytes together; at most {MAX_INPUT_BYTES} are allowed"
+                f"command, environmentVariables and stdin together have {size} bytes; the limit is {MAX_INPUT_BYTES}"
             )
         return self
 

@@ -71,7 +71,7 @@ class Policy(Protocol[D, S]):
         """The document at the start of a pass: the last pass's obstacle is forgotten, so its step is tried again."""
 
     def align(self, run: Pass[D, S], document: D) -> D:
-        """Apply what other documents say of this one, e.g. that its account is suspended; called before each decision."""
+        """Apply what other documents say of this one, such as its account's suspension, before each decision."""
 
     def decide(self, document: D) -> Plan[S]:
         """Plan the steps from the observed to the desired state."""
