@@ -54,8 +54,8 @@ class FirestoreStore:
     The client is made on first use: a gRPC channel that is made before the server forks hangs in the children
     (grpc#41725), and importing it takes 400 ms. Google's client reads FIRESTORE_EMULATOR_HOST then.
 
-    Raises errors.Unavailable when no answer came within the seconds above, errors.Conflict when a commit was refused,
-    ValueError for a document or query that Firestore cannot store or answer.
+    Raises errors.Unavailable when no answer came within GET_SECONDS, COMMIT_SECONDS or QUERY_SECONDS, errors.Conflict
+    when a commit was refused, ValueError for a document or query that Firestore cannot store or answer.
     """
 
     def __init__(self, project: str) -> None:
