@@ -189,9 +189,15 @@ class ShimClient:
         )
         try:
             return self._connections.request(
-                toolbox.address, routes.PORT, toolbox.fingerprint, request.method, request.target,
-                {**request.headers, **headers, "Authorization": f"Bearer {token}"}, request.body, ends,
-            )  # fmt: skip
+                toolbox.address,
+                routes.PORT,
+                toolbox.fingerprint,
+                request.method,
+                request.target,
+                {**request.headers, **headers, "Authorization": f"Bearer {token}"},
+                request.body,
+                ends,
+            )
         except NotConnected as error:
             raise ToolboxUnreachable(f"The toolbox cannot be reached: {error}.") from error
         except TimedOut as error:

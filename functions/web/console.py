@@ -104,11 +104,15 @@ ACT = Route(
     answers={200: (ConsoleStatus, ConsoleAction), 202: ConsoleAction},
     body=Console,
     problems=(
-        *SHIM_COMMAND, shim_errors.Busy, errors.NotFound, errors.NotAllowedNow, errors.OutcomeUnknown,
+        *SHIM_COMMAND,
+        shim_errors.Busy,
+        errors.NotFound,
+        errors.NotAllowedNow,
+        errors.OutcomeUnknown,
         errors.ShimNotReplaced,
     ),
     idempotent=True,
-)  # fmt: skip
+)
 ROUTES = (ACT,)
 
 

@@ -162,11 +162,16 @@ EXEC = Route(
     answers={200: ExecRecord},
     body=Exec,
     problems=(
-        *SHIM_COMMAND, shim_errors.Busy, shim_errors.StartFailed, AccountNotActive, NotAllowedNow, OutcomeUnknown,
+        *SHIM_COMMAND,
+        shim_errors.Busy,
+        shim_errors.StartFailed,
+        AccountNotActive,
+        NotAllowedNow,
+        OutcomeUnknown,
         SecretsUnreadable,
     ),
     idempotent=True,
-)  # fmt: skip
+)
 ROUTES = (LOGS, STATS, EXEC)
 
 

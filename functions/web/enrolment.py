@@ -57,11 +57,16 @@ ENROL = Route(
     answers={200: Enrolled},
     body=Enrol,
     problems=(
-        errors.Unauthorized, errors.EnrolmentRefused, errors.TooManyRequests, errors.ToolboxUnreachable,
-        errors.DigitalOceanRefused, errors.DigitalOceanBusy, errors.DigitalOceanUnknown,
+        errors.Unauthorized,
+        errors.EnrolmentRefused,
+        errors.TooManyRequests,
+        errors.ToolboxUnreachable,
+        errors.DigitalOceanRefused,
+        errors.DigitalOceanBusy,
+        errors.DigitalOceanUnknown,
     ),
     proof=Proof.ANYBODY,
-)  # fmt: skip
+)
 NOTIFY = Route(
     operation="sendHint",
     method="POST",

@@ -46,27 +46,65 @@ _METRICS = DropletMetrics(
     disk=DiskMetrics("/", 25_000_000_000, 5_000_000_000, 20_000_000_000),
 )
 _TOOLBOX_DOCUMENT = Toolbox(
-    id=_TOOLBOX, account=_ACCOUNT, name="my tools", status=ToolboxStatus.ACTIVE, region="fra1", size="s-1vcpu-1gb",
-    image="debian-12-x64", created_at=_AT, updated_at=_AT, droplet_id="412345678", droplet_name=f"toolbox-{_TOOLBOX}-1",
-    address="192.0.2.10", shim_version="1.0.0", contract=1, metrics=_METRICS, last_heartbeat_at=_AT,
+    id=_TOOLBOX,
+    account=_ACCOUNT,
+    name="my tools",
+    status=ToolboxStatus.ACTIVE,
+    region="fra1",
+    size="s-1vcpu-1gb",
+    image="debian-12-x64",
+    created_at=_AT,
+    updated_at=_AT,
+    droplet_id="412345678",
+    droplet_name=f"toolbox-{_TOOLBOX}-1",
+    address="192.0.2.10",
+    shim_version="1.0.0",
+    contract=1,
+    metrics=_METRICS,
+    last_heartbeat_at=_AT,
     observed_generation=1,
-)  # fmt: skip
+)
 _CONTAINER = Container(
-    id="c" * 64, name=_NAME, instance_id=_INSTANCE, spec_generation=1, state="running", health=None, exit_code=0,
-    oom_killed=False, error="", started_at=_TIME, finished_at="", restart_count=0, image=_IMAGE,
-    image_digest=f"sha256:{'d' * 64}", ports=[], environment_names=[], endpoint_id="e" * 64,
+    id="c" * 64,
+    name=_NAME,
+    instance_id=_INSTANCE,
+    spec_generation=1,
+    state="running",
+    health=None,
+    exit_code=0,
+    oom_killed=False,
+    error="",
+    started_at=_TIME,
+    finished_at="",
+    restart_count=0,
+    image=_IMAGE,
+    image_digest=f"sha256:{'d' * 64}",
+    ports=[],
+    environment_names=[],
+    endpoint_id="e" * 64,
     limits=ContainerLimits(1 << 29, 500_000_000, 256),
-)  # fmt: skip
+)
 _INSTANCE_DOCUMENT = Instance(
-    id=_INSTANCE, toolbox_id=_TOOLBOX, account=_ACCOUNT, name="everything", status=InstanceStatus.RUNNING,
+    id=_INSTANCE,
+    toolbox_id=_TOOLBOX,
+    account=_ACCOUNT,
+    name="everything",
+    status=InstanceStatus.RUNNING,
     spec=Spec(_IMAGE, ports=[Port(3001, 20_001)], mcp=Mcp(3001, "/mcp")),
-    desired=Desired(DesiredState.RUNNING), created_at=_AT, updated_at=_AT,
+    desired=Desired(DesiredState.RUNNING),
+    created_at=_AT,
+    updated_at=_AT,
     observed=Observed(_CONTAINER, at=_AT, generation=1, mcp=McpServer(13, "f" * 64, _AT, "e" * 64)),
-)  # fmt: skip
+)
 _STATUS = ShimStatus(
-    version="1.0.0", contract=1, engine_id="engine-1", complete=True, metrics=_METRICS, started_at=1767323045.0,
+    version="1.0.0",
+    contract=1,
+    engine_id="engine-1",
+    complete=True,
+    metrics=_METRICS,
+    started_at=1767323045.0,
     containers=[ListedContainer(_CONTAINER.id, _NAME, _INSTANCE, 1, "running", None, "e" * 64)],
-)  # fmt: skip
+)
 
 _BODIES: dict[Any, Any] = {
     NoFields: {},

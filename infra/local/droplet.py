@@ -47,14 +47,31 @@ class Droplet:
         A `plain` droplet lacks the packages that the user-data installs, as DigitalOcean's Debian image does.
         """
         engine.docker(
-            "run", "--detach", "--name", self.name, "--hostname", self.name,
-            "--label", f"{WORLD_LABEL}={self.world.name}", "--label", f"{ADDRESS_LABEL}={self.address}",
-            "--network", NETWORK_NAME, "--ip", str(self.address),
+            "run",
+            "--detach",
+            "--name",
+            self.name,
+            "--hostname",
+            self.name,
+            "--label",
+            f"{WORLD_LABEL}={self.world.name}",
+            "--label",
+            f"{ADDRESS_LABEL}={self.address}",
+            "--network",
+            NETWORK_NAME,
+            "--ip",
+            str(self.address),
             *_privileges(),
-            "--tmpfs", "/run", "--tmpfs", "/run/lock", "--volume", "/var/lib/docker",
-            "--env", f"WITHOUT={INSTALLED_BY_USER_DATA if plain else ''}",
+            "--tmpfs",
+            "/run",
+            "--tmpfs",
+            "/run/lock",
+            "--volume",
+            "/var/lib/docker",
+            "--env",
+            f"WITHOUT={INSTALLED_BY_USER_DATA if plain else ''}",
             images.DROPLET.reference,
-        )  # fmt: skip
+        )
 
     def start(self) -> None:
         """Boot the droplet again after `stop`, or after the Docker Engine stopped."""

@@ -20,9 +20,13 @@ from functions.domain.toolbox.droplet import NewDroplet
 TOOLBOX = "11111111-1111-4111-8111-111111111111"
 NEW = NewDroplet(TOOLBOX, f"toolbox-{TOOLBOX}-1", "fra1", "s-1vcpu-1gb", "debian-12-x64", "a-token-of-this-attempt")
 DEFAULTS = ProvisioningDefaults(
-    f"registry.test/shim@sha256:{'0' * 64}", {"kid": "key"}, "https://f.test/enrol", "https://f.test/notify",
-    ("289794",), ("192.0.2.0/24",),
-)  # fmt: skip
+    f"registry.test/shim@sha256:{'0' * 64}",
+    {"kid": "key"},
+    "https://f.test/enrol",
+    "https://f.test/notify",
+    ("289794",),
+    ("192.0.2.0/24",),
+)
 DROPLET = {
     "id": 500000001, "name": NEW.name, "status": "active", "created_at": "2026-01-01T00:00:00Z", "tags": ["toolboxes"],
     "networks": {"v4": [{"ip_address": "10.0.0.2", "type": "private"}, {"ip_address": "192.0.2.1", "type": "public"}]},

@@ -140,8 +140,12 @@ def _print_imports(settings: Mapping[str, str]) -> None:
     code = "import runpy; runpy.run_path('functions/main.py', run_name='main')"
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code],
-        cwd=ROOT, env=dict(settings), capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=dict(settings),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     own: Counter[str] = Counter()
     modules: Counter[str] = Counter()
     for line in ran.stderr.splitlines():

@@ -109,9 +109,12 @@ def bare_app(store: Store, issuer: Issuer, droplets: Droplets) -> Flask:
     def toolbox(box: str) -> Snapshot:
         scheme, _, token = flask_request.headers["Authorization"].partition(" ")
         claims = jwt.decode(
-            token, keys.get_signing_key_from_jwt(token), [settings.algorithm],
-            audience=settings.audience, issuer=settings.issuer,
-        )  # fmt: skip
+            token,
+            keys.get_signing_key_from_jwt(token),
+            [settings.algorithm],
+            audience=settings.audience,
+            issuer=settings.issuer,
+        )
         [found] = store.get([toolbox_ref(box)])
         assert scheme == "Bearer" and found and found.data["account"] == claims["sub"]
         return found
@@ -159,11 +162,25 @@ def _fill(store: Store, droplets: Droplets) -> None:
 
 def _container(name: str, container_id: str, instance_id: str) -> messages.Container:
     return messages.Container(
-        id=container_id, name=name, instance_id=instance_id, spec_generation=1, state="running", health=None,
-        exit_code=0, oom_killed=False, error="", started_at="", finished_at="", restart_count=0,
-        image=toolboxes.IMAGE, image_digest="sha256:" + "2" * 64, ports=[], environment_names=[],
-        limits=messages.Limits(512 << 20, 500_000_000, 256), endpoint_id="",
-    )  # fmt: skip
+        id=container_id,
+        name=name,
+        instance_id=instance_id,
+        spec_generation=1,
+        state="running",
+        health=None,
+        exit_code=0,
+        oom_killed=False,
+        error="",
+        started_at="",
+        finished_at="",
+        restart_count=0,
+        image=toolboxes.IMAGE,
+        image_digest="sha256:" + "2" * 64,
+        ports=[],
+        environment_names=[],
+        limits=messages.Limits(512 << 20, 500_000_000, 256),
+        endpoint_id="",
+    )
 
 
 def _profile(app: Flask, path: str, token: str) -> None:

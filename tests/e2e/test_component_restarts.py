@@ -56,9 +56,15 @@ def rotate_the_command_key_while_the_droplet_is_off(local_world: World, cloud: A
     ],
 )
 def test_container_is_listed_stopped_and_started_after_a_restart(
-    local_world: World, api: Api, cloud: Account, tools: Tools, image: str, name: str, droplet: Droplet,
+    local_world: World,
+    api: Api,
+    cloud: Account,
+    tools: Tools,
+    image: str,
+    name: str,
+    droplet: Droplet,
     fault: Callable[[World, Account, Droplet], None],
-) -> None:  # fmt: skip
+) -> None:
     assert tools.deploy(image, name).status_code in (201, 202)
     before = tools.wait_for(name, "running")
     fault(local_world, cloud, droplet)

@@ -66,14 +66,31 @@ CONTAINER = Container(
 )
 
 NEW_TOOLBOX = Toolbox(
-    id=TOOLBOX, account="account-a", name="box", status=ToolboxStatus.PENDING_PROVISION, region="fra1",
-    size="s-1vcpu-1gb", image="debian-12-x64", created_at=AT, updated_at=LATER,
-)  # fmt: skip
+    id=TOOLBOX,
+    account="account-a",
+    name="box",
+    status=ToolboxStatus.PENDING_PROVISION,
+    region="fra1",
+    size="s-1vcpu-1gb",
+    image="debian-12-x64",
+    created_at=AT,
+    updated_at=LATER,
+)
 ACTIVE_TOOLBOX = replace(
-    NEW_TOOLBOX, status=ToolboxStatus.ACTIVE, description="Große Kiste", droplet_id="7", droplet_name="toolbox-1-1",
-    address="192.0.2.1", fingerprint="0" * 64, shim_version="1.2", contract=1, metrics=METRICS,
-    last_heartbeat_at=AT.replace(microsecond=0), generation=3, observed_generation=3,
-)  # fmt: skip
+    NEW_TOOLBOX,
+    status=ToolboxStatus.ACTIVE,
+    description="Große Kiste",
+    droplet_id="7",
+    droplet_name="toolbox-1-1",
+    address="192.0.2.1",
+    fingerprint="0" * 64,
+    shim_version="1.2",
+    contract=1,
+    metrics=METRICS,
+    last_heartbeat_at=AT.replace(microsecond=0),
+    generation=3,
+    observed_generation=3,
+)
 TOOLBOXES = {
     "new": NEW_TOOLBOX,
     "active": ACTIVE_TOOLBOX,
@@ -84,9 +101,15 @@ TOOLBOXES = {
 }
 
 NEW_INSTANCE = Instance(
-    id=INSTANCE, toolbox_id=TOOLBOX, account="account-a", name="server", spec=Spec("registry.test/server"),
-    desired=Desired(DesiredState.RUNNING), created_at=AT, updated_at=LATER,
-)  # fmt: skip
+    id=INSTANCE,
+    toolbox_id=TOOLBOX,
+    account="account-a",
+    name="server",
+    spec=Spec("registry.test/server"),
+    desired=Desired(DesiredState.RUNNING),
+    created_at=AT,
+    updated_at=LATER,
+)
 FULL_SPEC = Spec(
     image="registry.test:5000/server:1@sha256:abc",
     command=["serve", "--name", "ümläut"],

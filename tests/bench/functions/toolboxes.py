@@ -114,11 +114,25 @@ def instance(number: int, index: int, now: datetime) -> Instance:
     """A settled instance that runs, as last inspected a day ago."""
     listed, then = container(number, index), now - timedelta(days=1)
     observed = Container(
-        id=listed.id, name=listed.name, instance_id=listed.instance_id, spec_generation=1, state="running", health=None,
-        exit_code=0, oom_killed=False, error="", started_at=then.isoformat(), finished_at="", restart_count=0,
-        image=IMAGE, image_digest="sha256:" + "2" * 64, ports=[], environment_names=["LOG_LEVEL", "MODE"],
-        limits=ContainerLimits(512 << 20, 500_000_000, 256), endpoint_id=listed.endpoint_id,
-    )  # fmt: skip
+        id=listed.id,
+        name=listed.name,
+        instance_id=listed.instance_id,
+        spec_generation=1,
+        state="running",
+        health=None,
+        exit_code=0,
+        oom_killed=False,
+        error="",
+        started_at=then.isoformat(),
+        finished_at="",
+        restart_count=0,
+        image=IMAGE,
+        image_digest="sha256:" + "2" * 64,
+        ports=[],
+        environment_names=["LOG_LEVEL", "MODE"],
+        limits=ContainerLimits(512 << 20, 500_000_000, 256),
+        endpoint_id=listed.endpoint_id,
+    )
     return Instance(
         id=listed.instance_id,
         toolbox_id=toolbox_id(number),

@@ -33,17 +33,39 @@ T1, T2 = "2025-12-31T23:59:50.000000001Z", "2025-12-31T23:59:51.000000001Z"
 
 def container(state: str, started_at: str = T1) -> Container:
     return Container(
-        id="c" * 64, name=NAME, instance_id=ID, spec_generation=1, state=state, health=None, exit_code=0,
-        oom_killed=False, error="", started_at=started_at, finished_at="", restart_count=0, image="nginx",
-        image_digest="", ports=[], environment_names=[], limits=engine_limits(Spec("nginx")), endpoint_id="",
-    )  # fmt: skip
+        id="c" * 64,
+        name=NAME,
+        instance_id=ID,
+        spec_generation=1,
+        state=state,
+        health=None,
+        exit_code=0,
+        oom_killed=False,
+        error="",
+        started_at=started_at,
+        finished_at="",
+        restart_count=0,
+        image="nginx",
+        image_digest="",
+        ports=[],
+        environment_names=[],
+        limits=engine_limits(Spec("nginx")),
+        endpoint_id="",
+    )
 
 
 def instance(state: DesiredState, observed: Observed, **desired: object) -> Instance:
     return Instance(
-        id=ID, toolbox_id="t", account="a", name="n", spec=Spec("nginx"),
-        desired=Desired(state, **desired), created_at=AT, updated_at=AT, observed=observed,  # type: ignore[arg-type]
-    )  # fmt: skip
+        id=ID,
+        toolbox_id="t",
+        account="a",
+        name="n",
+        spec=Spec("nginx"),
+        desired=Desired(state, **desired),
+        created_at=AT,
+        updated_at=AT,
+        observed=observed,  # type: ignore[arg-type]
+    )
 
 
 IS_RUNNING, HAS_EXITED = Observed(container("running")), Observed(container("exited"))

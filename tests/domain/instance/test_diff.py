@@ -17,15 +17,37 @@ ID = "22222222-2222-4222-8222-222222222222"
 NAME, OTHER = f"tool-{ID}-g1", f"tool-{ID}-g7"
 LIMITS, EDITED = engine_limits(Spec("nginx")), ContainerLimits(1 << 30, 1, 1)
 CONTAINER = Container(
-    id="c1", name=NAME, instance_id=ID, spec_generation=1, state="running", health=None, exit_code=0, oom_killed=False,
-    error="", started_at="2025-12-31T23:59:50Z", finished_at="", restart_count=0, image="nginx", image_digest="",
-    ports=[], environment_names=[], limits=LIMITS, endpoint_id="e1",
-)  # fmt: skip
+    id="c1",
+    name=NAME,
+    instance_id=ID,
+    spec_generation=1,
+    state="running",
+    health=None,
+    exit_code=0,
+    oom_killed=False,
+    error="",
+    started_at="2025-12-31T23:59:50Z",
+    finished_at="",
+    restart_count=0,
+    image="nginx",
+    image_digest="",
+    ports=[],
+    environment_names=[],
+    limits=LIMITS,
+    endpoint_id="e1",
+)
 LISTED = ListedContainer("c1", NAME, ID, 1, "running", None, "e1")
 INSTANCE = Instance(
-    id=ID, toolbox_id="t", account="a", name="n", spec=Spec("nginx"), desired=Desired(DesiredState.RUNNING),
-    created_at=AT, updated_at=AT, observed=Observed(CONTAINER, generation=1),
-)  # fmt: skip
+    id=ID,
+    toolbox_id="t",
+    account="a",
+    name="n",
+    spec=Spec("nginx"),
+    desired=Desired(DesiredState.RUNNING),
+    created_at=AT,
+    updated_at=AT,
+    observed=Observed(CONTAINER, generation=1),
+)
 FAILED = replace(INSTANCE, observed=replace(INSTANCE.observed, failure=Failure(1, Reason("x", "y"))))
 
 

@@ -26,9 +26,16 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 def instance(**observed: Any) -> Instance:
     return Instance(
-        id="i", toolbox_id="t", account="a", name="n", spec=SPEC, desired=Desired(DesiredState.RUNNING),
-        created_at=AT, updated_at=AT, observed=Observed(**observed),
-    )  # fmt: skip
+        id="i",
+        toolbox_id="t",
+        account="a",
+        name="n",
+        spec=SPEC,
+        desired=Desired(DesiredState.RUNNING),
+        created_at=AT,
+        updated_at=AT,
+        observed=Observed(**observed),
+    )
 
 
 def draws(*host_ports: int) -> Callable[[], float]:

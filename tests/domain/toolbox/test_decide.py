@@ -35,13 +35,24 @@ ID = "11111111-1111-4111-8111-111111111111"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST = CreateAttempt(1, NOW, "hash", NOW + TOKEN_LIFE)
 NEW = Toolbox(
-    id=ID, account="a", name="box", status=ToolboxStatus.PROVISIONING, region="fra1", size="s-1vcpu-1gb",
-    image="debian-12-x64", created_at=NOW, updated_at=NOW,
-)  # fmt: skip
+    id=ID,
+    account="a",
+    name="box",
+    status=ToolboxStatus.PROVISIONING,
+    region="fra1",
+    size="s-1vcpu-1gb",
+    image="debian-12-x64",
+    created_at=NOW,
+    updated_at=NOW,
+)
 CREATED = replace(
-    NEW, has_firewall=True, attempt=replace(FIRST, resolved=True), droplet_id="500", droplet_name=droplet_name(ID, 1),
+    NEW,
+    has_firewall=True,
+    attempt=replace(FIRST, resolved=True),
+    droplet_id="500",
+    droplet_name=droplet_name(ID, 1),
     address="192.0.2.1",
-)  # fmt: skip
+)
 ENROLLED = replace(CREATED, certificate="PEM", fingerprint="f")
 SERVING = replace(ENROLLED, status=ToolboxStatus.ACTIVE, served_at=NOW, observed_generation=1)
 OLD = RetiredDroplet("500", droplet_name(ID, 1), "192.0.2.1", "f")
