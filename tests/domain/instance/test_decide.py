@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def container(state: str, started_at: str = T1) -> Container:
     )
 
 
-def instance(state: DesiredState, observed: Observed, **desired: object) -> Instance:
+def instance(state: DesiredState, observed: Observed, **desired: Any) -> Instance:
     return Instance(
         id=ID,
         toolbox_id="t",
@@ -64,7 +65,7 @@ def instance(state: DesiredState, observed: Observed, **desired: object) -> Inst
         desired=Desired(state, **desired),
         created_at=AT,
         updated_at=AT,
-        observed=observed,  # type: ignore[arg-type]
+        observed=observed,
     )
 
 
