@@ -47,7 +47,10 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True)
 class ContainerLimits:
-    """The limits that the engine enforces. `nano_cpus` counts billionths of a core, `pids` processes and threads."""
+    """The limits that the engine enforces; 0 is none, which only an edit on the droplet can set.
+
+    `nano_cpus` counts billionths of a core, `pids` processes and threads.
+    """
 
     memory_bytes: int
     nano_cpus: int
