@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.domain.instance.container import Container, Port
+from functions.domain.instance.condition import exit_id
+from functions.domain.instance.container import Container, ContainerLimits, Port
 from functions.domain.instance.image import PullProgress
-from functions.domain.instance.model import Desired, DesiredState, Instance, Observed, PreviousVersion, Reason
+from functions.domain.instance.model import Desired, DesiredState, Failure, Instance, Observed, PreviousVersion, Reason
 from functions.domain.instance.observe import PROVEN_WITHIN, fold_container, fold_error
 from functions.domain.instance.spec import Spec, engine_limits
-from functions.domain.instance.steps import Inspect, StartContainer
+from functions.domain.instance.steps import Inspect, StartContainer, Step, StopContainer
 from functions.domain.lease import MAX_SKEW
 from shim.contract import errors as shim_errors
 
@@ -81,3 +82,25 @@ def test_update_fails_unless_its_container_serves_in_time(container: Container, 
 def test_first_version_has_no_time_limit() -> None:
     slow = replace(CONTAINER, health="starting")
     assert fold_container(instance(Observed()), INSPECT, slow, AT + timedelta(hours=1)).failure is None
+
+
+EDITED = replace(CONTAINER.limits, pids=9)
+FAILED = Observed(failure=Failure(1, Reason("crash-loop", "it was restarted too often")))
+
+
+@pytest.mark.parametrize(
+    ("step", "state", "observed", "limits", "requested"),
+    [
+        (StopContainer("a test", NAME), DesiredState.RUNNING, Observed(), CONTAINER.limits, True),
+        (INSPECT, DesiredState.STOPPED, Observed(), CONTAINER.limits, True),
+        (INSPECT, DesiredState.RUNNING, FAILED, CONTAINER.limits, True),
+        (INSPECT, DesiredState.RUNNING, Observed(), EDITED, True),
+        (INSPECT, DesiredState.RUNNING, Observed(), CONTAINER.limits, False),
+    ],
+)
+def test_end_after_a_stop_without_an_answer_still_counts_as_requested(
+    step: Step, state: DesiredState, observed: Observed, limits: ContainerLimits, requested: bool
+) -> None:
+    ended = replace(CONTAINER, state="exited", finished_at="2026-01-01T00:00:01Z", limits=limits)
+    after = fold_container(instance(observed, Desired(state)), step, ended, AT)
+    assert after.observed.requested_exit == (exit_id(ended) if requested else "")
