@@ -56,8 +56,7 @@ def _stop_requested(instance: Instance, step: Step, container: Container) -> boo
 
 def fold_pull(instance: Instance, now: datetime) -> Instance:
     """Fold in that the image was pulled."""
-    observed = replace(instance.observed, at=now, reachable=True, image_missing=False, obstacle=None, progress=None)
-    return replace(instance, observed=observed)
+    return replace(instance, observed=replace(instance.observed, at=now, image_missing=False, progress=None))
 
 
 def fold_post_mortem(instance: Instance, step: RecordPostMortem) -> Instance:

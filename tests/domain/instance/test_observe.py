@@ -11,7 +11,7 @@ from functions.domain.instance.condition import exit_id
 from functions.domain.instance.container import Container, ContainerLimits, Port
 from functions.domain.instance.image import PullProgress
 from functions.domain.instance.model import Desired, DesiredState, Failure, Instance, Observed, PreviousVersion, Reason
-from functions.domain.instance.observe import PROVEN_WITHIN, fold_container, fold_error
+from functions.domain.instance.observe import PROVEN_WITHIN, Problem, fold_container, fold_error, fold_pull
 from functions.domain.instance.spec import Spec, engine_limits
 from functions.domain.instance.steps import Inspect, StartContainer, Step, StopContainer
 from functions.domain.lease import MAX_SKEW
@@ -104,3 +104,25 @@ def test_end_after_a_stop_without_an_answer_still_counts_as_requested(
     ended = replace(CONTAINER, state="exited", finished_at="2026-01-01T00:00:01Z", limits=limits)
     after = fold_container(instance(observed, Desired(state)), step, ended, AT)
     assert after.observed.requested_exit == (exit_id(ended) if requested else "")
+
+
+@pytest.mark.parametrize(
+    ("error", "final"),
+    [
+        (shim_errors.Refused("the command is malformed"), True),
+        (shim_errors.ImageUnavailable("manifest unknown"), True),
+        (shim_errors.StartFailed("no such file"), True),
+        (shim_errors.ClockSkew("the clocks differ"), False),
+        (shim_errors.EngineUnavailable("no engine"), False),
+    ],
+)
+def test_generation_fails_only_where_another_attempt_would_fail_too(error: Problem, final: bool) -> None:
+    after = fold_error(instance(Observed()), START, error, AT, AT)
+    assert (after.failure is not None, after.observed.obstacle is None) == (final, final)
+    deleting = instance(Observed(), Desired(DesiredState.DELETED))
+    assert fold_error(deleting, START, error, AT, AT).failure is None
+
+
+def test_pulled_image_is_no_longer_missing() -> None:
+    pulling = instance(Observed(image_missing=True, progress=PullProgress(1, 2, 0, 1)))
+    assert fold_pull(pulling, AT).observed == Observed(at=AT)
