@@ -26,7 +26,7 @@ class FakeControlPlane(ThreadingHTTPServer):
 
     def __init__(self, directory: Path) -> None:
         self.answers: list[tuple[int, Any]] = [(204, None)]
-        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        self.requested: list[tuple[str, dict[str, str], bytes]] = []
         self.heard = threading.Semaphore(0)
         super().__init__((ADDRESS, 0), Handler)
         self.authorities = directory / "authorities.pem"
@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.append((self.path, dict(self.headers), body))
+        self.server.requested.append((self.path, dict(self.headers), body))
         status, said = self.server.answer()
         encoded = b"" if said is None else said if isinstance(said, bytes) else json.dumps(said).encode()
         self.send_response(status)

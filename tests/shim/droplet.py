@@ -52,11 +52,11 @@ class Droplet:
 
 
 def create(image: str, *command: str, **changed: Any) -> messages.Create:
-    asked: dict[str, Any] = {
+    requested: dict[str, Any] = {
         "instance_id": str(uuid.uuid4()), "spec_generation": 1, "image": image, "command": list(command),
         "limits": messages.Limits(64 << 20, 500_000_000, 64),
     }  # fmt: skip
-    return messages.Create(**(asked | changed))
+    return messages.Create(**(requested | changed))
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         self.url = f"unix://{path}"
         self.calls: list[str] = []
         self.bodies: list[bytes] = []
-        # Patterns over "METHOD /path?query"; the newest is asked first.
+        # Patterns over "METHOD /path?query"; the newest is requested first.
         self.replies: list[tuple[str, Reply]] = []
         super().__init__(str(path), Handler)
         self.on(r"GET /version", (200, VERSION))

@@ -17,7 +17,7 @@ from tests.shim.droplet import free_port
 
 
 def configure(directory: Path, toolbox_id: str, public: Ed25519PublicKey, repository: str = "") -> None:
-    """As cloud-init does, for a control plane that signs with one key and is nowhere to be asked."""
+    """As cloud-init does, for a control plane that signs with one key and is nowhere to be requested."""
     nowhere = f"https://127.0.0.1:{free_port()}/"
     configuration = {
         "toolbox_id": toolbox_id, "enrol_url": nowhere, "notify_url": nowhere, "enrolment_token": "t",

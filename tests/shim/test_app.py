@@ -45,13 +45,13 @@ def body(route: Route) -> bytes:
     return json.dumps(asdict(BODIES[route])).encode() if route in BODIES else b""
 
 
-def test_health_tells_this_and_no_more_to_anyone(caller: Caller) -> None:
+def test_health_needs_no_token_and_answers_only_status_and_versions(caller: Caller) -> None:
     answer = caller.send("GET", "/health", {}, b"")
     assert (answer.status, answer.json) == (200, {"status": "ok", "version": __version__, "contract": routes.CONTRACT})
 
 
 @each_command()
-def test_every_command_needs_a_token(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
+def test_command_without_token_returns_401(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
     answer = caller.send(route.method, target_of(route, name), {}, body(route))
     assert (answer.status, answer.code) == (401, "unauthenticated")
     assert answer.headers[routes.CONTRACT_HEADER] == str(routes.CONTRACT)
@@ -59,7 +59,7 @@ def test_every_command_needs_a_token(caller: Caller, fake_engine: FakeEngine, ro
 
 
 @each_command()
-def test_a_command_of_another_contract_is_named_as_such(
+def test_command_of_another_contract_returns_409(
     caller: Caller, fake_engine: FakeEngine, route: Route, name: str, key: Ed25519PrivateKey
 ) -> None:
     answer = another_contract(caller, key, route.method, target_of(route, name), body(route))
@@ -85,7 +85,7 @@ def test_a_command_of_another_contract_is_named_as_such(
     ids=str,
 )  # fmt: skip
 @each_command()
-def test_a_token_for_anything_else_reaches_no_engine(
+def test_wrong_token_reaches_no_engine(
     caller: Caller, fake_engine: FakeEngine, route: Route, name: str, changed: dict[str, Any], code: str
 ) -> None:
     """The last one was issued before this shim started."""
@@ -100,7 +100,7 @@ def test_a_token_for_anything_else_reaches_no_engine(
 
 
 @each_command(MESSAGES)
-def test_a_token_that_was_used_is_good_for_nothing_more(caller: Caller, route: Route, name: str) -> None:
+def test_used_token_is_stale(caller: Caller, route: Route, name: str) -> None:
     target = target_of(route, name)
     # Refused for its body, and used all the same.
     text = caller.token(route.method, target, b"[]")
@@ -117,7 +117,7 @@ def another_contract(caller: Caller, key: Ed25519PrivateKey, method: str, target
 @pytest.mark.parametrize(
     ("method", "target"), [("GET", "/instances"), ("PUT", "/status"), ("POST", "/tools/x/explode")]
 )
-def test_another_contract_is_never_met_as_an_unknown_route(
+def test_another_contract_is_never_an_unknown_route(
     caller: Caller, key: Ed25519PrivateKey, method: str, target: str
 ) -> None:
     assert another_contract(caller, key, method, target).code == "shim-incompatible"
@@ -130,30 +130,32 @@ def test_another_contract_is_never_met_as_an_unknown_route(
         ("POST", "/tools/x/explode"), ("GET", "/tools/a/b"), ("GET", "/static/app.py"),
     ],
 )  # fmt: skip
-def test_an_unknown_route_is_told_apart(caller: Caller, method: str, target: str) -> None:
+def test_unknown_route_returns_404(caller: Caller, method: str, target: str) -> None:
     answer = caller.raw(method, target)
     assert (answer.status, answer.code) == (404, "unknown-route")
 
 
 @pytest.mark.parametrize("route", [route for route in MESSAGES if "{name}" in route.path], ids=lambda route: route.path)
-@pytest.mark.parametrize("asked", ["x", "toolboxes-shim", "..", "tool-x-g1", f"tool-{uuid.uuid4()}-g0", "a%b c", "é"])
-def test_a_name_that_none_of_ours_can_have_never_reaches_the_engine(
-    caller: Caller, fake_engine: FakeEngine, route: Route, asked: str
+@pytest.mark.parametrize(
+    "requested", ["x", "toolboxes-shim", "..", "tool-x-g1", f"tool-{uuid.uuid4()}-g0", "a%b c", "é"]
+)
+def test_impossible_container_name_reaches_no_engine(
+    caller: Caller, fake_engine: FakeEngine, route: Route, requested: str
 ) -> None:
-    answer = caller.call(route, asked, BODIES.get(route))
+    answer = caller.call(route, requested, BODIES.get(route))
     assert (answer.status, answer.code) == (404, "no-such-container")
     assert fake_engine.calls == []
 
 
 @each_command(MESSAGES)
-def test_a_body_with_an_unknown_field_is_refused(caller: Caller, route: Route, name: str) -> None:
+def test_unknown_field_is_refused(caller: Caller, route: Route, name: str) -> None:
     answer = caller.raw(route.method, target_of(route, name), b'{"privileged": true}')
     assert (answer.status, answer.code) == (400, "bad-request")
     assert "privileged" in answer.json["error"]["message"]
 
 
 @each_command(MESSAGES)
-def test_a_query_that_the_route_does_not_name_is_refused(caller: Caller, route: Route, name: str) -> None:
+def test_unknown_query_key_is_refused(caller: Caller, route: Route, name: str) -> None:
     answer = caller.call(route, name, BODIES.get(route), query="force=1")
     assert (answer.status, answer.code) == (400, "bad-request")
 
@@ -162,19 +164,19 @@ def test_a_query_that_the_route_does_not_name_is_refused(caller: Caller, route: 
     "query",
     ["tail=0", "tail=5001", "tail=x", "tail=1&tail=2", "since=yesterday", "since=2026-13-01T00:00:00Z", "tail=²"],
 )
-def test_a_query_out_of_its_bounds_is_refused(caller: Caller, name: str, query: str) -> None:
+def test_query_out_of_bounds_is_refused(caller: Caller, name: str, query: str) -> None:
     answer = caller.call(routes.LOGS, name, query=query.replace("²", "%C2%B2"))
     assert (answer.status, answer.code) == (400, "bad-request")
 
 
 @each_command(MESSAGES)
-def test_a_body_over_one_megabyte_is_refused(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
+def test_body_over_one_megabyte_returns_413(caller: Caller, fake_engine: FakeEngine, route: Route, name: str) -> None:
     answer = caller.raw(route.method, target_of(route, name), b" " * (routes.MAX_BODY_BYTES + 1))
     assert (answer.status, answer.code) == (413, "body-too-large")
     assert fake_engine.calls == []
 
 
-def test_an_error_that_nobody_foresaw_is_logged_and_says_nothing(
+def test_unexpected_error_is_logged_and_hides_its_cause(
     caller: Caller, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake_engine.on("GET /containers/json", (200, [{"nonsense": 1}]))
@@ -183,13 +185,13 @@ def test_an_error_that_nobody_foresaw_is_logged_and_says_nothing(
     assert "Traceback" in caplog.text and "KeyError" in caplog.text
 
 
-def test_no_log_line_holds_a_token_or_a_value(
+def test_log_contains_no_token_and_no_environment_value(
     caller: Caller, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    asked = create("probe:1", environment={"KEY": "s3cret"})
+    requested = create("probe:1", environment={"KEY": "s3cret"})
     fake_engine.on("POST /containers/create", (400, {"message": "invalid"}))
-    body = json.dumps(asdict(asked)).encode()
+    body = json.dumps(asdict(requested)).encode()
     text = caller.token("POST", "/tools", body)
     answer = caller.send("POST", "/tools", {"Authorization": f"Bearer {text}"}, body)
     assert answer.status == 400
@@ -198,6 +200,6 @@ def test_no_log_line_holds_a_token_or_a_value(
     assert access.jti and access.milliseconds >= 0  # type: ignore[attr-defined]
 
 
-def test_every_route_of_the_contract_has_a_handler(caller: Caller) -> None:
+def test_every_route_has_a_handler(caller: Caller) -> None:
     acts = app.handlers(None)  # type: ignore[arg-type]
     assert set(acts) | {routes.HEALTH, routes.RELAY} == set(routes.ROUTES)

@@ -25,7 +25,7 @@ from tests.shim.functions_client import ADDRESSES, Serve, soon
 
 
 @pytest.mark.docker
-def test_every_route_of_the_contract_is_walked(
+def test_every_route_works_from_client_to_engine(
     serve: Serve, real_app: Callable[[str], Flask], client_of: Callable[..., ShimClient], droplet: Droplet,
     busybox: str, engine_socket: str,
 ) -> None:  # fmt: skip
@@ -73,7 +73,7 @@ def test_every_route_of_the_contract_is_walked(
     assert set(walked) == set(routes.ROUTES)
 
 
-def test_an_unknown_route_and_an_unknown_container_are_told_apart(client: ShimClient) -> None:
+def test_unknown_route_and_unknown_container_differ(client: ShimClient) -> None:
     invented = Route("POST", "/tools/{name}/explode", messages.Nothing, messages.Acted)
     name = names.container_name(str(uuid.uuid4()), 1)
     with pytest.raises(shim_errors.UnknownRoute):
@@ -83,7 +83,7 @@ def test_an_unknown_route_and_an_unknown_container_are_told_apart(client: ShimCl
 
 
 @pytest.mark.parametrize("route", [r for r in routes.ROUTES if r.answer in (messages.Acted, messages.Status)])
-def test_a_shim_of_another_contract_is_named_as_such_on_every_route(
+def test_shim_of_another_contract_is_incompatible_on_every_route(
     serve: Serve, client_of: Callable[..., ShimClient], route: Route
 ) -> None:
     """Another version may answer anything, a 404 above all: its header says who speaks."""
@@ -93,12 +93,12 @@ def test_a_shim_of_another_contract_is_named_as_such_on_every_route(
         client_of(serve(other)).command(route, name="x", start_by=soon())
 
 
-def test_what_is_no_shim_at_all_is_named_as_such(serve: Serve, client_of: Callable[..., ShimClient]) -> None:
+def test_server_that_is_no_shim_is_incompatible(serve: Serve, client_of: Callable[..., ShimClient]) -> None:
     with pytest.raises(ShimIncompatible, match="none"):
         client_of(serve(Flask("a web server"))).command(routes.STATUS, start_by=soon())
 
 
-def test_another_certificate_than_the_pinned_one_is_sent_nothing(
+def test_unpinned_certificate_is_sent_nothing(
     serve: Serve, real_app: Callable[[str], Flask], fake_engine: FakeEngine, client_of: Callable[..., ShimClient]
 ) -> None:
     address = serve(real_app(fake_engine.url))
@@ -107,12 +107,12 @@ def test_another_certificate_than_the_pinned_one_is_sent_nothing(
     assert fake_engine.calls == []
 
 
-def test_nobody_at_the_address_is_unreachable_and_not_an_unknown_outcome(client_of: Callable[..., ShimClient]) -> None:
+def test_refused_connection_is_unreachable(client_of: Callable[..., ShimClient]) -> None:
     with pytest.raises(ToolboxUnreachable):
         client_of(next(ADDRESSES)).command(routes.STATUS, start_by=soon())
 
 
-def test_an_answer_that_is_not_of_the_contract_is_refused(serve: Serve, client_of: Callable[..., ShimClient]) -> None:
+def test_answer_outside_the_contract_is_refused(serve: Serve, client_of: Callable[..., ShimClient]) -> None:
     liar = Flask("liar")
     ours = {routes.CONTRACT_HEADER: str(routes.CONTRACT)}
     liar.add_url_rule("/status", "status", lambda: ('{"version": 1}', 200, ours))
@@ -124,7 +124,7 @@ def test_an_answer_that_is_not_of_the_contract_is_refused(serve: Serve, client_o
         client.command(routes.INSPECT, name="x", start_by=soon())
 
 
-def test_a_command_signed_before_the_shim_started_is_signed_anew(
+def test_command_signed_before_the_shim_started_is_signed_again(
     serve: Serve, client_of: Callable[..., ShimClient], real_app: Callable[[str], Flask], fake_engine: FakeEngine
 ) -> None:
     """The first answer of a shim that was just restarted is `token-stale`; the caller does not notice."""
@@ -139,7 +139,7 @@ def test_a_command_signed_before_the_shim_started_is_signed_anew(
     assert answer.engine_id == "engine-1"
 
 
-def test_a_command_whose_start_by_time_has_passed_begins_nothing(client: ShimClient, fake_engine: FakeEngine) -> None:
+def test_expired_command_starts_nothing(client: ShimClient, fake_engine: FakeEngine) -> None:
     name = names.container_name(str(uuid.uuid4()), 1)
     with pytest.raises(shim_errors.TokenStale):
         client.command(routes.START, name=name, start_by=datetime.now(UTC) - timedelta(seconds=1))
@@ -147,9 +147,7 @@ def test_a_command_whose_start_by_time_has_passed_begins_nothing(client: ShimCli
 
 
 @pytest.mark.parametrize("code", sorted(shim_errors.ERRORS))
-def test_every_error_of_the_contract_arrives_as_itself(
-    serve: Serve, client_of: Callable[..., ShimClient], code: str
-) -> None:
+def test_every_error_arrives_as_its_class(serve: Serve, client_of: Callable[..., ShimClient], code: str) -> None:
     error = shim_errors.ERRORS[code]
     said = {"error": {"code": error.code, "message": "why"}}
     app = Flask("shim")

@@ -31,17 +31,17 @@ def running(droplet: Droplet, busybox: str) -> str:
     return droplet.make(busybox, "sleep", "600").name
 
 
-def test_streams_come_apart_with_the_exit_code_and_the_container(droplet: Droplet, running: str) -> None:
+def test_output_streams_exit_code_and_container_are_answered(droplet: Droplet, running: str) -> None:
     found = done(run(droplet, running, "sh", "-c", "echo out; echo err >&2; exit 7"))
     assert (found.stdout, found.stderr, found.exit_code, found.truncated) == ("out\n", "err\n", 7, False)
     assert (found.container.name, found.container.state) == (running, "running")
 
 
-def test_a_command_is_a_list_and_no_shell_reads_it(droplet: Droplet, running: str) -> None:
+def test_command_is_a_list_that_no_shell_reads(droplet: Droplet, running: str) -> None:
     assert done(run(droplet, running, "echo", "$HOME; `id`", "a b")).stdout == "$HOME; `id` a b\n"
 
 
-def test_environment_directory_and_input_are_those_asked(droplet: Droplet, running: str) -> None:
+def test_environment_directory_and_input_are_passed(droplet: Droplet, running: str) -> None:
     script = "echo $A; pwd; cat"
     found = done(
         run(droplet, running, "sh", "-c", script, environment={"A": "1 2"}, working_directory="/tmp", stdin="é\n")
@@ -49,28 +49,28 @@ def test_environment_directory_and_input_are_those_asked(droplet: Droplet, runni
     assert (found.stdout, found.exit_code) == ("1 2\n/tmp\né\n", 0)
 
 
-def test_a_command_that_prints_while_it_is_fed_ends(droplet: Droplet, running: str) -> None:
+def test_command_that_prints_while_it_reads_ends(droplet: Droplet, running: str) -> None:
     text = "x" * 700_000
     found = done(run(droplet, running, "cat", stdin=text))
     assert (found.stdout, found.truncated, found.exit_code) == (text[: messages.MAX_STREAM_BYTES], True, 0)
     assert done(run(droplet, running, "true", stdin=text)).exit_code == 0
 
 
-def test_a_command_past_its_time_is_given_back_with_what_it_said(droplet: Droplet, running: str) -> None:
+def test_command_past_its_timeout_returns_its_output(droplet: Droplet, running: str) -> None:
     began = time.monotonic()
     found = done(run(droplet, running, "sh", "-c", "echo begun; sleep 9", timeout=1))
     assert (found.stdout, found.exit_code) == ("begun\n", None)
     assert time.monotonic() - began < 3
 
 
-def test_others_do_not_wait_for_its_end(droplet: Droplet, running: str) -> None:
+def test_other_commands_do_not_wait_for_an_execution(droplet: Droplet, running: str) -> None:
     run(droplet, running, "sleep", "9", timeout=1)
     began = time.monotonic()
     droplet.caller.acted(routes.STOP, running, messages.Stop(1))
     assert time.monotonic() - began < 3
 
 
-def test_a_command_that_does_not_exist_is_a_failed_start(droplet: Droplet, running: str) -> None:
+def test_missing_command_is_start_failed(droplet: Droplet, running: str) -> None:
     answer = run(droplet, running, "no-such-command")
     assert (answer.status, answer.code) == (422, "start-failed") and "no-such-command" in answer.json["error"][
         "message"
@@ -78,7 +78,7 @@ def test_a_command_that_does_not_exist_is_a_failed_start(droplet: Droplet, runni
     assert run(droplet, running, "true", working_directory="/no/such/place").code == "start-failed"
 
 
-def test_a_container_that_does_not_run_executes_nothing(droplet: Droplet, running: str) -> None:
+def test_stopped_container_executes_nothing(droplet: Droplet, running: str) -> None:
     droplet.docker.pause(running)
     assert run(droplet, running, "true").code == "not-running"
     droplet.docker.unpause(running)
@@ -87,12 +87,12 @@ def test_a_container_that_does_not_run_executes_nothing(droplet: Droplet, runnin
     assert (answer.status, answer.code) == (409, "not-running")
 
 
-def test_what_is_not_text_is_still_told(droplet: Droplet, running: str) -> None:
+def test_output_that_is_not_utf8_is_replaced(droplet: Droplet, running: str) -> None:
     assert done(run(droplet, running, "sh", "-c", r"printf 'a\000\377b'")).stdout == "a\ufffd\ufffdb"
 
 
 @pytest.mark.parametrize(
-    ("asked", "field"),
+    ("requested", "field"),
     [
         (Execute([]), "command"), (Execute([""]), "command"), (Execute(["x"] * 257), "command"),
         (Execute(["x"], {"A=B": ""}), "environment"), (Execute(["x"], {"A\n": ""}), "environment"),
@@ -100,15 +100,15 @@ def test_what_is_not_text_is_still_told(droplet: Droplet, running: str) -> None:
         (Execute(["x"], timeout=0), "timeout"), (Execute(["x"], timeout=301), "timeout"),
     ],
 )  # fmt: skip
-def test_an_execution_out_of_its_bounds_is_refused_by_its_field(
-    caller: Caller, fake_engine: FakeEngine, name: str, asked: Execute, field: str
+def test_execution_out_of_bounds_is_refused(
+    caller: Caller, fake_engine: FakeEngine, name: str, requested: Execute, field: str
 ) -> None:
-    answer = caller.call(routes.EXECUTE, name, asked)
+    answer = caller.call(routes.EXECUTE, name, requested)
     assert (answer.status, answer.code) == (400, "bad-request") and field in answer.json["error"]["message"]
     assert fake_engine.calls == []
 
 
-def test_an_execution_whose_end_cannot_be_seen_is_unknown(
+def test_execution_without_readable_end_is_outcome_unknown(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))

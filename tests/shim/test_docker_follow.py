@@ -37,7 +37,7 @@ class Follower:
         return (found.line.text for found in self.lines() if found.line)
 
 
-def test_lines_arrive_as_they_are_written_until_the_container_ends(droplet: Droplet, busybox: str) -> None:
+def test_lines_arrive_as_written_until_the_container_ends(droplet: Droplet, busybox: str) -> None:
     script = "echo one; echo two; sleep 2; echo three >&2"
     made = droplet.make(busybox, "sh", "-c", script, restart_policy="no")
     time.sleep(0.3)
@@ -51,7 +51,7 @@ def test_lines_arrive_as_they_are_written_until_the_container_ends(droplet: Drop
     assert "".join(Follower(droplet.caller, made.name).texts()) == "onetwothree"
 
 
-def test_an_empty_log_is_open_at_once_and_gives_signs_of_life(droplet: Droplet, busybox: str) -> None:
+def test_empty_log_opens_at_once_and_sends_signs_of_life(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
     follower = Follower(droplet.caller, made.name)
     assert next(follower.lines()) == FollowLine()
@@ -61,7 +61,7 @@ def test_an_empty_log_is_open_at_once_and_gives_signs_of_life(droplet: Droplet, 
     assert [*chunks, *follower.texts()] == []
 
 
-def test_followers_and_a_pull_that_stalls_leave_room_for_commands(droplet: Droplet, busybox: str) -> None:
+def test_followers_and_a_stalled_pull_do_not_delay_commands(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
     # A registry that accepts, and never says a word.
     silent = socket.create_server(("127.0.0.1", 0))
@@ -86,7 +86,7 @@ def test_followers_and_a_pull_that_stalls_leave_room_for_commands(droplet: Dropl
     assert droplet.caller.call(routes.FOLLOW, made.name).status == 200
 
 
-def test_a_follower_that_goes_leaves_its_place(droplet: Droplet, busybox: str) -> None:
+def test_closed_follower_frees_its_slot(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sh", "-c", "while true; do echo x; sleep 0.2; done")
     for _ in range(app.AT_ONCE[routes.FOLLOW]):
         follower = Follower(droplet.caller, made.name)
@@ -102,7 +102,7 @@ def test_a_follower_that_goes_leaves_its_place(droplet: Droplet, busybox: str) -
     follower.connection.close()
 
 
-def test_a_log_that_breaks_off_says_so_in_its_last_line(
+def test_log_that_fails_to_open_is_an_error(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     assert caller.call(routes.FOLLOW, name).code == "no-such-container"

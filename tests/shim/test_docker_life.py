@@ -28,15 +28,15 @@ def logs(droplet: Droplet, name: str, query: str = "") -> messages.Logs:
     return messages.read(messages.Logs, answer.body)
 
 
-def test_a_container_lives_from_create_to_remove(droplet: Droplet, busybox: str) -> None:
-    asked = create(busybox, "sleep", "600", environment={"KEY": "s3cret"}, ports=[Port(80, 20_500)])
-    made = droplet.caller.acted(routes.CREATE, message=asked)
+def test_life_of_a_container_from_create_to_remove(droplet: Droplet, busybox: str) -> None:
+    requested = create(busybox, "sleep", "600", environment={"KEY": "s3cret"}, ports=[Port(80, 20_500)])
+    made = droplet.caller.acted(routes.CREATE, message=requested)
     assert made.changed and made.container and made.container.state == "created" and made.container.started_at == ""
     assert made.container.image == busybox and made.container.image_digest.startswith("sha256:")
-    assert made.container.limits == asked.limits and made.container.ports == asked.ports
+    assert made.container.limits == requested.limits and made.container.ports == requested.ports
     assert "KEY" in made.container.environment_names
     name = made.container.name
-    assert droplet.caller.acted(routes.CREATE, message=asked) == Acted(made.container, False)
+    assert droplet.caller.acted(routes.CREATE, message=requested) == Acted(made.container, False)
 
     started = droplet.caller.acted(routes.START, name)
     assert started.changed and started.container and started.container.state == "running"
@@ -55,21 +55,21 @@ def test_a_container_lives_from_create_to_remove(droplet: Droplet, busybox: str)
     assert listing(droplet).containers == []
 
 
-def test_what_runs_is_stopped_before_it_is_removed(droplet: Droplet, busybox: str) -> None:
+def test_running_container_is_stopped_and_removed(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
     assert droplet.caller.acted(routes.REMOVE, made.name) == Acted(None, True)
 
 
-def test_restart_happens_once_for_the_start_it_saw(droplet: Droplet, busybox: str) -> None:
+def test_repeated_restart_happens_once(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
-    asked = Restart(made.started_at, 5)
-    first = droplet.caller.acted(routes.RESTART, made.name, asked)
+    requested = Restart(made.started_at, 5)
+    first = droplet.caller.acted(routes.RESTART, made.name, requested)
     assert first.changed and first.container and first.container.started_at != made.started_at
     assert first.container.endpoint_id != made.endpoint_id
-    assert droplet.caller.acted(routes.RESTART, made.name, asked) == Acted(first.container, False)
+    assert droplet.caller.acted(routes.RESTART, made.name, requested) == Acted(first.container, False)
 
 
-def test_a_taken_port_is_named_and_the_container_stays_created(droplet: Droplet, busybox: str) -> None:
+def test_taken_port_leaves_the_container_created(droplet: Droplet, busybox: str) -> None:
     droplet.make(busybox, "sleep", "600", ports=[Port(80, 20_501)])
     second = droplet.make(busybox, "sleep", "600", ports=[Port(80, 20_501)], start=False)
     answer = droplet.caller.call(routes.START, second.name)
@@ -82,7 +82,7 @@ def state(droplet: Droplet, name: str) -> str:
     return found.state if found else "gone"
 
 
-def test_a_command_that_does_not_exist_is_a_failed_start(droplet: Droplet, busybox: str) -> None:
+def test_missing_command_is_start_failed(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "no-such-command", start=False, init=False)
     answer = droplet.caller.call(routes.START, made.name)
     assert (answer.status, answer.code) == (422, "start-failed")
@@ -90,7 +90,7 @@ def test_a_command_that_does_not_exist_is_a_failed_start(droplet: Droplet, busyb
     assert state(droplet, made.name) == "created"
 
 
-def test_the_engine_was_asked_for_the_limits_and_nothing_else(droplet: Droplet, busybox: str) -> None:
+def test_engine_has_the_limits_and_no_privileges(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600", limits=Limits(64 << 20, 250_000_000, 32))
     host = droplet.docker.inspect_container(made.id)["HostConfig"]
     assert (host["Memory"], host["MemorySwap"], host["NanoCpus"], host["PidsLimit"]) == (
@@ -104,14 +104,14 @@ def test_the_engine_was_asked_for_the_limits_and_nothing_else(droplet: Droplet, 
     assert (host["Binds"], host["LogConfig"]["Config"]) == (None, {"max-size": "10m", "max-file": "3"})
 
 
-def test_an_images_own_labels_cannot_pass_for_ours(droplet: Droplet, busybox: str) -> None:
+def test_labels_of_an_image_do_not_override_ours(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
     labels = droplet.docker.inspect_container(made.id)["Config"]["Labels"]
     assert labels["kept"] == "1"
     assert (labels[names.LABEL_TOOLBOX], labels[names.LABEL_INSTANCE]) == (droplet.toolbox_id, made.instance_id)
 
 
-def test_what_another_made_is_neither_listed_nor_touched(droplet: Droplet, busybox: str) -> None:
+def test_foreign_container_is_neither_listed_nor_changed(droplet: Droplet, busybox: str) -> None:
     instance = str(uuid.uuid4())
     name = names.container_name(instance, 1)
     theirs = droplet.docker.create_container_from_config(  # type: ignore[no-untyped-call]
@@ -130,15 +130,15 @@ def test_what_another_made_is_neither_listed_nor_touched(droplet: Droplet, busyb
         droplet.docker.remove_container(theirs)
 
 
-def test_named_volumes_outlive_their_container_and_anonymous_ones_do_not(droplet: Droplet, busybox: str) -> None:
-    asked: dict[str, Any] = {"instance_id": str(uuid.uuid4()), "volumes": [Volume("data", "/data")]}
-    first = droplet.make(busybox, "sh", "-c", "echo kept > /data/file; sleep 600", **asked)
+def test_named_volumes_outlive_their_container(droplet: Droplet, busybox: str) -> None:
+    requested: dict[str, Any] = {"instance_id": str(uuid.uuid4()), "volumes": [Volume("data", "/data")]}
+    first = droplet.make(busybox, "sh", "-c", "echo kept > /data/file; sleep 600", **requested)
     time.sleep(0.3)
     droplet.caller.acted(routes.REMOVE, first.name)
-    second = droplet.make(busybox, "cat", "/data/file", spec_generation=2, restart_policy="no", **asked)
+    second = droplet.make(busybox, "cat", "/data/file", spec_generation=2, restart_policy="no", **requested)
     assert [line.text for line in eventually(lambda: logs(droplet, second.name).lines)] == ["kept"]
     mounts = {mount["Destination"]: mount["Name"] for mount in droplet.docker.inspect_container(second.id)["Mounts"]}
-    assert mounts["/data"] == f"{asked['instance_id']}-data"
+    assert mounts["/data"] == f"{requested['instance_id']}-data"
     droplet.caller.acted(routes.REMOVE, second.name)
     left = {volume["Name"] for volume in droplet.docker.volumes()["Volumes"] or []}
     assert mounts["/data"] in left and mounts["/anonymous"] not in left
@@ -152,7 +152,7 @@ def eventually(look: Any) -> Any:
     raise AssertionError("never seen")
 
 
-def test_logs_are_real_apart_and_bounded(droplet: Droplet, busybox: str) -> None:
+def test_logs_have_streams_and_bounds(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sh", "-c", "seq 1 20; echo bad >&2; false", restart_policy="no")
     eventually(lambda: state(droplet, made.name) == "exited")
     found = logs(droplet, made.name)
@@ -165,7 +165,7 @@ def test_logs_are_real_apart_and_bounded(droplet: Droplet, busybox: str) -> None
     assert not logs(droplet, made.name, f"since={int(time.time()) + 100}").lines
 
 
-def test_a_long_line_arrives_whole(droplet: Droplet, busybox: str) -> None:
+def test_long_line_is_one_line(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sh", "-c", "seq -s x 1 9000", restart_policy="no")
     eventually(lambda: state(droplet, made.name) == "exited")
     assert [line.text for line in logs(droplet, made.name).lines] == ["x".join(str(n) for n in range(1, 9001))]
@@ -178,9 +178,9 @@ def test_health_agrees_between_list_and_inspect(droplet: Droplet, busybox: str) 
 
 
 def test_twenty_creates_at_once_make_one_container(droplet: Droplet, busybox: str) -> None:
-    asked = create(busybox, "sleep", "600")
+    requested = create(busybox, "sleep", "600")
     with ThreadPoolExecutor(20) as pool:
-        made = list(pool.map(lambda _: droplet.caller.acted(routes.CREATE, message=asked), range(20)))
+        made = list(pool.map(lambda _: droplet.caller.acted(routes.CREATE, message=requested), range(20)))
     assert sorted(one.changed for one in made) == [False] * 19 + [True]
     assert len(listing(droplet).containers) == 1
 
@@ -192,13 +192,13 @@ def test_twenty_removes_at_once_all_find_it_gone(droplet: Droplet, busybox: str)
     assert sum(one.changed for one in gone) == 1 and all(one.container is None for one in gone)
 
 
-def test_a_newer_spec_closes_the_door_behind_it(droplet: Droplet, busybox: str) -> None:
+def test_create_of_an_older_spec_is_refused(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600", spec_generation=2, start=False)
     older = create(busybox, "true", instance_id=made.instance_id, spec_generation=1)
     assert droplet.caller.call(routes.CREATE, message=older).code == "older-spec"
 
 
-def test_an_image_that_is_not_here_is_named_as_such(droplet: Droplet) -> None:
+def test_create_without_the_image_is_no_such_image(droplet: Droplet) -> None:
     assert droplet.caller.call(routes.CREATE, message=create("never-pulled:1")).code == "no-such-image"
 
 
@@ -224,6 +224,6 @@ def test_commands_for_other_containers_do_not_wait(droplet: Droplet, busybox: st
     assert state(droplet, stubborn.name) == "exited"
 
 
-def test_the_answer_is_json_with_the_contracts_version(droplet: Droplet) -> None:
+def test_health_has_the_contracts_version(droplet: Droplet) -> None:
     answer = droplet.caller.send("GET", "/health", {}, b"")
     assert json.loads(answer.body)["contract"] == routes.CONTRACT == int(answer.headers[routes.CONTRACT_HEADER])

@@ -84,7 +84,7 @@ def test_postgresql_makes_its_cluster_and_answers(droplet: Droplet, ordinary: st
     eventually(lambda: said(droplet, made.name, "su", "postgres", "-c", query) == "42\n")
 
 
-def test_what_runs_there_has_these_capabilities_and_gains_none(droplet: Droplet, ordinary: str) -> None:
+def test_container_has_nine_capabilities_and_gains_none(droplet: Droplet, ordinary: str) -> None:
     made = droplet.make(ordinary, "sleep", "600", limits=LIMITS)
     lines = said(droplet, made.name, "cat", "/proc/1/status").splitlines()
     status = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}

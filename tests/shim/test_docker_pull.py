@@ -18,7 +18,7 @@ def pulled(droplet: Droplet, image: str, *credentials: str) -> list[messages.Pul
     return [messages.read(messages.PullLine, line) for line in answer.body.splitlines()]
 
 
-def test_a_pull_ends_with_the_image_as_inspected(droplet: Droplet, registry: Registry, busybox: str) -> None:
+def test_pull_ends_with_the_inspected_image(droplet: Droplet, registry: Registry, busybox: str) -> None:
     reference = registry.push(droplet.docker, busybox, "some/probe")
     last = pulled(droplet, reference)[-1].image
     try:
@@ -33,21 +33,19 @@ def test_a_pull_ends_with_the_image_as_inspected(droplet: Droplet, registry: Reg
         droplet.docker.remove_image(reference, force=True)
 
 
-def test_an_image_that_does_not_exist_is_told_in_the_registrys_words(
-    droplet: Droplet, registry: Registry, busybox: str
-) -> None:
+def test_missing_image_has_the_registrys_message(droplet: Droplet, registry: Registry, busybox: str) -> None:
     registry.push(droplet.docker, busybox, "some/probe")
     for image in (f"127.0.0.1:{registry.port}/some/probe:2", f"127.0.0.1:{registry.port}/some/other:1"):
         error = pulled(droplet, image)[-1].error
         assert error and error["code"] == "image-unavailable" and "manifest unknown" in error["message"]
 
 
-def test_a_registry_that_is_down_is_told_apart(droplet: Droplet) -> None:
+def test_registry_that_is_down_is_registry_unreachable(droplet: Droplet) -> None:
     error = pulled(droplet, f"127.0.0.1:{free_port()}/some/probe:1")[-1].error
     assert error and error["code"] == "registry-unreachable" and "connection refused" in error["message"]
 
 
-def test_credentials_are_used_for_their_pull_and_are_gone_afterwards(
+def test_credentials_are_used_for_one_pull_only(
     droplet: Droplet, closed_registry: Registry, busybox: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -62,7 +60,7 @@ def test_credentials_are_used_for_their_pull_and_are_gone_afterwards(
     assert "s3cret" not in caplog.text
 
 
-def test_an_image_for_another_platform_is_told_apart(droplet: Droplet, registry: Registry, busybox: str) -> None:
+def test_image_for_another_platform_is_wrong_platform(droplet: Droplet, registry: Registry, busybox: str) -> None:
     registry.push(droplet.docker, busybox, "some/probe")
     reference = registry.claim("some/probe", "s390x")
     error = pulled(droplet, reference)[-1].error
@@ -71,7 +69,7 @@ def test_an_image_for_another_platform_is_told_apart(droplet: Droplet, registry:
     droplet.docker.remove_image(reference)
 
 
-def test_a_full_disk_is_told_apart_and_what_runs_goes_on(
+def test_full_disk_is_disk_full_and_containers_keep_running(
     small_droplet: Droplet, registry: Registry, droplet: Droplet, engine_socket: str
 ) -> None:
     large = busybox_image(engine_socket, ballast=40 << 20)

@@ -15,13 +15,13 @@ from tests.shim.droplet import Droplet, busybox_image
 from tests.shim.own_engine import OwnEngine
 
 pytestmark = pytest.mark.docker
-# Three seconds from being asked to being gone: long enough to be in the middle of it.
+# Three seconds from being requested to being gone: long enough to be in the middle of it.
 SLOW = ("sh", "-c", "trap 'sleep 3; exit' TERM; while true; do sleep 0.2; done")
 HONEST = ("outcome-unknown", "engine-unavailable", "try-again")
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_an_engine_that_goes_in_the_middle_is_survived(
+def test_engine_that_ends_during_commands_is_survived(
     own_engine: OwnEngine, own_droplet: Droplet, how: signal.Signals
 ) -> None:
     image = next(busybox_image(own_engine.url))
@@ -48,7 +48,7 @@ def test_an_engine_that_goes_in_the_middle_is_survived(
     assert caller.acted(routes.START, followed.name).container.state == "running"  # type: ignore[union-attr]
 
 
-def test_while_the_engine_is_away_just_that_is_said(own_engine: OwnEngine, own_droplet: Droplet) -> None:
+def test_stopped_engine_is_engine_unavailable(own_engine: OwnEngine, own_droplet: Droplet) -> None:
     made = own_droplet.make(next(busybox_image(own_engine.url)), "sleep", "600")
     own_engine.end()
     try:

@@ -83,9 +83,9 @@ class ShimDroplet:
 
     def exit_code(self, *command: str) -> int:
         """Of a command in the shim's own container."""
-        begun = self.docker.exec_create(SHIM, list(command))["Id"]
-        self.docker.exec_start(begun)
-        return int(self.docker.exec_inspect(begun)["ExitCode"])
+        started = self.docker.exec_create(SHIM, list(command))["Id"]
+        self.docker.exec_start(started)
+        return int(self.docker.exec_inspect(started)["ExitCode"])
 
     def shims(self) -> dict[str, str]:
         found = self.docker.containers(all=True)
@@ -114,7 +114,7 @@ def version(caller: TlsCaller) -> str:
 
 
 def replaced_by(caller: TlsCaller, image: str) -> Answer:
-    """As the functions do it: pulled, then the shim is asked to be replaced by it."""
+    """As the functions do it: pulled, then the shim is requested to be replaced by it."""
     lines = caller.call(routes.PULL, message=messages.Pull(image)).body.splitlines()
     pulled = messages.read(messages.PullLine, lines[-1]).image
     assert pulled and image.endswith(f"@{pulled.digest}"), lines
@@ -135,7 +135,7 @@ def machine(
     engine.close()
 
 
-def test_a_shim_is_replaced_reversed_and_survives_a_reboot_in_the_middle(machine: ShimDroplet) -> None:
+def test_shim_is_upgraded_rolled_back_and_survives_a_reboot(machine: ShimDroplet) -> None:
     first = machine.build("2.0.0")
     caller = machine.install(first)
     check = machine.docker.inspect_image(first)["Config"]["Healthcheck"]["Test"]  # type: ignore[no-untyped-call]

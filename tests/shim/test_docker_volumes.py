@@ -76,7 +76,7 @@ def lines(answer: Answer) -> list[CopyLine]:
     return [messages.read(CopyLine, line) for line in answer.body.splitlines()]
 
 
-def test_a_volume_is_saved_in_parts_and_loaded_into_another(
+def test_volume_is_saved_in_parts_and_loaded_into_another(
     droplet: Droplet, busybox: str, bucket: Bucket, full: messages.Container, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", "shim")
@@ -99,16 +99,12 @@ def test_a_volume_is_saved_in_parts_and_loaded_into_another(
     assert ours and not [line for line in ours if "Signature" in line]
 
 
-def test_a_volume_that_does_not_fit_into_its_parts_is_not_saved(
-    droplet: Droplet, bucket: Bucket, full: messages.Container
-) -> None:
+def test_volume_larger_than_its_parts_is_not_saved(droplet: Droplet, bucket: Bucket, full: messages.Container) -> None:
     error = lines(copy(droplet, routes.SAVE, full.name, Save(PART, bucket.puts(2))))[-1].error
     assert error and error["code"] == "storage-refused" and "2 parts" in error["message"]
 
 
-def test_a_storage_that_refuses_or_is_away_is_told_apart_without_its_url(
-    droplet: Droplet, bucket: Bucket, full: messages.Container
-) -> None:
+def test_storage_errors_do_not_contain_the_url(droplet: Droplet, bucket: Bucket, full: messages.Container) -> None:
     missing = bucket.s3.generate_presigned_url("get_object", {"Bucket": "none", "Key": "s3cret"})
     away = f"http://127.0.0.1:{free_port()}/s3cret?X-Amz-Signature=s3cret"
     droplet.caller.acted(routes.STOP, full.name, messages.Stop(0))
@@ -120,7 +116,7 @@ def test_a_storage_that_refuses_or_is_away_is_told_apart_without_its_url(
 
 
 @pytest.mark.parametrize("wrong", [{"sha256": "0" * 64}, {"size_bytes": 1}])
-def test_what_is_not_what_was_saved_is_refused(
+def test_load_of_other_content_is_refused(
     droplet: Droplet, bucket: Bucket, full: messages.Container, wrong: dict[str, Any]
 ) -> None:
     saved = lines(copy(droplet, routes.SAVE, full.name, Save(PART, bucket.puts(5))))[-1].done
@@ -135,7 +131,7 @@ def test_what_is_not_what_was_saved_is_refused(
     assert lines(copy(droplet, routes.LOAD, full.name, load))[-1].done
 
 
-def test_a_volume_that_the_container_does_not_have_is_named(droplet: Droplet, full: messages.Container) -> None:
+def test_unknown_volume_is_no_such_volume(droplet: Droplet, full: messages.Container) -> None:
     for volume in ("other", f"{uuid.uuid4()}-data", "..", "data/..", "é"):
         answer = copy(droplet, routes.SAVE, full.name, Save(PART, ["http://127.0.0.1:1/"]), volume)
         assert answer.code in ("no-such-volume", "unknown-route")

@@ -42,14 +42,14 @@ def running(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine
     process.wait()
 
 
-def test_a_command_that_runs_when_the_process_is_told_to_end_is_answered(
+def test_command_under_way_at_sigterm_is_answered(
     running: Running, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     process, caller = running
-    begun, release = threading.Event(), threading.Event()
+    started, release = threading.Event(), threading.Event()
 
     def slow(handler: Handler) -> None:
-        begun.set()
+        started.set()
         release.wait(20)
         fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "exited")))
         handler.say(204, None)
@@ -58,7 +58,7 @@ def test_a_command_that_runs_when_the_process_is_told_to_end_is_answered(
     fake_engine.on("POST /containers/c1/stop", slow)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(caller.call, routes.STOP, name, messages.Stop())
-        assert begun.wait(20)
+        assert started.wait(20)
         process.send_signal(signal.SIGTERM)
         threading.Timer(1, release.set).start()
         assert messages.read(messages.Acted, answer.result(20).body).container

@@ -55,7 +55,7 @@ def listed(name: str, toolbox_id: str, status: str = "Up 5 minutes", **labels: s
         (404, "No such container: c1", "no-such-container"),
     ],
 )
-def test_a_start_that_fails_says_why(
+def test_failed_start_has_the_error_of_its_cause(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, status: int, words: str, code: str
 ) -> None:
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
@@ -65,7 +65,7 @@ def test_a_start_that_fails_says_why(
     assert words in answer.json["error"]["message"]
 
 
-def test_an_engine_that_hangs_up_leaves_the_outcome_unknown(
+def test_closed_engine_connection_is_outcome_unknown(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
@@ -73,7 +73,7 @@ def test_an_engine_that_hangs_up_leaves_the_outcome_unknown(
     assert caller.call(routes.START, name).code == "outcome-unknown"
 
 
-def test_an_act_that_could_not_be_seen_afterwards_is_unknown_not_undone(
+def test_act_without_readable_result_is_outcome_unknown(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     def start(handler: Handler) -> None:
@@ -85,7 +85,7 @@ def test_an_act_that_could_not_be_seen_afterwards_is_unknown_not_undone(
     assert caller.call(routes.START, name).code == "outcome-unknown"
 
 
-def test_the_shim_starts_before_its_engine_and_finds_it_when_it_comes(tmp_path: Path) -> None:
+def test_engine_may_start_after_the_shim(tmp_path: Path) -> None:
     engine = Engine(f"unix://{tmp_path}/late.sock")
     with pytest.raises(errors.EngineUnavailable):
         engine.data_id()
@@ -98,7 +98,7 @@ def test_the_shim_starts_before_its_engine_and_finds_it_when_it_comes(tmp_path: 
 @pytest.mark.parametrize("labels", [
     {names.LABEL_TOOLBOX: "another"}, {names.LABEL_INSTANCE: "another"}, {names.LABEL_SPEC_GENERATION: "2"},
 ])  # fmt: skip
-def test_a_container_whose_labels_disagree_with_its_name_is_not_ours(
+def test_container_with_labels_of_another_is_not_managed(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, labels: dict[str, str]
 ) -> None:
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id, **labels)))
@@ -111,7 +111,7 @@ def test_a_container_whose_labels_disagree_with_its_name_is_not_ours(
     assert fake_engine.acts() == []
 
 
-def test_inspect_gives_names_of_the_environment_and_no_value(
+def test_inspect_shows_names_of_the_environment_and_no_values(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
@@ -124,7 +124,7 @@ def test_inspect_gives_names_of_the_environment_and_no_value(
     [("Up 5 minutes", None), ("Up 5 minutes (healthy)", "healthy"), ("Up 1 second (health: starting)", "starting"),
      ("Up 2 hours (unhealthy)", "unhealthy"), ("Exited (0) 2 hours ago", None), ("Up 2 hours (Paused)", None)],
 )  # fmt: skip
-def test_status_reads_health_out_of_the_lists_text(
+def test_status_reads_health_from_the_lists_text(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, status: str, health: str | None
 ) -> None:
     fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, status)]))
@@ -133,7 +133,7 @@ def test_status_reads_health_out_of_the_lists_text(
     assert (found.engine_id, found.complete) == ("engine-1", True)
 
 
-def test_a_create_from_an_older_spec_is_refused(caller: Caller, fake_engine: FakeEngine, toolbox_id: str) -> None:
+def test_create_from_an_older_spec_is_refused(caller: Caller, fake_engine: FakeEngine, toolbox_id: str) -> None:
     instance = str(uuid.uuid4())
     fake_engine.on("GET /containers/json", (200, [listed(names.container_name(instance, 2), toolbox_id)]))
     answer = caller.call(routes.CREATE, message=create("probe:1", instance_id=instance, spec_generation=1))
@@ -141,23 +141,19 @@ def test_a_create_from_an_older_spec_is_refused(caller: Caller, fake_engine: Fak
     assert fake_engine.acts() == []
 
 
-def test_a_name_held_by_another_is_told_apart_from_ones_own(
-    caller: Caller, fake_engine: FakeEngine, toolbox_id: str
-) -> None:
-    asked = create("probe:1")
-    name = names.container_name(asked.instance_id, 1)
+def test_name_of_a_foreign_container_is_name_taken(caller: Caller, fake_engine: FakeEngine, toolbox_id: str) -> None:
+    requested = create("probe:1")
+    name = names.container_name(requested.instance_id, 1)
     fake_engine.on("POST /containers/create", (409, {"message": f'The container name "/{name}" is already in use'}))
     fake_engine.on("GET /containers/tool", (200, said(name, "another")))
-    assert caller.call(routes.CREATE, message=asked).code == "name-taken"
+    assert caller.call(routes.CREATE, message=requested).code == "name-taken"
     fake_engine.on("GET /containers/tool", (200, said(name, toolbox_id)))
-    assert caller.acted(routes.CREATE, message=asked).changed is False
+    assert caller.acted(routes.CREATE, message=requested).changed is False
     fake_engine.on("GET /containers/tool", (200, said(name, toolbox_id, "removing")))
-    assert caller.call(routes.CREATE, message=asked).code == "try-again"
+    assert caller.call(routes.CREATE, message=requested).code == "try-again"
 
 
-def test_an_image_that_is_missing_or_for_another_platform_is_told_apart(
-    caller: Caller, fake_engine: FakeEngine
-) -> None:
+def test_missing_image_and_wrong_platform_differ(caller: Caller, fake_engine: FakeEngine) -> None:
     fake_engine.on("GET /images/", (404, {"message": "No such image: probe:1"}))
     assert caller.call(routes.CREATE, message=create("probe:1")).code == "no-such-image"
     fake_engine.on("GET /images/", (200, IMAGE | {"Architecture": "arm64"}))
@@ -178,19 +174,19 @@ def test_an_image_that_is_missing_or_for_another_platform_is_told_apart(
         ("nginx:1", None, IMAGE["Id"]),
     ],
 )
-def test_the_digest_label_is_that_of_the_references_repository(
+def test_digest_label_is_of_the_references_repository(
     caller: Caller, fake_engine: FakeEngine, toolbox_id: str, image: str, known: list[str] | None, digest: str
 ) -> None:
-    asked = create(image)
+    requested = create(image)
     fake_engine.on("GET /images/", (200, IMAGE | {"RepoDigests": known}))
     fake_engine.on("POST /containers/create", (201, {"Id": "c1"}))
-    fake_engine.on("GET /containers/c1", (200, said(names.container_name(asked.instance_id, 1), toolbox_id)))
-    caller.acted(routes.CREATE, message=asked)
+    fake_engine.on("GET /containers/c1", (200, said(names.container_name(requested.instance_id, 1), toolbox_id)))
+    caller.acted(routes.CREATE, message=requested)
     sent = json.loads(fake_engine.bodies[fake_engine.calls.index("POST /containers/create")])
     assert sent["Labels"][names.LABEL_IMAGE_DIGEST] == digest
 
 
-def test_a_command_that_expired_behind_another_one_touches_nothing(
+def test_command_that_expires_behind_another_does_nothing(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     held, release = threading.Event(), threading.Event()
@@ -214,7 +210,7 @@ def test_a_command_that_expired_behind_another_one_touches_nothing(
     assert fake_engine.acts() == ["POST /containers/c1/stop"]
 
 
-def test_a_command_that_expired_while_the_engine_was_looking_touches_nothing(
+def test_command_that_expires_during_inspect_does_nothing(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     def slow(handler: Handler) -> None:
@@ -229,7 +225,7 @@ def test_a_command_that_expired_while_the_engine_was_looking_touches_nothing(
     assert fake_engine.acts() == []
 
 
-def test_a_removal_that_is_already_going_on_is_waited_for(
+def test_removal_that_is_under_way_is_waited_for(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     def going(handler: Handler) -> None:

@@ -35,16 +35,16 @@ class Pauses:
     """Time that passes when a test says so."""
 
     def __init__(self) -> None:
-        self.asked: Queue[float] = Queue()
+        self.requested: Queue[float] = Queue()
         self.granted = threading.Semaphore(0)
 
     def __call__(self, seconds: float) -> None:
-        self.asked.put(seconds)
+        self.requested.put(seconds)
         self.granted.acquire()
 
     def next(self) -> float:
         """What the shim waits for now."""
-        return self.asked.get(timeout=10)
+        return self.requested.get(timeout=10)
 
     def over(self) -> None:
         self.granted.release()
@@ -86,16 +86,16 @@ def follow(enrolment: Enrolment) -> Trusting:
     return verifier
 
 
-def test_it_shows_certificate_token_and_droplet_and_proves_that_the_key_is_its_own(
+def test_enrolment_sends_certificate_token_droplet_and_proof(
     made: Callable[[], Enrolment], control_plane: FakeControlPlane, toolbox_id: str
 ) -> None:
     control_plane.answers = [(200, named(SECOND))]
     assert follow(made()).trusted.get(timeout=10) == set(named(SECOND)["control_keys"])
-    [(path, _, body)] = control_plane.asked
-    asked = json.loads(body)
-    proof = asked.pop("proof")
-    shown = asked.pop("certificate")
-    assert (path, asked) == ("/enrol", {"toolbox_id": toolbox_id, "droplet_id": "123", "token": "once"})
+    [(path, _, body)] = control_plane.requested
+    requested = json.loads(body)
+    proof = requested.pop("proof")
+    shown = requested.pop("certificate")
+    assert (path, requested) == ("/enrol", {"toolbox_id": toolbox_id, "droplet_id": "123", "token": "once"})
     assert "PRIVATE" not in body.decode()
     key: Any = x509.load_pem_x509_certificate(shown.encode()).public_key()
     claims = jwt.decode(proof, key, ["ES256"], audience="enrol")
@@ -103,7 +103,7 @@ def test_it_shows_certificate_token_and_droplet_and_proves_that_the_key_is_its_o
     assert claims["jti"]
 
 
-def test_it_asks_again_ever_more_slowly_and_never_gives_up(
+def test_enrolment_is_retried_with_growing_pauses(
     made: Callable[[], Enrolment], control_plane: FakeControlPlane, pauses: Pauses
 ) -> None:
     control_plane.answers = [(503, None)]
@@ -122,7 +122,7 @@ def test_it_asks_again_ever_more_slowly_and_never_gives_up(
     [(200, b""), (200, b"null"), (200, {}), (200, {"control_keys": {}}), (200, {"control_keys": {"kid": "AAAA"}}),
      (200, b"[" * 60_000), (302, named(FIRST)), (403, {"message": "the token was used"}), (500, b"\xff")],
 )  # fmt: skip
-def test_what_is_no_answer_leaves_the_keys_as_they_are(
+def test_wrong_answer_leaves_the_keys_unchanged(
     made: Callable[[], Enrolment], control_plane: FakeControlPlane, pauses: Pauses, answer: tuple[int, Any]
 ) -> None:
     control_plane.answers = [answer]
@@ -130,10 +130,10 @@ def test_what_is_no_answer_leaves_the_keys_as_they_are(
     pauses.next()
     assert verifier.trusted.empty()
     assert set(made().keys()) == {tokens.kid(FIRST.public_key())}
-    assert len(control_plane.asked) == 1
+    assert len(control_plane.requested) == 1
 
 
-def test_the_last_answer_is_kept_for_the_next_start(
+def test_last_answer_is_stored_for_the_next_start(
     made: Callable[[], Enrolment], control_plane: FakeControlPlane
 ) -> None:
     control_plane.answers = [(200, named(SECOND))]
@@ -142,14 +142,12 @@ def test_the_last_answer_is_kept_for_the_next_start(
 
 
 @pytest.mark.parametrize("text", ["", "null", "{", '{"kid": "AAAA"}', "{}", "\0"])
-def test_a_kept_answer_that_is_not_whole_is_passed_over(
-    made: Callable[[], Enrolment], tmp_path: Path, text: str
-) -> None:
+def test_damaged_stored_answer_is_ignored(made: Callable[[], Enrolment], tmp_path: Path, text: str) -> None:
     (tmp_path / "state" / STORED_KEYS_FILE).write_text(text)
     assert set(made().keys()) == {tokens.kid(FIRST.public_key())}
 
 
-def test_a_key_that_nobody_knows_has_it_ask_again_but_once_a_minute(
+def test_unknown_key_triggers_one_enrolment_a_minute(
     made: Callable[[], Enrolment], control_plane: FakeControlPlane, pauses: Pauses
 ) -> None:
     control_plane.answers = [(200, named(FIRST)), (200, named(FIRST, SECOND))]
@@ -164,10 +162,10 @@ def test_a_key_that_nobody_knows_has_it_ask_again_but_once_a_minute(
         verifier.trusted.get(timeout=0.2)
     pauses.over()
     assert verifier.trusted.get(timeout=10) == set(named(FIRST, SECOND)["control_keys"])
-    assert len(control_plane.asked) == 2
+    assert len(control_plane.requested) == 2
 
 
-def test_it_speaks_to_nobody_whom_the_droplets_authorities_do_not_vouch_for(
+def test_control_plane_with_an_untrusted_certificate_gets_nothing(
     control_plane: FakeControlPlane, tmp_path: Path, toolbox_id: str
 ) -> None:
     other = tmp_path / "other"
@@ -176,6 +174,6 @@ def test_it_speaks_to_nobody_whom_the_droplets_authorities_do_not_vouch_for(
     pem = identity.ensure_certificate(tmp_path / "state", toolbox_id)
     with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
         ControlPlane(toolbox_id, pem, control_plane.authorities).post(stranger.url("enrol"), b"{}", {}, 5)
-    assert not stranger.asked
+    assert not stranger.requested
     stranger.shutdown()
     stranger.server_close()

@@ -33,24 +33,26 @@ HARMLESS = {(3, "host"), (4, "host"), (1, "host")}
 
 @pytest.mark.parametrize("field", range(len(NAMED)))
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_names_something_is_refused_unless_it_is_a_plain_name(field: int, text: str) -> None:
-    asked = NAMED[field](text)
+def test_hostile_name_is_refused(field: int, text: str) -> None:
+    requested = NAMED[field](text)
     if (field, text) in HARMLESS:
-        assert messages.read(Create, messages.dump(asked)) == asked
+        assert messages.read(Create, messages.dump(requested)) == requested
         return
     with pytest.raises(messages.Malformed):
-        messages.read(Create, messages.dump(asked))
+        messages.read(Create, messages.dump(requested))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_is_handed_to_a_program_is_handed_on_as_it_is_or_refused(text: str) -> None:
+def test_arguments_reach_the_program_unchanged_or_are_refused(text: str) -> None:
     """As one item of a list each: no shell ever sees it. NUL ends a string in the kernel, and is refused."""
-    asked = replace(PLAIN, command=["run", text], environment={"A": text}, health_check=HealthCheck(["check", text]))
+    requested = replace(
+        PLAIN, command=["run", text], environment={"A": text}, health_check=HealthCheck(["check", text])
+    )
     if "\0" in text:
         with pytest.raises(messages.Malformed, match="NUL"):
-            messages.read(Create, messages.dump(asked))
+            messages.read(Create, messages.dump(requested))
         return
-    read = messages.read(Create, messages.dump(asked))
+    read = messages.read(Create, messages.dump(requested))
     config = spec.engine_config(read, LABELS)
     assert (config["Cmd"], config["Env"]) == (["run", text], [f"A={text}"])
     assert config["Healthcheck"]["Test"] == ["CMD", "check", text]

@@ -31,7 +31,7 @@ GOOD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("encoded", [ENCODED, ENCODED.rstrip("=")])
-def test_a_configuration_gives_the_toolbox_and_its_keys(encoded: str) -> None:
+def test_configuration_is_parsed(encoded: str) -> None:
     given = parse_configuration(json.dumps(GOOD | {"control_keys": {tokens.kid(PUBLIC): encoded}}))
     assert {name: getattr(given, name) for name in GOOD if name != "control_keys"} == {
         name: value for name, value in GOOD.items() if name != "control_keys"
@@ -58,12 +58,12 @@ def test_a_configuration_gives_the_toolbox_and_its_keys(encoded: str) -> None:
         (json.dumps(GOOD | {"control_keys": {"a": ENCODED + "!"}}), "not a raw Ed25519"),
     ],
 )  # fmt: skip
-def test_a_configuration_that_is_not_whole_is_refused_in_a_sentence(text: str, named: str) -> None:
+def test_wrong_configuration_is_refused_with_its_cause(text: str, named: str) -> None:
     with pytest.raises(Unconfigured, match=named):
         parse_configuration(text)
 
 
-def test_the_certificate_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+def test_certificate_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     path = identity.ensure_certificate(tmp_path / "state", ID)
     first = path.read_bytes()
     assert identity.ensure_certificate(tmp_path / "state", ID).read_bytes() == first

@@ -16,9 +16,7 @@ from shim.contract import messages, routes
 from tests.shim.functions_client import Serve, soon
 
 
-def test_what_a_log_says_arrives_line_by_line_until_it_is_closed(
-    serve: Serve, client_of: Callable[..., ShimClient]
-) -> None:
+def test_followed_log_arrives_line_by_line_until_closed(serve: Serve, client_of: Callable[..., ShimClient]) -> None:
     app, closed, ours = Flask("shim"), threading.Event(), {routes.CONTRACT_HEADER: str(routes.CONTRACT)}
 
     @app.get("/tools/x/logs/follow")
@@ -51,7 +49,7 @@ def test_what_a_log_says_arrives_line_by_line_until_it_is_closed(
         (b"{}\n" + b"x" * (2 << 20), ToolboxRefused),
     ],
 )
-def test_a_stream_that_fails_in_its_middle_fails_as_itself(
+def test_error_inside_a_stream_is_raised(
     serve: Serve, client_of: Callable[..., ShimClient], said: bytes, expected: type[Exception]
 ) -> None:
     app, ours = Flask("shim"), {routes.CONTRACT_HEADER: str(routes.CONTRACT)}
@@ -62,6 +60,6 @@ def test_a_stream_that_fails_in_its_middle_fails_as_itself(
         next(lines)
 
 
-def test_a_log_that_cannot_be_followed_is_refused_before_its_first_line(client: ShimClient) -> None:
+def test_follow_of_an_unknown_container_fails_at_once(client: ShimClient) -> None:
     with pytest.raises(shim_errors.NoSuchContainer):
         client.follow("x", start_by=soon(), query="")

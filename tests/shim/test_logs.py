@@ -17,7 +17,7 @@ def frame(text: bytes, stream: int = 1, second: int = 1) -> bytes:
     return struct.pack(">BxxxI", stream, len(message)) + message
 
 
-def test_lines_keep_stream_and_time_wherever_the_chunks_break() -> None:
+def test_lines_are_parsed_however_the_chunks_are_split() -> None:
     raw = frame(b"out\n") + frame(b"err\r\n", 2, 2) + frame(b"\n", 1, 3)
     expected = [
         LogLine("2026-01-01T00:00:01.000000000Z", "stdout", "out"),
@@ -29,22 +29,22 @@ def test_lines_keep_stream_and_time_wherever_the_chunks_break() -> None:
         assert streams.newest_lines(chunks, 10) == Logs(expected, False)
 
 
-def test_a_line_that_came_in_pieces_is_one_line() -> None:
+def test_line_in_several_messages_is_one_line() -> None:
     raw = frame(b"a" * 16_384) + frame(b"other\n", 2) + frame(b"b\n", 1, 2) + frame(b"unfinished")
     found = streams.newest_lines([raw], 10).lines
     assert [line.text for line in found] == ["other", "a" * 16_384 + "b", "unfinished"]
 
 
-def test_what_is_not_text_is_still_shown() -> None:
+def test_bytes_that_are_not_utf8_are_replaced() -> None:
     assert streams.newest_lines([frame(b"\xff\xfeok\n")], 10).lines[0].text == "\ufffd\ufffdok"
 
 
-def test_the_newest_lines_stay_and_it_is_said_that_others_were_left_out() -> None:
+def test_newest_lines_are_kept_and_truncation_is_reported() -> None:
     found = streams.newest_lines([frame(b"%d\n" % number) for number in range(6)], 5)
     assert ([line.text for line in found.lines], found.truncated) == (["1", "2", "3", "4", "5"], True)
 
 
-def test_a_log_larger_than_memory_may_hold_is_cut_at_its_old_end() -> None:
+def test_large_log_keeps_its_newest_megabyte() -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(5_000):
             yield frame(b"x" * 16_000 + b"\n")
@@ -53,13 +53,13 @@ def test_a_log_larger_than_memory_may_hold_is_cut_at_its_old_end() -> None:
     assert found.truncated and 0 < sum(len(line.text) for line in found.lines) <= streams.MAX_LOG_BYTES
 
 
-def test_a_line_without_end_is_cut() -> None:
+def test_endless_line_is_cut() -> None:
     found = streams.newest_lines([frame(b"x" * 16_000)] * 1_000, 10)
     assert found.lines and all(len(line.text) <= 2 * streams.MAX_LINE_BYTES for line in found.lines)
 
 
 @pytest.mark.parametrize(
-    ("text", "asked"),
+    ("text", "requested"),
     [
         ("", "0"),
         ("1767225600", "1767225600"),
@@ -68,13 +68,13 @@ def test_a_line_without_end_is_cut() -> None:
         ("2026-01-01T01:00:00.123456789+01:00", "1767225600.123456789"),
     ],
 )
-def test_since_keeps_its_nanoseconds(text: str, asked: str) -> None:
-    assert streams.parse_since(text) == asked
+def test_since_keeps_its_nanoseconds(text: str, requested: str) -> None:
+    assert streams.parse_since(text) == requested
 
 
 @pytest.mark.parametrize(
     "text", ["-1", "yesterday", "2026-02-30T00:00:00Z", "2026-01-01", "1e9", "2026-01-01T00:00:00"]
 )
-def test_a_since_that_is_no_time_is_refused(text: str) -> None:
+def test_since_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(errors.Refused):
         streams.parse_since(text)

@@ -1,4 +1,4 @@
-"""A hint goes out when something happens to a container that no command asked for, and nothing depends on it."""
+"""A hint goes out when something happens to a container that no command requested for, and nothing depends on it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def locks() -> Locks:
 
 
 @pytest.fixture
-def begun(
+def started(
     tmp_path: Path, toolbox_id: str, control_plane: FakeControlPlane, fake_engine: FakeEngine, events: Events,
     locks: Locks,
 ) -> Callable[[], None]:  # fmt: skip
@@ -82,13 +82,13 @@ def begun(
     return begin
 
 
-def test_a_death_is_hinted_at_with_nothing_but_who_says_so(
-    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane, toolbox_id: str, tmp_path: Path
+def test_death_of_a_container_sends_an_empty_signed_hint(
+    started: Callable[[], None], events: Events, control_plane: FakeControlPlane, toolbox_id: str, tmp_path: Path
 ) -> None:
-    begun()
+    started()
     events.happen("die", names.container_name(INSTANCE, 1))
     assert control_plane.heard.acquire(timeout=10)
-    path, headers, body = control_plane.asked[-1]
+    path, headers, body = control_plane.requested[-1]
     assert (path, body) == ("/notify", b"")
     shown = identity.pem_parts(tmp_path / "state" / identity.CERTIFICATE_FILE)[0]
     key: Any = x509.load_pem_x509_certificate(shown.encode()).public_key()
@@ -99,8 +99,8 @@ def test_a_death_is_hinted_at_with_nothing_but_who_says_so(
     }  # fmt: skip
 
 
-def test_a_hint_waits_until_the_engines_list_shows_what_happened(
-    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane, fake_engine: FakeEngine
+def test_hint_waits_until_an_inspect_shows_the_change(
+    started: Callable[[], None], events: Events, control_plane: FakeControlPlane, fake_engine: FakeEngine
 ) -> None:
     shown = threading.Event()
 
@@ -109,29 +109,29 @@ def test_a_hint_waits_until_the_engines_list_shows_what_happened(
         handler.say(200, {"Id": "5" * 64})
 
     fake_engine.on(f"GET /containers/{'5' * 64}/json", inspected)
-    begun()
+    started()
     events.happen("die", names.container_name(INSTANCE, 1))
     assert not control_plane.heard.acquire(timeout=NOTIFY_EVERY_SECONDS + 0.5)
     shown.set()
     assert control_plane.heard.acquire(timeout=10)
 
 
-def test_a_storm_is_one_hint_a_second(
-    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane
+def test_many_events_are_one_hint_a_second(
+    started: Callable[[], None], events: Events, control_plane: FakeControlPlane
 ) -> None:
-    begun()
+    started()
     began = time.monotonic()
     while time.monotonic() - began < 2.5 * NOTIFY_EVERY_SECONDS:
         events.happen("die", names.container_name(INSTANCE, 1))
         time.sleep(0.01)
     # The one with which it begins, and one for each second at most.
-    assert 2 <= len(control_plane.asked) <= 4
+    assert 2 <= len(control_plane.requested) <= 4
 
 
-def test_what_a_command_does_is_no_hint(
-    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane, locks: Locks
+def test_event_of_a_running_command_sends_no_hint(
+    started: Callable[[], None], events: Events, control_plane: FakeControlPlane, locks: Locks
 ) -> None:
-    begun()
+    started()
     with locks.hold(INSTANCE, Claims("1", time.time() + 60, routes.CONTRACT)):
         events.happen("die", names.container_name(INSTANCE, 1))
         assert not control_plane.heard.acquire(timeout=NOTIFY_EVERY_SECONDS + 0.5)
@@ -139,18 +139,18 @@ def test_what_a_command_does_is_no_hint(
     assert control_plane.heard.acquire(timeout=10)
 
 
-def test_what_is_renamed_by_hand_is_hinted_at(
-    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane
+def test_rename_by_hand_sends_a_hint(
+    started: Callable[[], None], events: Events, control_plane: FakeControlPlane
 ) -> None:
-    begun()
+    started()
     events.happen("rename", "kept-by-hand")
     assert control_plane.heard.acquire(timeout=10)
 
 
-def test_an_engine_that_was_away_is_a_hint_and_is_followed_again(
-    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane
+def test_engine_restart_sends_a_hint_and_is_followed_again(
+    started: Callable[[], None], events: Events, control_plane: FakeControlPlane
 ) -> None:
-    begun()
+    started()
     events.queue.put(END)
     assert events.opened.acquire(timeout=10)
     assert control_plane.heard.acquire(timeout=10)
@@ -158,12 +158,12 @@ def test_an_engine_that_was_away_is_a_hint_and_is_followed_again(
     assert control_plane.heard.acquire(timeout=10)
 
 
-def test_a_hint_that_is_refused_is_forgotten_and_the_next_goes_out(
-    begun: Callable[[], None], events: Events, control_plane: FakeControlPlane
+def test_refused_hint_is_dropped_and_the_next_is_sent(
+    started: Callable[[], None], events: Events, control_plane: FakeControlPlane
 ) -> None:
     control_plane.answers = [(429, None)]
-    begun()
+    started()
     time.sleep(2 * NOTIFY_EVERY_SECONDS)
-    assert len(control_plane.asked) == 1
+    assert len(control_plane.requested) == 1
     events.happen("die", names.container_name(INSTANCE, 1))
     assert control_plane.heard.acquire(timeout=10)

@@ -37,7 +37,7 @@ def stream(*lines: dict[str, Any]) -> bytes:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_pull_that_fails_says_why_before_or_inside_its_stream(
+def test_failed_pull_has_the_error_of_its_cause(
     caller: Caller, fake_engine: FakeEngine, words: str, code: str, inside: bool
 ) -> None:
     lines = stream({"status": "Pulling from x", "id": "1"}, {"errorDetail": {"message": words}, "error": words})
@@ -48,7 +48,7 @@ def test_a_pull_that_fails_says_why_before_or_inside_its_stream(
     assert last["code"] == code and words in last["message"]
 
 
-def test_a_pull_that_the_engine_breaks_off_is_unknown(caller: Caller, fake_engine: FakeEngine) -> None:
+def test_pull_that_the_engine_cuts_off_is_outcome_unknown(caller: Caller, fake_engine: FakeEngine) -> None:
     def half(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Transfer-Encoding", "chunked")
@@ -62,7 +62,7 @@ def test_a_pull_that_the_engine_breaks_off_is_unknown(caller: Caller, fake_engin
     assert json.loads(answer.body.splitlines()[-1])["error"]["code"] == "outcome-unknown"
 
 
-def test_a_registry_that_falls_silent_is_given_up(tmp_path: Path, fake_engine: FakeEngine) -> None:
+def test_silent_registry_is_given_up(tmp_path: Path, fake_engine: FakeEngine) -> None:
     def silent(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "1000")
@@ -80,7 +80,7 @@ def test_a_registry_that_falls_silent_is_given_up(tmp_path: Path, fake_engine: F
         list(engine.pull("x", "1", {}))
 
 
-def test_an_image_that_a_pull_did_not_bring_is_not_reported_as_pulled(caller: Caller, fake_engine: FakeEngine) -> None:
+def test_pull_without_resulting_image_fails(caller: Caller, fake_engine: FakeEngine) -> None:
     fake_engine.on("POST /images/create", (200, stream({"status": "Status: Downloaded newer image"})))
     fake_engine.on("GET /images/", (404, {"message": "No such image"}))
     assert caller.call(routes.PULL, message=messages.Pull("x")).code == "no-such-image"
@@ -91,21 +91,21 @@ def test_an_image_that_a_pull_did_not_bring_is_not_reported_as_pulled(caller: Ca
     [("x", "fromImage=x&tag=latest"), ("r:5/x/y", "fromImage=r%3A5%2Fx%2Fy&tag=latest"), ("x:2", "fromImage=x&tag=2"),
      ("x:2@sha256:" + "0" * 64, "fromImage=x&tag=sha256%3A" + "0" * 64)],
 )  # fmt: skip
-def test_a_pull_asks_for_one_image_never_for_all_tags(
+def test_pull_requests_one_image_and_never_all_tags(
     caller: Caller, fake_engine: FakeEngine, image: str, query: str
 ) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     def note(handler: Handler) -> None:
-        asked.append(handler.path)
+        requested.append(handler.path)
         handler.say(200, b"")
 
     fake_engine.on("POST /images/create", note)
     caller.call(routes.PULL, message=messages.Pull(image))
-    assert [path.partition("?")[2] for path in asked] == [query]
+    assert [path.partition("?")[2] for path in requested] == [query]
 
 
-def test_progress_adds_up_the_layers(caller: Caller, fake_engine: FakeEngine) -> None:
+def test_progress_is_the_sum_of_the_layers(caller: Caller, fake_engine: FakeEngine) -> None:
     downloading = {"status": "Downloading", "progressDetail": {"current": 5, "total": 10}}
     fake_engine.on("POST /images/create", (200, stream(
         {"status": "Pulling from library/x", "id": "latest"},

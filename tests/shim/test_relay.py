@@ -233,7 +233,7 @@ def test_token_is_bound_to_method_port_and_path(caller: Caller, fake_engine: Fak
 # The functions' client: what the MCP probe reads.
 
 
-def asked(client: ShimClient, name: str, server: Server, **changed: Any) -> messages.Response:
+def requested(client: ShimClient, name: str, server: Server, **changed: Any) -> messages.Response:
     arguments: dict[str, Any] = {"port": server.port, "method": "GET", "path": "/mcp"}
     request = Request(**(arguments | changed))
     answer = client.command(routes.RELAY, name=name, body=request, start_by=soon())
@@ -243,7 +243,7 @@ def asked(client: ShimClient, name: str, server: Server, **changed: Any) -> mess
 
 def test_client_gets_status_headers_and_text(client: ShimClient, container: Serve, name: str) -> None:
     server = container([b"HTTP/1.1 404 No\r\nX-Two: 1\r\nX-Two: 2\r\nContent-Length: 5\r\n\r\nh\xc3\xa9\x00!"])
-    answer = asked(client, name, server, method="POST", body='{"é": 1}', headers={"Accept": "text/event-stream"})
+    answer = requested(client, name, server, method="POST", body='{"é": 1}', headers={"Accept": "text/event-stream"})
     assert (answer.status, answer.headers["x-two"], answer.body, answer.truncated) == (404, "1, 2", "hé\ufffd!", False)
     assert b"accept: text/event-stream\r\n" in server.received and server.received.endswith('{"é": 1}'.encode())
 
@@ -254,7 +254,7 @@ def test_client_stops_at_the_first_response_of_an_event_stream(client: ShimClien
     second = f"{json.dumps(RESULT)[20:]}\n\n"
     server = container([EVENTS + chunk(note), chunk(first), chunk(second + "data: more\n\n")], stays_open=True)
     began = time.monotonic()
-    answer = asked(client, name, server)
+    answer = requested(client, name, server)
     assert (answer.body, answer.truncated) == (note + first + second, False)
     assert time.monotonic() - began < 2
     # It closes its connection, so that the container's stream ends.
@@ -266,13 +266,13 @@ def test_client_cuts_an_endless_body_at_its_deadline(
     client: ShimClient, container: Serve, name: str, head: bytes
 ) -> None:
     began = time.monotonic()
-    answer = asked(client, name, container([head], stays_open=True), timeout=1)
+    answer = requested(client, name, container([head], stays_open=True), timeout=1)
     assert (answer.body, answer.truncated) == ("data: hello\n\n", True)
     assert 0.9 < time.monotonic() - began < 2
 
 
 def test_client_cuts_a_large_body_at_a_megabyte(client: ShimClient, container: Serve, name: str) -> None:
-    answer = asked(client, name, container([OK + b"\r\n", *[b"x" * 500_000] * 4]))
+    answer = requested(client, name, container([OK + b"\r\n", *[b"x" * 500_000] * 4]))
     assert (len(answer.body), answer.truncated) == (1_000_000, True)
 
 
@@ -281,15 +281,15 @@ def test_client_reports_a_container_that_drips_its_head_as_unknown(
 ) -> None:
     began = time.monotonic()
     with pytest.raises(errors.NotAnswering):
-        asked(client, name, container([b"H"] * 50, pause=0.1), timeout=1)
+        requested(client, name, container([b"H"] * 50, pause=0.1), timeout=1)
     assert time.monotonic() - began < 2
 
 
 def test_client_raises_the_shims_own_errors(client: ShimClient, container: Serve, name: str) -> None:
     with pytest.raises(errors.NotAnswering):
-        asked(client, name, container([b"SSH-2.0\r\n"]))
+        requested(client, name, container([b"SSH-2.0\r\n"]))
     with pytest.raises(errors.NoSuchContainer):
-        asked(client, "x", container([]))
+        requested(client, "x", container([]))
 
 
 @pytest.mark.docker

@@ -33,8 +33,8 @@ def verifier(now: float = NOW, started_at: float = NOW - 1000, *private: Ed25519
 
 
 def token(**changed: Any) -> str:
-    asked = {"private_key": KEY, "audience": AUDIENCE, "now": NOW, "expires": NOW + 50, "jti": "j", **REQUEST}
-    return tokens.sign(**(asked | changed))
+    requested = {"private_key": KEY, "audience": AUDIENCE, "now": NOW, "expires": NOW + 50, "jti": "j", **REQUEST}
+    return tokens.sign(**(requested | changed))
 
 
 def forged(change: Callable[[dict[str, Any]], Any], key: Any = KEY, algorithm: str = "EdDSA", **header: Any) -> str:
@@ -52,7 +52,7 @@ def judge(text: str, judged_by: tokens.Verifier | None = None, **changed: Any) -
     return claims
 
 
-def test_a_good_token_gives_its_claims() -> None:
+def test_good_token_gives_its_claims() -> None:
     body_sha256 = hashlib.sha256(REQUEST["body"]).hexdigest()
     assert judge(token()) == tokens.Claims("j", NOW + 50, routes.CONTRACT, body_sha256)
 
@@ -60,7 +60,7 @@ def test_a_good_token_gives_its_claims() -> None:
 @pytest.mark.parametrize(
     "header", ["", "Bearer ", "Bearer", "Basic abc", "bearer " + token(), "Bearer a.b.c", "Bearer é"]
 )
-def test_what_is_no_bearer_token_is_refused(header: str) -> None:
+def test_header_without_bearer_token_is_refused(header: str) -> None:
     with pytest.raises(errors.Unauthenticated):
         verifier().verify(header, "POST", "/tools?x=1")
 
@@ -104,7 +104,7 @@ def hs256_with_the_public_key(public: bytes) -> str:
         ),
     ],
 )
-def test_what_the_control_plane_would_never_sign_is_refused(bad: str) -> None:
+def test_forged_token_is_refused(bad: str) -> None:
     with pytest.raises(errors.Unauthenticated) as refused:
         judge(bad)
     assert refused.type is errors.Unauthenticated
@@ -113,13 +113,13 @@ def test_what_the_control_plane_would_never_sign_is_refused(bad: str) -> None:
 @pytest.mark.parametrize(
     "changed", [{"method": "DELETE"}, {"target": "/tools"}, {"target": "/tools?x=2"}, {"body": b""}]
 )
-def test_a_token_holds_for_its_own_request_only(changed: dict[str, Any]) -> None:
+def test_token_is_valid_for_its_own_request_only(changed: dict[str, Any]) -> None:
     with pytest.raises(errors.Unauthenticated, match="signed for another request"):
         judge(token(), **changed)
 
 
 @pytest.mark.parametrize("behind", [-300, -5.1, 5.1, 300])
-def test_a_clock_that_is_off_is_named_with_both_times(behind: float) -> None:
+def test_clock_skew_names_both_times(behind: float) -> None:
     with pytest.raises(errors.ClockSkew) as refused:
         judge(token(), verifier(NOW + behind))
     assert "2027-01-15T08:00:00.500" in refused.value.message
@@ -127,35 +127,35 @@ def test_a_clock_that_is_off_is_named_with_both_times(behind: float) -> None:
 
 
 @pytest.mark.parametrize("behind", [-4.9, 4.9])
-def test_a_clock_that_is_a_little_off_does_no_harm(behind: float) -> None:
+def test_small_clock_skew_is_accepted(behind: float) -> None:
     judge(token(), verifier(NOW + behind))
 
 
-def test_a_token_is_stale_once_it_expired() -> None:
+def test_expired_token_is_stale() -> None:
     with pytest.raises(errors.TokenStale, match="had to start by"):
         judge(token(expires=NOW + 2), verifier(NOW + 2))
 
 
-def test_a_token_issued_before_the_process_started_is_stale() -> None:
+def test_token_from_before_the_process_started_is_stale() -> None:
     with pytest.raises(errors.TokenStale, match="before this shim started"):
         judge(token(), verifier(NOW + 1, NOW + 0.5))
 
 
-def test_a_token_is_good_once() -> None:
+def test_token_is_accepted_once() -> None:
     by = verifier()
     judge(token(), by)
     with pytest.raises(errors.TokenStale, match="used before"):
         judge(token(), by)
 
 
-def test_a_refused_token_is_not_remembered() -> None:
+def test_refused_token_does_not_count_as_used() -> None:
     by = verifier()
     with pytest.raises(errors.Unauthenticated):
         judge(token(), by, body=b"another")
     judge(token(), by)
 
 
-def test_ids_are_forgotten_once_they_expired() -> None:
+def test_ids_of_expired_tokens_are_dropped() -> None:
     now = [NOW]
     by = tokens.Verifier(keys(KEY), AUDIENCE, NOW - 1, lambda: now[0])
     for second in range(200):
@@ -164,13 +164,13 @@ def test_ids_are_forgotten_once_they_expired() -> None:
     assert sum(map(len, by._used.values())) <= 11
 
 
-def test_two_keys_are_in_force_while_one_replaces_the_other() -> None:
+def test_two_keys_are_accepted_during_rotation() -> None:
     by = verifier(NOW, NOW - 1, KEY, OTHER)
     judge(token(jti="a"), by)
     judge(token(jti="b", private_key=OTHER), by)
 
 
-def test_other_keys_take_the_place_of_the_first_while_it_serves() -> None:
+def test_keys_can_be_replaced_while_serving() -> None:
     by = verifier()
     with pytest.raises(errors.Unauthenticated, match="names no key"):
         judge(token(jti="a", private_key=OTHER), by)
@@ -180,7 +180,7 @@ def test_other_keys_take_the_place_of_the_first_while_it_serves() -> None:
         judge(token(jti="b"), by)
 
 
-def test_only_an_unknown_key_asks_for_new_ones() -> None:
+def test_only_an_unknown_key_triggers_enrolment() -> None:
     by = verifier()
     for bad in (token(audience="x"), token(now=NOW - 300), "a.b.c"):
         with pytest.raises(errors.Unauthenticated):
@@ -191,21 +191,21 @@ def test_only_an_unknown_key_asks_for_new_ones() -> None:
     assert by.unknown_key.is_set()
 
 
-def test_claims_are_checked_a_second_time_by_whoever_waited() -> None:
+def test_claims_can_be_checked_again_after_a_wait() -> None:
     claims = judge(token())
     claims.must_not_be_expired(NOW + 49.9)
     with pytest.raises(errors.TokenStale):
         claims.must_not_be_expired(NOW + 50)
 
 
-def test_the_error_names_no_token() -> None:
+def test_error_contains_no_token() -> None:
     text = token(audience="x")
     with pytest.raises(errors.Unauthenticated) as refused:
         judge(text)
     assert text.split(".")[2] not in refused.value.message
 
 
-def test_a_signed_command_costs_little() -> None:
+def test_verification_takes_less_than_5_ms() -> None:
     by = verifier(time.time(), 0)
     texts = [token(now=time.time(), expires=time.time() + 30, jti=str(uuid.uuid4())) for _ in range(200)]
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The allow-list: exactly what the engine is asked for, and each way out of it."""
+"""The allow-list: exactly what the engine is requested for, and each way out of it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LABELS = {
 }  # fmt: skip
 
 
-def test_the_engine_is_asked_for_exactly_this() -> None:
-    asked = replace(
+def test_engine_config_is_exactly_this() -> None:
+    requested = replace(
         PLAIN,
         command=["serve", "; rm -rf /"],
         environment={"A": "1=2\n$(x)"},
@@ -29,7 +29,7 @@ def test_the_engine_is_asked_for_exactly_this() -> None:
         volumes=[Volume("data", "/var/lib/data")],
         health_check=HealthCheck(["true"]),
     )
-    assert spec.engine_config(asked, LABELS) == {
+    assert spec.engine_config(requested, LABELS) == {
         "Image": "nginx:1",
         "Cmd": ["serve", "; rm -rf /"],
         "Env": ["A=1=2\n$(x)"],
@@ -169,7 +169,7 @@ ESCAPES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changed", "named"), ESCAPES)
-def test_what_the_allow_list_does_not_know_is_refused_by_its_field(changed: dict[str, Any], named: str) -> None:
+def test_field_outside_the_allow_list_is_refused(changed: dict[str, Any], named: str) -> None:
     plain = {"instance_id": ID, "spec_generation": 1, "image": "nginx:1",
              "limits": {"memory_bytes": 1 << 30, "nano_cpus": 10**9, "pids": 64}}  # fmt: skip
     with pytest.raises(messages.Malformed) as refused:
@@ -187,12 +187,12 @@ def test_what_the_allow_list_does_not_know_is_refused_by_its_field(changed: dict
         b'{"ima\\u0067e": "nginx:1", "image": "other:1"}',
     ],
 )
-def test_a_key_that_stands_twice_is_refused_at_every_depth(body: bytes) -> None:
+def test_repeated_key_is_refused_at_every_depth(body: bytes) -> None:
     with pytest.raises(messages.Malformed, match="twice"):
         messages.read(Create, body)
 
 
-def test_no_refusal_repeats_a_value_of_the_environment() -> None:
+def test_refusal_contains_no_environment_value() -> None:
     with pytest.raises(messages.Malformed) as refused:
         messages.read(Create, messages.dump(replace(PLAIN, environment={"KEY": "secret" * 30_000})))
     assert "secret" not in str(refused.value)

@@ -33,7 +33,7 @@ def stats(caller: Caller, engine: FakeEngine, name: str, toolbox_id: str, answer
     return caller.call(routes.STATS, name)
 
 
-def test_what_the_engine_measured_is_told(caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str) -> None:
+def test_stats_are_converted(caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str) -> None:
     answer = stats(caller, fake_engine, name, toolbox_id, SAID)
     assert messages.read(Stats, answer.body) == Stats(
         time="2026-01-01T00:00:01.5Z", cpu_percent=50.0, cpu_seconds=3.0, memory_used_bytes=4_000,
@@ -42,7 +42,7 @@ def test_what_the_engine_measured_is_told(caller: Caller, fake_engine: FakeEngin
     )  # fmt: skip
 
 
-def test_an_engine_on_cgroup_1_and_a_container_without_network_are_read_too(
+def test_stats_of_cgroup_1_and_without_network_are_read(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     old = copy.deepcopy(SAID)
@@ -53,7 +53,7 @@ def test_an_engine_on_cgroup_1_and_a_container_without_network_are_read_too(
     assert (found.memory_used_bytes, found.network_sent_bytes, found.disk_read_bytes) == (3_000, 0, 0)
 
 
-def test_what_the_engine_could_not_measure_is_not_told_as_zero(
+def test_missing_measurement_is_an_error_and_not_zero(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     nothing = {"read": "0001-01-01T00:00:00Z", "memory_stats": {}, "pids_stats": {}}
@@ -62,7 +62,7 @@ def test_what_the_engine_could_not_measure_is_not_told_as_zero(
 
 
 @pytest.mark.docker
-def test_stats_are_those_of_a_container_that_runs(droplet: Droplet, busybox: str) -> None:
+def test_stats_need_a_running_container(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
     answer = droplet.caller.call(routes.STATS, made.name)
     if answer.status == 200:

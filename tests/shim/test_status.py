@@ -25,9 +25,7 @@ def containers(answer: Answer) -> messages.Status:
     return messages.read(messages.Status, answer.body)
 
 
-def test_whoever_knows_the_list_already_is_told_just_that(
-    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
-) -> None:
+def test_known_list_returns_304(caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str) -> None:
     fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, "Up 5 minutes")]))
     first = status(caller)
     tag = first.headers["ETag"]
@@ -39,7 +37,7 @@ def test_whoever_knows_the_list_already_is_told_just_that(
 
 
 @pytest.mark.parametrize("changed", ["health", "endpoint", "gone", "engine"])
-def test_whatever_changed_is_told_in_full(
+def test_changed_list_is_answered_in_full(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, changed: str
 ) -> None:
     entry = listed(name, toolbox_id, "Up 5 minutes (healthy)")
@@ -57,7 +55,7 @@ def test_whatever_changed_is_told_in_full(
     assert (answer.status, answer.headers["ETag"] != tag) == (200, True)
 
 
-def test_metrics_are_always_told(caller: Caller, fake_engine: FakeEngine) -> None:
+def test_metrics_are_never_answered_304(caller: Caller, fake_engine: FakeEngine) -> None:
     fake_engine.on("GET /info", (200, {"ServerVersion": "20.10.24", "DockerRootDir": "/var/lib/docker"}))
     tag = status(caller).headers["ETag"]
     answer = status(caller, tag, "metrics=1")
@@ -65,7 +63,7 @@ def test_metrics_are_always_told(caller: Caller, fake_engine: FakeEngine) -> Non
     assert status(caller, tag, "metrics=0").status == 304
 
 
-def test_one_list_of_the_engine_tells_all_where_a_container_names_its_engine(
+def test_status_needs_one_list_where_a_label_names_the_engine(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     entry = listed(name, toolbox_id, **{names.LABEL_ENGINE: "engine-7", names.LABEL_MEMORY: "64"})
@@ -75,7 +73,7 @@ def test_one_list_of_the_engine_tells_all_where_a_container_names_its_engine(
     assert [call for call in fake_engine.calls if call != "GET /version"] == ["GET /containers/json", "GET /events"]
 
 
-def test_only_a_managed_container_is_believed_about_its_engine(
+def test_engine_label_of_an_unmanaged_container_is_ignored(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     entry = listed("by-hand", toolbox_id, **{names.LABEL_ENGINE: "engine-7"})
@@ -83,7 +81,7 @@ def test_only_a_managed_container_is_believed_about_its_engine(
     assert containers(status(caller)).engine_id == "engine-1"
 
 
-def test_a_list_whose_containers_disagree_asks_the_engine(
+def test_engine_id_is_read_where_labels_differ(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     other = names.container_name(names.CONTAINER_NAME.fullmatch(name)["instance"], 2)  # type: ignore[index]
@@ -93,7 +91,7 @@ def test_a_list_whose_containers_disagree_asks_the_engine(
 
 
 @pytest.mark.docker
-def test_the_list_of_a_real_engine(droplet: Droplet, busybox: str) -> None:
+def test_status_of_a_real_engine(droplet: Droplet, busybox: str) -> None:
     empty = containers(status(droplet.caller))
     made = droplet.make(busybox, "sleep", "600", limits=Limits(48 << 20, 500_000_000, 64))
     answer = status(droplet.caller)
@@ -106,30 +104,28 @@ def test_the_list_of_a_real_engine(droplet: Droplet, busybox: str) -> None:
 
 
 @pytest.mark.docker
-def test_limits_are_told_of_what_was_edited_by_hand_or_of_all_where_that_is_asked(
-    droplet: Droplet, busybox: str
-) -> None:
-    asked = Limits(48 << 20, 500_000_000, 64)
-    edited, other = (droplet.make(busybox, "sleep", "600", limits=asked) for _ in range(2))
+def test_limits_of_updated_or_of_all_containers_are_listed(droplet: Droplet, busybox: str) -> None:
+    requested = Limits(48 << 20, 500_000_000, 64)
+    edited, other = (droplet.make(busybox, "sleep", "600", limits=requested) for _ in range(2))
     before = status(droplet.caller)
     assert [one.limits for one in containers(before).containers] == [None, None]
     droplet.docker.update_container(edited.id, mem_limit=64 << 20, memswap_limit=64 << 20)
     # The engine tells of what happened up to the second before this one.
     time.sleep(1)
     now = {one.id: one.limits for one in containers(status(droplet.caller, before.headers["ETag"])).containers}
-    assert now == {edited.id: replace(asked, memory_bytes=64 << 20), other.id: None}
+    assert now == {edited.id: replace(requested, memory_bytes=64 << 20), other.id: None}
     all_of_them = {one.id: one.limits for one in containers(status(droplet.caller, query="limits=1")).containers}
-    assert all_of_them == now | {other.id: asked}
+    assert all_of_them == now | {other.id: requested}
 
 
 @pytest.mark.docker
-def test_a_container_that_was_renamed_by_hand_gets_its_name_back(droplet: Droplet, busybox: str) -> None:
-    asked = create(busybox, "sleep", "600")
-    made = droplet.caller.acted(routes.CREATE, message=asked).container
+def test_container_renamed_by_hand_gets_its_name_back(droplet: Droplet, busybox: str) -> None:
+    requested = create(busybox, "sleep", "600")
+    made = droplet.caller.acted(routes.CREATE, message=requested).container
     assert made
     droplet.docker.rename(made.id, "something-else")
     assert containers(status(droplet.caller)).containers == []
-    again = droplet.caller.acted(routes.CREATE, message=asked)
+    again = droplet.caller.acted(routes.CREATE, message=requested)
     assert again == messages.Acted(made, changed=True)
     assert (
         len(droplet.docker.containers(all=True, filters={"label": f"{names.LABEL_TOOLBOX}={droplet.toolbox_id}"})) == 1
@@ -137,12 +133,12 @@ def test_a_container_that_was_renamed_by_hand_gets_its_name_back(droplet: Drople
 
 
 @pytest.mark.docker
-def test_the_one_that_holds_the_name_is_the_one(droplet: Droplet, busybox: str) -> None:
-    asked = create(busybox, "sleep", "600")
-    made = droplet.caller.acted(routes.CREATE, message=asked).container
+def test_container_with_the_name_wins_over_one_with_its_labels(droplet: Droplet, busybox: str) -> None:
+    requested = create(busybox, "sleep", "600")
+    made = droplet.caller.acted(routes.CREATE, message=requested).container
     assert made
     labels = droplet.docker.inspect_container(made.id)["Config"]["Labels"]
     config = {"Image": busybox, "Labels": labels, "Cmd": ["true"]}
     theirs = droplet.docker.create_container_from_config(config, f"x-{made.id[:9]}")  # type: ignore[no-untyped-call]
-    assert droplet.caller.acted(routes.CREATE, message=asked) == messages.Acted(made, changed=False)
+    assert droplet.caller.acted(routes.CREATE, message=requested) == messages.Acted(made, changed=False)
     droplet.docker.remove_container(theirs["Id"])

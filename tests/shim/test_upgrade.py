@@ -96,7 +96,7 @@ def machine(fake_engine: FakeEngine) -> Machine:
 
 @pytest.mark.parametrize("works", [True, False])
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_at_any_moment_it_ends_with_one_shim_that_serves(
+def test_helper_killed_at_any_moment_ends_with_one_serving_shim(
     machine: Machine, fake_engine: FakeEngine, works: bool, after: bool
 ) -> None:
     engine = Engine(fake_engine.url)
@@ -110,9 +110,7 @@ def test_killed_at_any_moment_it_ends_with_one_shim_that_serves(
     assert moment > 6
 
 
-def test_a_proof_that_fails_only_the_second_time_brings_the_old_one_back(
-    machine: Machine, fake_engine: FakeEngine
-) -> None:
+def test_proof_that_fails_after_a_restart_restores_the_old_shim(machine: Machine, fake_engine: FakeEngine) -> None:
     for moment in range(1, 6):
         machine.containers, machine.acts, machine.dies_at = {"c0": [SHIM, OLD_IMAGE, True]}, 0, moment
         machine.after = True
@@ -120,7 +118,7 @@ def test_a_proof_that_fails_only_the_second_time_brings_the_old_one_back(
         assert list(machine.containers.values()) == [[SHIM, OLD_IMAGE, True]]
 
 
-def test_one_that_was_never_proven_touches_nothing_but_its_own(machine: Machine, fake_engine: FakeEngine) -> None:
+def test_unproven_shim_leaves_the_old_one_alone(machine: Machine, fake_engine: FakeEngine) -> None:
     machine.upgraded(Engine(fake_engine.url), works=True, proofs=iter([False]))
     assert machine.containers == {"c0": [SHIM, OLD_IMAGE, True]}
     assert not {NEXT, OLD} & {one[0] for one in machine.containers.values()}

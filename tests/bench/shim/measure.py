@@ -1,21 +1,17 @@
 """The shim beside a peer that does the same with Node, express and dockerode, and beside the engine's socket itself.
 
     tests/bench/run shim
-    python -m tests.bench.shim.measure REQUESTS    # fewer than the 100,000 that each otherwise gets
+    python -m tests.bench.shim.measure REQUESTS    # fewer than the 100,000 after which memory is read
 
-Makes its containers, removes them, prints one line for each figure. Memory is proportional: what a process shares with
-others counts in part.
+Needs wrk (Debian's package of that name). Makes its containers, removes them, and prints one line for each figure.
 """
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
-import socket
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +25,7 @@ from infra.local.processes import BIN
 from shim import identity
 from shim.contract import names as contract_names
 from shim.contract import tokens
-from tests.bench.shim.served import Load, Served, load
+from tests.bench.shim.served import Load, Served, load_socket
 from tests.bench.shim.volumes import measure_volumes
 from tests.shim import process
 from tests.shim.caller import TlsCaller
@@ -38,30 +34,18 @@ from tests.shim.droplet import Droplet, busybox_image, free_port
 HERE = Path(__file__).parent
 CONTAINERS = 100
 REQUESTS = 100_000
-WARM_UP = 1_600
-# How long the shim remembers a token.
-FORGOTTEN_SECONDS = 65
-
-
-class EngineConnection(http.client.HTTPConnection):
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(engine.SOCKET))
 
 
 def main(requests: int = REQUESTS) -> None:
-    with tempfile.TemporaryDirectory() as made, serving(Path(made)) as (shim, node, droplet):
-        print(f"load average {os.getloadavg()[0]:.1f}; {os.cpu_count()} CPUs")
-        idle = [one.mebibytes() for one in (shim, node)]
+    with tempfile.TemporaryDirectory() as directory, serving(Path(directory)) as (shim, node, droplet):
+        print(f"load average {os.getloadavg()[0]:.1f}; {os.cpu_count()} CPUs", flush=True)
+        idle = [server.mebibytes() for server in (shim, node)]
         images = busybox_image(droplet.url)
         image = next(images)
         names = [droplet.make(image, "sleep", "600", start=False).name for _ in range(CONTAINERS)]
-        for one in (shim, node):
-            one.load(f"/tools/{names[0]}", 16, WARM_UP)
-        warm = [one.mebibytes() for one in (shim, node)]
-        measure_inspect(shim, node, droplet, names[0], requests)
-        measure_memory(shim, node, idle, warm, requests)
+        measure_inspect(shim, node, droplet, names[0])
         measure_status(shim, node, droplet)
+        measure_memory(shim, node, f"/tools/{names[0]}", idle, requests)
         measure_volumes(shim, droplet, image)
         droplet.clean()
         next(images, None)
@@ -93,45 +77,41 @@ def serving(directory: Path) -> Iterator[tuple[Served, Served, Droplet]]:
             one.end()
 
 
-def measure_inspect(shim: Served, node: Served, droplet: Droplet, name: str, requests: int) -> None:
+def measure_inspect(shim: Served, node: Served, droplet: Droplet, name: str) -> None:
     straight = f"/v{droplet.docker.api_version}/containers/{name}/json"
-    for connections, count in ((1, requests // 20), (16, requests)):
+    for connections in (1, 16):
         what = f"inspect, {connections} connection" + "s" * (connections > 1)
-        socket_s = load(lambda: EngineConnection("engine"), straight, connections, WARM_UP)
-        shim_s, node_s = (one.load(f"/tools/{name}", connections, count) for one in (shim, node))
-        told(what, socket_s, shim_s, node_s)
-        print(f"{what}: p50 {shim_s.p50 - socket_s.p50:+.2f} ms to the socket's, "
-              f"throughput {shim_s.rate / node_s.rate:.2f} of node's", flush=True)  # fmt: skip
+        bare = load_socket(str(engine.SOCKET), straight, connections)
+        ours, theirs = (server.load(f"/tools/{name}", connections) for server in (shim, node))
+        report(what, bare, ours, theirs)
+        print(f"{what}: p50 {ours.p50 - bare.p50:+.2f} ms to the socket's, "
+              f"throughput {ours.rate / theirs.rate:.2f} of node's", flush=True)  # fmt: skip
 
 
 def measure_status(shim: Served, node: Served, droplet: Droplet) -> None:
     filters = f"%7B%22label%22:%5B%22{contract_names.LABEL_TOOLBOX}={droplet.toolbox_id}%22%5D%7D"
     straight = f"/v{droplet.docker.api_version}/containers/json?all=1&filters={filters}"
-    socket_s = load(lambda: EngineConnection("engine"), straight, 1, 300)
-    shim_s, node_s = (one.load("/status", 1, 300) for one in (shim, node))
-    told(f"status of {CONTAINERS}", socket_s, shim_s, node_s)
-    print(f"status of {CONTAINERS}: {shim_s.p50 / socket_s.p50:.2f} of the socket's list", flush=True)
+    bare = load_socket(str(engine.SOCKET), straight, 1)
+    ours, theirs = (server.load("/status", 1) for server in (shim, node))
+    report(f"status of {CONTAINERS}", bare, ours, theirs)
+    print(f"status of {CONTAINERS}: {ours.p50 / bare.p50:.2f} of the socket's list, node {theirs.p50 / bare.p50:.2f}",
+          flush=True)  # fmt: skip
 
 
-def measure_memory(shim: Served, node: Served, idle: list[float], warm: list[float], requests: int) -> None:
-    after = [one.mebibytes() for one in (shim, node)]
-    time.sleep(FORGOTTEN_SECONDS)
-    # Whoever comes next sees to it that used tokens are forgotten.
-    shim.load("/status", 1, 1)
-    later = shim.mebibytes()
-    for when, (ours, theirs) in (
-        ("idle", idle),
-        (f"after {WARM_UP} requests", warm),
-        (f"after {requests} more", after),
-    ):
-        print(f"memory {when}: shim {ours:.1f} MiB, node {theirs:.1f}; {ours / theirs:.2f} of node's")
-    print(f"memory a minute later: shim {later:.1f} MiB; {later / warm[0]:.2f} of what it was warm, "
-          f"{later / idle[0]:.2f} of idle", flush=True)  # fmt: skip
+def measure_memory(shim: Served, node: Served, target: str, idle: list[float], requests: int) -> None:
+    for server in (shim, node):
+        count = 0
+        while count < requests:
+            count += server.load(target, 16).count
+    after = [server.mebibytes() for server in (shim, node)]
+    for when, (ours, theirs) in (("idle", idle), (f"after {requests} requests and more", after)):
+        print(f"memory {when}: shim {ours:.1f} MiB, node {theirs:.1f}; {ours / theirs:.2f} of node's", flush=True)
+    print(f"memory of the shim: {after[0] / idle[0]:.2f} of idle", flush=True)
 
 
-def told(what: str, *loads: Load) -> None:
-    for name, one in zip(("socket", "shim", "node"), loads, strict=True):
-        print(f"{what}, {name:7} {one}", flush=True)
+def report(what: str, *loads: Load) -> None:
+    for name, load in zip(("socket", "shim", "node"), loads, strict=True):
+        print(f"{what}, {name:7} {load}", flush=True)
 
 
 if __name__ == "__main__":
