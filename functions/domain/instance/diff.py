@@ -28,7 +28,7 @@ class Differences:
 def compare(
     instances: Sequence[Instance], listed: Sequence[ListedContainer], *, suspended: bool = False
 ) -> Differences:
-    """Compare settled instances with what the list shows of them; `suspended`: whether their account is now."""
+    """Compare settled instances with what the list shows of them; `suspended`: whether their account is."""
     by_name = {container.name: container for container in listed}
     expected = {name for i in instances for name in (i.container_name, i.previous_name) if name}
     changed = [

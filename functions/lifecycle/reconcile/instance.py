@@ -43,7 +43,7 @@ WAIT = WaitLimits(timedelta(seconds=0.1), timedelta(seconds=2), timedelta(second
 
 @dataclass
 class InstancePolicy:
-    """`toolbox` is where the container runs; read again where its droplet may have been replaced meanwhile."""
+    """`toolbox` is the one whose droplet the container runs on; it is loaded again where that may have changed."""
 
     deps: Dependencies
     toolbox: Toolbox
