@@ -52,8 +52,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.requested.append((self.path, dict(self.headers), body))
-        status, said = self.server.answer()
-        encoded = b"" if said is None else said if isinstance(said, bytes) else json.dumps(said).encode()
+        status, output = self.server.answer()
+        encoded = b"" if output is None else output if isinstance(output, bytes) else json.dumps(output).encode()
         self.send_response(status)
         self.send_header("Location", self.server.url("elsewhere"))
         self.send_header("Content-Length", str(len(encoded)))

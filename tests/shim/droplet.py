@@ -68,12 +68,12 @@ class Registry:
         reference = f"127.0.0.1:{self.port}/{name}"
         client.tag(image, reference, "1")
         for _ in range(50):
-            said = list(client.push(reference, "1", stream=True, decode=True, auth_config=auth))
-            if not any("error" in line for line in said):
+            output = list(client.push(reference, "1", stream=True, decode=True, auth_config=auth))
+            if not any("error" in line for line in output):
                 break
             time.sleep(0.1)
         else:
-            raise AssertionError(said)
+            raise AssertionError(output)
         client.remove_image(f"{reference}:1")
         return f"{reference}:1"
 

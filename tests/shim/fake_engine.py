@@ -33,8 +33,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.say(*reply)
 
-    def say(self, status: int, said: Any) -> None:
-        body = said if isinstance(said, bytes) else json.dumps(said).encode() if said is not None else b""
+    def say(self, status: int, output: Any) -> None:
+        body = output if isinstance(output, bytes) else json.dumps(output).encode() if output is not None else b""
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -27,7 +27,7 @@ RUN apt-get update \\
 POSTGRES = "/usr/lib/postgresql/15/bin"
 LIMITS = Limits(256 << 20, 1_000_000_000, 128)
 # What is kept of 0x1ff_ffff_ffff: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE.
-KEPT = sum(1 << bit for bit in (0, 1, 3, 4, 5, 6, 7, 8, 10))
+RETAINED = sum(1 << bit for bit in (0, 1, 3, 4, 5, 6, 7, 8, 10))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_container_has_nine_capabilities_and_gains_none(droplet: Droplet, ordina
     made = droplet.make(ordinary, "sleep", "600", limits=LIMITS)
     lines = said(droplet, made.name, "cat", "/proc/1/status").splitlines()
     status = {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    assert {int(status[f"Cap{which}"], 16) for which in ("Prm", "Eff", "Bnd")} == {KEPT}
+    assert {int(status[f"Cap{which}"], 16) for which in ("Prm", "Eff", "Bnd")} == {RETAINED}
     assert (int(status["CapAmb"], 16), status["NoNewPrivs"], status["Seccomp"]) == (0, "1", "2")
     tries = {
         "mount -t tmpfs x /mnt": 32, "mknod /dev/x b 8 0": 1, "hostname x": 1, "dd if=/dev/mem of=/dev/null count=1": 1,

@@ -161,16 +161,16 @@ def test_kept_connection_that_the_shim_closed_is_replaced(
     client = client_of(serve(app))
     for _ in range(3):
         client.command(routes.HEALTH, start_by=soon())
-    [kept] = client._connections._idle
-    assert kept.is_usable()
-    assert kept.sock
+    [idle] = client._connections._idle
+    assert idle.is_usable()
+    assert idle.sock
     monkeypatch.setattr("shim.server.IDLE_SECONDS", 0)
     deadline = time.monotonic() + 5
-    while kept.is_usable() and time.monotonic() < deadline:
+    while idle.is_usable() and time.monotonic() < deadline:
         time.sleep(0.05)
     monkeypatch.undo()
     assert client.command(routes.HEALTH, start_by=soon()).contract == 2
-    assert client._connections._idle != [kept]
+    assert client._connections._idle != [idle]
 
 
 def test_expired_command_is_stale_and_not_sent_late(client: ShimClient) -> None:

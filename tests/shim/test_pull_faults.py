@@ -1,4 +1,4 @@
-"""Pulls that go wrong, and what is told of those that go on."""
+"""Pulls that go wrong, and what those that go on report."""
 
 from __future__ import annotations
 

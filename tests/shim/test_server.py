@@ -323,10 +323,10 @@ def test_command_may_last_longer_than_its_request(tls: TlsCaller, fake_engine: F
 
 
 def test_stop_answers_what_runs_and_refuses_what_is_new(served: Served, fake_engine: FakeEngine) -> None:
-    begun = threading.Event()
+    started = threading.Event()
 
     def slow(handler: Handler) -> None:
-        begun.set()
+        started.set()
         time.sleep(1)
         handler.say(200, [])
 
@@ -334,7 +334,7 @@ def test_stop_answers_what_runs_and_refuses_what_is_new(served: Served, fake_eng
     answers: list[int] = []
     asking = threading.Thread(target=lambda: answers.append(served.caller.call(routes.STATUS).status))
     asking.start()
-    assert begun.wait(5)
+    assert started.wait(5)
     served.server.stop()
     asking.join()
     assert answers == [200]

@@ -15,7 +15,7 @@ from tests.shim.fake_engine import FakeEngine
 from tests.shim.test_engine_faults import said
 
 # As an engine on cgroup 2 answers; what is not read is left out.
-SAID: dict[str, Any] = {
+MEASURED: dict[str, Any] = {
     "read": "2026-01-01T00:00:01.5Z", "pids_stats": {"current": 3},
     "blkio_stats": {"io_service_bytes_recursive": [
         {"major": 8, "minor": 0, "op": "read", "value": 100}, {"major": 8, "minor": 0, "op": "write", "value": 7},
@@ -34,7 +34,7 @@ def stats(caller: Caller, engine: FakeEngine, name: str, toolbox_id: str, answer
 
 
 def test_stats_are_converted(caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str) -> None:
-    answer = stats(caller, fake_engine, name, toolbox_id, SAID)
+    answer = stats(caller, fake_engine, name, toolbox_id, MEASURED)
     assert messages.read(Stats, answer.body) == Stats(
         time="2026-01-01T00:00:01.5Z", cpu_percent=50.0, cpu_seconds=3.0, memory_used_bytes=4_000,
         memory_limit_bytes=64 << 20, pids=3, network_received_bytes=11, network_sent_bytes=22, disk_read_bytes=110,
@@ -45,7 +45,7 @@ def test_stats_are_converted(caller: Caller, fake_engine: FakeEngine, name: str,
 def test_stats_of_cgroup_1_and_without_network_are_read(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    old = copy.deepcopy(SAID)
+    old = copy.deepcopy(MEASURED)
     del old["networks"]
     old["memory_stats"]["stats"] = {"total_inactive_file": 2_000, "inactive_file": 1}
     old["blkio_stats"] = {"io_service_bytes_recursive": None}
