@@ -173,7 +173,12 @@ class Pass(Generic[D, S]):
                     document = self.policy.merge(self.holder.stored, document)
             log.error("no end after %d steps", self.policy.max_steps, extra=self.policy.log_fields(document))
             reason = Reason("no-end", f"the plan was not finished within {self.policy.max_steps} steps")
-            return self._back_off(self.policy.with_obstacle(document, reason))
+            while True:
+                try:
+                    return self._back_off(self.policy.with_obstacle(document, reason))
+                except Superseded:
+                    # The account has asked for something else meanwhile; the next pass begins with that.
+                    document = self.policy.merge(self.holder.stored, document)
         except LeaseLost:
             log.info("another worker took over", extra=self.policy.log_fields(document))
             return self.holder.stored

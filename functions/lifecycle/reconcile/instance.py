@@ -48,7 +48,9 @@ class InstancePolicy:
     deps: Dependencies
     toolbox: Toolbox
     kind = "instance"
-    max_steps = 40
+    # An update has at most a dozen steps. Every look while its container becomes healthy counts as one, and so does
+    # what begins again after another change of the desired state, or with other host ports.
+    max_steps = 100
 
     def begin(self, stored: Instance) -> Instance:
         return replace(stored, observed=replace(stored.observed, obstacle=None))
