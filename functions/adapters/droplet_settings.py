@@ -12,14 +12,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from functions.domain.errors import Misconfigured
 from functions.domain.toolbox.user_data import IMAGE
-from shim.contract import tokens
+
+# Not imported here: few functions have keys among their settings, and these libraries take longer to import than the
+# rest of the settings together.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 API = ("DIGITALOCEAN_TOKEN", "DIGITALOCEAN_URL")
 SHIM = ("SHIM_IMAGE",)
@@ -111,6 +113,8 @@ def shim_image(environment: Mapping[str, str]) -> str:
 
 def control_keys(environment: Mapping[str, str]) -> Mapping[str, str]:
     """Read the control plane's public keys: raw Ed25519 in base64url, by key id. Raises Misconfigured."""
+    from shim.contract import tokens
+
     try:
         keys = json.loads(environment["CONTROL_KEYS"])
         by_id = {tokens.kid(_public_key(text)): text for text in keys.values()}
@@ -125,16 +129,28 @@ def control_keys(environment: Mapping[str, str]) -> Mapping[str, str]:
 
 def signing_key_id(pem: str) -> str:
     """The id of the key that signs commands. Raises Misconfigured."""
+    from shim.contract import tokens
+
+    return tokens.kid(signing_key(pem).public_key())
+
+
+def signing_key(pem: str) -> Ed25519PrivateKey:
+    """The key that signs commands. Raises Misconfigured."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except ValueError:
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise Misconfigured("COMMAND_KEY must be an Ed25519 private key in PEM (PKCS #8).")
-    return tokens.kid(key.public_key())
+    return key
 
 
 def _public_key(text: str) -> Ed25519PublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     return Ed25519PublicKey.from_public_bytes(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
 
 

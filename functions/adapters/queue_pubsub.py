@@ -26,7 +26,7 @@ MAX_BATCH = 1000
 
 
 class PubsubQueue:
-    """Implements lifecycle.dependencies.Queue: publishes each task as JSON, `{"kind", "id"}`, to a topic.
+    """Implements lifecycle.dependencies.Queue: publishes each task as JSON to a topic.
 
     The client is made on first use, because a gRPC client that is made before the server forks hangs in the children.
     It reads PUBSUB_EMULATOR_HOST then.
@@ -44,7 +44,7 @@ class PubsubQueue:
         from google.api_core.exceptions import GoogleAPICallError
 
         client = self._connect_once()
-        messages = [{"data": json.dumps({"kind": task.kind, "id": task.id}).encode()} for task in tasks]
+        messages = [{"data": json.dumps(task.message()).encode()} for task in tasks]
         requests = [
             {"topic": self._topic, "messages": messages[start : start + MAX_BATCH]}
             for start in range(0, len(messages), MAX_BATCH)

@@ -43,7 +43,7 @@ class SqliteQueue:
 
     def publish(self, tasks: Sequence[Task]) -> None:
         published = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        rows = [(json.dumps({"kind": task.kind, "id": task.id}), published) for task in tasks]
+        rows = [(json.dumps(task.message()), published) for task in tasks]
         with self._database.writing() as connection:
             connection.executemany("INSERT INTO messages (data, published, due, attempt) VALUES (?, ?, 0, 0)", rows)
 

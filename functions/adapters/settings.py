@@ -143,7 +143,7 @@ def _required(target: str, environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _command_key(pem: str) -> str:
-    droplet_settings.signing_key_id(pem)
+    droplet_settings.signing_key(pem)
     return pem
 
 

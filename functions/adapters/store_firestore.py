@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from functions.adapters.firestore_protocol import decode_fields, structured_query
 from functions.adapters.google_calls import call_within, no_retries
 from functions.domain import errors
 from functions.lifecycle.dependencies import (
     Create,
     Delete,
-    Document,
     Put,
     Query,
     Ref,
@@ -30,7 +30,7 @@ from functions.lifecycle.dependencies import (
 )
 
 if TYPE_CHECKING:
-    from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, WriteBatch
+    from google.cloud.firestore import Client, DocumentReference, WriteBatch
 
 # For whole calls, retries included. Far shorter than a lease (30 s), so that a worker that waited for an answer can
 # still rely on its lease.
@@ -45,7 +45,6 @@ CHANNEL_OPTIONS = (
 )
 # As Google's client sets it for Firestore, and not for the emulator.
 KEEPALIVE = ("grpc.keepalive_time_ms", 30_000)
-_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 class FirestoreStore:
@@ -67,20 +66,20 @@ class FirestoreStore:
         if not refs:
             return []
         client = self._connect_once()
-        references = [_reference(client, ref) for ref in refs]
+        names = [_reference(client, ref)._document_path for ref in refs]
         # Answers come in any order, and only once for a document that is requested twice.
-        found = {
-            document.reference.path: document
-            for document in call_within(
-                GET_SECONDS,
-                "Firestore",
-                lambda left: list(client.get_all(references, retry=no_retries(), timeout=left)),
-            )
-        }
-        return [
-            _snapshot(ref, document) if (document := found[reference.path]).exists else None
-            for ref, reference in zip(refs, references, strict=True)
-        ]
+        request = {"database": client._database_string, "documents": names}
+        answers = call_within(
+            GET_SECONDS,
+            "Firestore",
+            lambda left: list(
+                client._firestore_api.batch_get_documents(
+                    request, retry=no_retries(), timeout=left, metadata=client._rpc_metadata
+                )
+            ),
+        )
+        found = {answer._pb.found.name: answer._pb.found for answer in answers if "found" in answer}
+        return [_snapshot(ref, found[name]) if name in found else None for ref, name in zip(refs, names, strict=True)]
 
     def commit(self, writes: Sequence[Write]) -> Version:
         """Commit the batch. A retry after a lost answer raises Conflict although the first attempt was stored.
@@ -105,21 +104,25 @@ class FirestoreStore:
         return _version_after(writes, [result.update_time for result in results])
 
     def query(self, query: Query) -> list[Snapshot]:
-        from google.cloud.firestore import Query as FirestoreQuery
-
-        found = self._filtered(query).limit(query.limit)
-        direction = FirestoreQuery.DESCENDING if query.descending else FirestoreQuery.ASCENDING
-        if query.order_by is not None:
-            found = found.order_by(query.order_by, direction=direction)
-        found = found.order_by("__name__", direction=direction)
-        if query.after is not None:
-            found = found.start_after(list(query.after))
-        documents = call_within(
+        client = self._connect_once()
+        root = f"{client._database_string}/documents"
+        above = query.collection.rpartition("/")[0]
+        request = {
+            "parent": f"{root}/{above}" if above else root,
+            "structured_query": structured_query(query, f"{root}/{query.collection}"),
+        }
+        answers = call_within(
             QUERY_SECONDS,
             "Firestore",
-            lambda left: list(found.stream(retry=no_retries(), timeout=left)),
+            lambda left: list(
+                client._firestore_api.run_query(
+                    request, retry=no_retries(), timeout=left, metadata=client._rpc_metadata
+                )
+            ),
         )
-        return [_snapshot(_ref(document.reference), document) for document in documents]
+        # An answer without a document only says how far the query has come.
+        documents = [answer._pb.document for answer in answers if "document" in answer]
+        return [_snapshot(_ref(document.name, root), document) for document in documents]
 
     def total(self, query: Query, field: str) -> tuple[int, int]:
         # Where a sum is requested too, Firestore counts only documents that have the summed field.
@@ -172,8 +175,8 @@ def _connect(project: str) -> Client:
     return client
 
 
-def _ref(reference: DocumentReference) -> Ref:
-    collection, _, id = reference.path.rpartition("/")
+def _ref(name: str, root: str) -> Ref:
+    collection, _, id = name.removeprefix(f"{root}/").rpartition("/")
     return Ref(collection, id)
 
 
@@ -214,27 +217,9 @@ def _update_time(version: Version, ref: Ref) -> object:
     return version[ref] if isinstance(version, dict) else version
 
 
-def _snapshot(ref: Ref, document: DocumentSnapshot[Any]) -> Snapshot:
-    data: Document = _plain(document.to_dict())
-    return Snapshot(ref, data, _time(document.update_time))
-
-
-def _time(update_time: Any) -> object:
-    """The update_time as a datetime: for a collection group the client leaves the protobuf message as it came."""
+def _snapshot(ref: Ref, document: Any) -> Snapshot:
+    """`document` is the protobuf message. Its update_time is kept to the nanosecond, for a later precondition."""
     from google.api_core.datetime_helpers import DatetimeWithNanoseconds
 
-    if isinstance(update_time, datetime):
-        return update_time
-    return DatetimeWithNanoseconds.from_timestamp_pb(update_time)  # type: ignore[no-untyped-call]
-
-
-def _plain(value: Any) -> Any:
-    """Replace Firestore's subclass of datetime by datetime, which pickles, prints and compares as expected."""
-    if isinstance(value, dict):
-        # Most items are scalars. Leaving them alone here, without a call each, halves the time for a document.
-        return {key: item if type(item) in _SCALARS else _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, datetime):
-        return datetime.combine(value.date(), value.timetz())
-    return value
+    update_time: object = DatetimeWithNanoseconds.from_timestamp_pb(document.update_time)  # type: ignore[no-untyped-call]
+    return Snapshot(ref, decode_fields(document.fields), update_time)

@@ -1,15 +1,18 @@
 """The embedded store on SQLite, for one machine without Firestore and for fast tests.
 
 It behaves as Firestore does for the documents and queries of this project, and refuses what Firestore refuses; one
-suite of tests runs against both (tests/adapters/test_store*.py). Queries read the whole collection and filter in
-Python: one machine has few documents, and Firestore's order of values is easier to read in Python than in SQL.
+suite of tests runs against both (tests/adapters/test_store*.py). Queries filter and sort in Python, because Firestore's
+order of values is easier to read in Python than in SQL. SQL only leaves out what certainly is not found: reading a
+whole collection for the few instances of one toolbox took 16 ms of CPU at 300 documents.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from operator import eq, ge, gt, le, lt
 from typing import Any
@@ -17,6 +20,7 @@ from typing import Any
 from functions.adapters.sqlite import Database
 from functions.domain import errors
 from functions.lifecycle.dependencies import (
+    MAX_IN,
     Create,
     Delete,
     Document,
@@ -29,6 +33,22 @@ from functions.lifecycle.dependencies import (
     Write,
 )
 
+# The key that marks a datetime in JSON. A document's own key that begins with a dollar sign gets another one.
+_TIME = "$time"
+# Likewise for infinities and NaN, which JSON does not have and SQLite's functions do not read.
+_NUMBER = "$number"
+
+# The fields that queries narrow a large collection by, and whether they are times.
+_INDEXED = (("toolbox_id", False), ("account", False), ("due_at", True))
+_FIELD = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+
+
+def _column(field: str, is_time: bool) -> str:
+    """The SQL expression of a dotted field's text, NULL where the field is missing; of a time it is in ISO 8601."""
+    path = "".join(f'."{name}"' for name in [*field.split("."), *([_TIME] if is_time else [])])
+    return f"json_extract(data, '${path}')"
+
+
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS documents (
         collection TEXT NOT NULL, id TEXT NOT NULL, data TEXT NOT NULL, version INTEGER NOT NULL,
@@ -36,20 +56,21 @@ _SCHEMA = (
     # The number of commits, which are the versions. It is not kept with the documents, so that a document that is
     # deleted and created again never gets a version that it had before.
     "CREATE TABLE IF NOT EXISTS revision (only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL)",
+    *(
+        f"CREATE INDEX IF NOT EXISTS documents_{field} ON documents (collection, {_column(field, is_time)})"
+        for field, is_time in _INDEXED
+    ),
 )
 
 # Firestore's limit of a document's size, and the names that it reserves: https://firebase.google.com/docs/firestore/quotas
 _MAX_BYTES = 1_048_576
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
 
-# The key that marks a datetime in JSON. A document's own key that begins with a dollar sign gets another one.
-_TIME = "$time"
-
 # In Firestore's order of types. bool comes before int, because isinstance(True, int) is true.
 _SCALARS: tuple[Any, ...] = (bool, (int, float), datetime, str)
 
 # What JSON can hold as it is. bool is here, and int is not: its size is limited.
-_UNTAGGED = frozenset({str, float, bool, type(None)})
+_UNTAGGED = frozenset({str, bool, type(None)})
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {"==": eq, "<": lt, "<=": le, ">": gt, ">=": ge}
 
@@ -102,18 +123,20 @@ class SqliteStore:
 
     def query(self, query: Query) -> list[Snapshot]:
         for field, operator, value in query.where:
-            if operator != "==" and (field != query.order_by or value is None):
+            if operator not in ("==", "in") and (field != query.order_by or value is None):
                 raise ValueError(
                     f"Firestore cannot answer {field} {operator} {value!r} ordered by {query.order_by}: an inequality "
                     "must be on the field of the order."
                 )
+            if operator == "in" and not 1 <= len(value) <= MAX_IN:
+                raise ValueError(f"Firestore takes 1 to {MAX_IN} values of `in`, and {field} has {len(value)}.")
         found = self._selected(query)
         found.sort(key=lambda pair: pair[0], reverse=query.descending)
         if query.after is not None:
             *value, id = query.after
             start, is_after = ([_rank(item) for item in value], id), lt if query.descending else gt
             found = [pair for pair in found if is_after(pair[0], start)]
-        return [snapshot for _, snapshot in found[: query.limit]]
+        return [_projected(snapshot, query.fields) for _, snapshot in found[: query.limit]]
 
     def total(self, query: Query, field: str) -> tuple[int, int]:
         values = [value for _, snapshot in self._selected(query) for value in _values(snapshot.data, field)]
@@ -123,14 +146,46 @@ class SqliteStore:
     def _selected(self, query: Query) -> list[tuple[tuple[list[Any], str], Snapshot]]:
         """The documents that the query's `where` selects, each with its sort key."""
         _check_collection(query.collection)
+        conditions, values = _narrowed(query)
         with self._database.reading() as connection:
             rows = connection.execute(
-                """SELECT collection, id, data, version FROM documents
-                WHERE collection = :name OR (:group AND collection LIKE '%/' || :name)""",
-                {"name": query.collection, "group": query.group},
+                f"""SELECT collection, id, data, version FROM documents
+                WHERE {" AND ".join(conditions)}""",  # noqa: S608  field names that match _FIELD, and placeholders
+                values,
             ).fetchall()
         snapshots = [Snapshot(Ref(collection, id), _decoded(data), version) for collection, id, data, version in rows]
         return [(key, snapshot) for snapshot in snapshots if (key := _sort_key(query, snapshot)) is not None]
+
+
+def _narrowed(query: Query) -> tuple[list[str], list[Any]]:
+    """SQL conditions that hold for all that the query finds, and for more; with the values of their placeholders."""
+    if query.group:
+        conditions, values = ["(collection = ? OR collection LIKE '%/' || ?)"], [query.collection, query.collection]
+    else:
+        conditions, values = ["collection = ?"], [query.collection]
+    if query.after is not None and query.order_by is None:
+        conditions.append("id < ?" if query.descending else "id > ?")
+        values.append(query.after[-1])
+    for field, operator, wanted in query.where:
+        if not _FIELD.fullmatch(field):
+            continue
+        if operator == "in" and all(isinstance(item, str) for item in wanted):
+            conditions.append(f"{_column(field, is_time=False)} IN ({', '.join('?' * len(wanted))})")
+            values.extend(wanted)
+        elif operator == "==" and isinstance(wanted, str):
+            conditions.append(f"{_column(field, is_time=False)} = ?")
+            values.append(wanted)
+        elif operator in ("<=", ">=") and isinstance(wanted, datetime):
+            # As text they are in the order of time, since all are in UTC and of the same form but for the fraction.
+            conditions.append(f"{_column(field, is_time=True)} {operator} ?")
+            values.append(wanted.astimezone(UTC).isoformat())
+    return conditions, values
+
+
+def _projected(snapshot: Snapshot, fields: tuple[str, ...] | None) -> Snapshot:
+    if fields is None:
+        return snapshot
+    return replace(snapshot, data={field: snapshot.data[field] for field in fields if field in snapshot.data})
 
 
 def _apply(write: Write, existing: Snapshot | None) -> Document | None:
@@ -153,6 +208,10 @@ def _sort_key(query: Query, snapshot: Snapshot) -> tuple[list[Any], str] | None:
     """The document's sort key in the query's order; None where the query does not select it."""
     for field, operator, wanted in query.where:
         values = [_rank(value) for value in _values(snapshot.data, field)]
+        if operator == "in":
+            if not values or values[0] not in [_rank(item) for item in wanted]:
+                return None
+            continue
         if not values or (operator != "==" and values[0][0] != _rank(wanted)[0]):
             return None
         if not _COMPARE[operator](values[0], _rank(wanted)):
@@ -210,6 +269,8 @@ def _tagged(value: Any, in_list: bool = False) -> Any:
     if type(value) in _UNTAGGED:
         return value
     match value:
+        case float() if not math.isfinite(value):
+            return {_NUMBER: repr(value)}
         case float() | str():
             return value
         case int() if -(2**63) <= value < 2**63:
@@ -235,6 +296,8 @@ def _decoded(text: str) -> Document:
 def _untagged(pairs: dict[str, Any]) -> Any:
     if _TIME in pairs:
         return datetime.fromisoformat(pairs[_TIME])
+    if _NUMBER in pairs:
+        return float(pairs[_NUMBER])
     # Few keys have a dollar sign, and looking for one in all of them at once is faster than at each.
     if "$" not in "".join(pairs):
         return pairs

@@ -30,6 +30,7 @@ from functions.domain.secrets import Sealed
 from functions.domain.toolbox.droplet import Droplet, NewDroplet
 from functions.domain.toolbox.model import Toolbox
 from functions.domain.toolbox.shim import ShimStatus
+from functions.lifecycle.under_way import UnderWay
 
 Document = dict[str, Any]
 # What compare-and-set compares: Firestore's update_time or the embedded store's revision. Opaque to the lifecycle.
@@ -93,16 +94,21 @@ class Delete:
 
 Write = Create | Replace | Put | Delete
 
+# Firestore's limit of the values of one `in`: https://firebase.google.com/docs/firestore/query-data/queries
+MAX_IN = 30
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """A search in one collection.
 
-    where     (field, one of == < <= > >=, value), all of which must hold; nested fields are dotted (`lease.holder`)
+    where     (field, one of == < <= > >= in, value), all of which must hold; nested fields are dotted (`lease.holder`);
+              `in` takes at most MAX_IN values and finds what equals one of them
     order_by  a field, None for the id; documents with the same value are in the order of their ids, and a document
               without the field is not found
     after     where to continue: (value of order_by, id) of the last document found, or (id,) without order_by
     group     search all collections whose last name is `collection`, wherever they are; `after` is not supported
+    fields    read only these top-level fields, None for all: it saves the reader's time, not Firestore's price
     """
 
     collection: str
@@ -112,6 +118,7 @@ class Query:
     limit: int = 100
     after: tuple[Any, ...] | None = None
     group: bool = False
+    fields: tuple[str, ...] | None = None
 
 
 class Store(Protocol):
@@ -132,13 +139,18 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Work for the queue's worker. It carries only an id: everything else is read from the store.
+    """Work for the queue's worker. It carries only ids: everything else is read from the store.
 
-    reconcile/tasks.py lists the kinds.
+    reconcile/tasks.py lists the kinds. A kind in the plural has `ids` and no `id`.
     """
 
     kind: str
-    id: str
+    id: str = ""
+    ids: tuple[str, ...] = ()
+
+    def message(self) -> dict[str, Any]:
+        """The task as the JSON object that the queue stores."""
+        return {"kind": self.kind, "ids": list(self.ids)} if self.ids else {"kind": self.kind, "id": self.id}
 
 
 class Queue(Protocol):
@@ -309,6 +321,12 @@ class Droplets(Protocol):
         """Delete the firewall `name`, which succeeds where there is none."""
 
 
+def one_after_another(calls: Sequence[Callable[[], None]]) -> None:
+    """Run `calls` in their order, in the caller's thread."""
+    for call in calls:
+        call()
+
+
 @dataclass(frozen=True, slots=True)
 class Dependencies:
     """What main.py hands to every use case.
@@ -319,6 +337,8 @@ class Dependencies:
     draw            a random number from 0 up to but not including 1
     limits          each account's quotas and rates
     sends_webhooks  whether events are sent to the backend, so that a commit must leave them due
+    concurrently    runs all of the calls and returns once each has ended, at the same time where it has threads
+    looks           the toolboxes that this process inspects at the moment
     """
 
     store: Store
@@ -333,3 +353,5 @@ class Dependencies:
     documents: Documents
     limits: Limits = field(default_factory=Limits)
     sends_webhooks: bool = False
+    concurrently: Callable[[Sequence[Callable[[], None]]], None] = one_after_another
+    looks: UnderWay = field(default_factory=UnderWay)

@@ -33,8 +33,13 @@ def _closed(schema: dict[str, Any]) -> None:
 class Record(BaseModel):
     """A JSON object of an answer, read from an object's attributes or from a stored document."""
 
+    # Models are built on first use, as those of bodies and queries are (route.py): a cold start then builds only those
+    # of its first request. pydantic builds them under a lock.
     model_config = ConfigDict(
-        from_attributes=True, json_schema_serialization_defaults_required=True, json_schema_extra=_closed
+        defer_build=True,
+        from_attributes=True,
+        json_schema_serialization_defaults_required=True,
+        json_schema_extra=_closed,
     )
 
 

@@ -25,7 +25,7 @@ Problem = type[ToolboxesError] | type[ShimError]
 class Body(BaseModel):
     """A JSON object whose keys are camelCase. Any other key is refused, and the error names it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
+    model_config = ConfigDict(defer_build=True, extra="forbid", strict=True, alias_generator=to_camel)
 
 
 class NoFields(Body):
@@ -35,7 +35,7 @@ class NoFields(Body):
 class Query(BaseModel):
     """A query string."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(defer_build=True, extra="forbid")
 
 
 def query_values() -> dict[str, str]:

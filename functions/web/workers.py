@@ -37,7 +37,8 @@ class TaskData(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     kind: Kind
-    id: str
+    id: str = ""
+    ids: tuple[str, ...] = ()
 
 
 class Swept(Record):
@@ -49,7 +50,7 @@ CONVERGE = Route(
     method="POST",
     path="/",
     summary="Run a task",
-    description="Called by Pub/Sub. A task is an id to reconcile; running it twice has no further effect.",
+    description="Called by Pub/Sub. A task is an id to reconcile, or several; running it twice has no further effect.",
     answers={204: None},
     body=Push,
     proof=Proof.PLATFORM,
@@ -95,5 +96,7 @@ def _task(envelope: Push) -> Task:
     try:
         data: dict[str, Any] = TaskData.model_validate_json(base64.b64decode(envelope.message.data)).model_dump()
     except (ValidationError, ValueError):
-        raise BadRequest("The message's data is not a task: base64 of a JSON object with `kind` and `id`.") from None
+        raise BadRequest(
+            "The message's data is not a task: base64 of a JSON object with `kind` and `id` or `ids`."
+        ) from None
     return Task(**data)

@@ -2,8 +2,8 @@
 
 Rules: https://firebase.google.com/docs/firestore/query-data/index-overview. Every field has an ascending and a
 descending index of its own unless exempted; an exemption of a map covers what is in it. A query is answered from the
-indexes that end with its order and begin with fields that it compares with `==`; several are merged, so together
-they must name all of these.
+indexes that end with its order and begin with fields that it compares with `==` or `in`; several are merged, so
+together they must name all of these.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Index = tuple[tuple[str, str], ...]
 
 def missing(query: Query, declared: dict[str, Any]) -> str | None:
     """Describe the index that `query` needs and `declared`, the file's content, lacks; None where it lacks none."""
-    equal = {field for field, operator, _ in query.where if operator == "=="}
+    equal = {field for field, operator, _ in query.where if operator in ("==", "in")}
     direction = BOTH[query.descending]
     order: Index = ()
     if query.order_by is not None and query.order_by not in equal:

@@ -133,6 +133,7 @@ CONTENT = json.loads(FILE.read_text())
         Query(TOOLBOXES, (("due_at", "<=", NOW),), "due_at"),
         Query(INSTANCES, (("toolbox_id", "==", "x"), ("deleted_at", "==", None)), "created_at", descending=True),
         Query(INSTANCES, (("due_at", "<=", NOW),), "due_at"),
+        Query(INSTANCES, (("toolbox_id", "in", ["x", "y"]), ("updated_at", ">=", NOW)), "updated_at"),
         Query(f"{INSTANCES}/x/events", order_by="time", descending=True),
         Query(f"{TOOLBOXES}/x/events", order_by="time", descending=True),
         Query("events", (("deliver_at", "<=", NOW),), "deliver_at", group=True),

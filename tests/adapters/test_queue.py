@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 import time
@@ -29,6 +30,14 @@ def test_published_tasks_are_pushed(queue_and_pushes: QueueAndPushes) -> None:
     queue.publish([Task("instance", "a"), Task("toolbox", "b")])
     queue.publish([Task("instance", "ü/☃")])
     assert tasks(endpoint.wait(3)) == [("instance", "a"), ("instance", "ü/☃"), ("toolbox", "b")]
+
+
+def test_task_of_several_ids_is_one_message(queue_and_pushes: QueueAndPushes) -> None:
+    queue, endpoint = queue_and_pushes
+    queue.publish([Task("toolboxes", ids=("a", "ü/☃"))])
+    [envelope] = endpoint.wait(1)
+    data = json.loads(base64.b64decode(envelope["message"]["data"]))
+    assert data == {"kind": "toolboxes", "ids": ["a", "ü/☃"]}
 
 
 def test_publishing_no_tasks_is_no_error(queue_and_pushes: QueueAndPushes) -> None:

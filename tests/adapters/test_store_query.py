@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from functions.lifecycle.dependencies import Put, Query, Ref, Replace, Store
+from functions.lifecycle.dependencies import MAX_IN, Put, Query, Ref, Replace, Store
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -68,6 +68,32 @@ def test_every_operator(store: Store) -> None:
     assert ids(store, ("n", ">=", 2), order_by="n") == "bcd"
     assert ids(store, ("n", ">", 1), ("n", "<", 3.5), order_by="n") == "bc"
     assert ids(store, ("n", ">=", ""), order_by="n") == "e"
+
+
+def test_in_finds_what_equals_one_of_the_values(store: Store) -> None:
+    put(store, {id: {"s": s, "n": n} for id, s, n in (("a", "x", 1), ("b", "y", 2), ("c", "z", 3), ("d", "x", 4))})
+    put(store, {"e": {"n": 5}, "f": {"s": None, "n": 6}})
+    assert ids(store, ("s", "in", ["x", "z", "absent"])) == "acd"
+    assert ids(store, ("s", "in", ["x", "y"]), ("n", ">=", 2), order_by="n") == "bd"
+    assert ids(store, ("s", "in", ["x", "y"]), ("n", ">=", 2), order_by="n", descending=True, limit=1) == "d"
+    assert ids(store, ("n", "in", [1, 3])) == "ac"
+
+
+def test_query_of_some_fields_reads_no_others(store: Store) -> None:
+    put(store, {"a": {"n": 1, "m": {"x": 1, "y": 2}, "s": "t"}, "b": {"n": 2}})
+    found = store.query(Query("things", order_by="n", fields=("n", "m")))
+    assert [one.data for one in found] == [{"n": 1, "m": {"x": 1, "y": 2}}, {"n": 2}]
+    assert [one.data for one in store.query(Query("things", fields=()))] == [{}, {}]
+    assert [one.version for one in found] == [one.version for one in store.query(Query("things"))]
+
+
+def test_times_with_and_without_a_fraction_are_compared_as_times(store: Store) -> None:
+    put(store, {"a": {"at": NOON}, "b": {"at": NOON + timedelta(microseconds=1)}, "c": {"at": NOON + timedelta(1)}})
+    put(store, {"d": {"at": "2026"}, "e": {"at": None}})
+    assert ids(store, ("at", ">=", NOON), order_by="at") == "abc"
+    assert ids(store, ("at", ">=", NOON + timedelta(microseconds=1)), order_by="at") == "bc"
+    assert ids(store, ("at", "<=", NOON), order_by="at") == "a"
+    assert ids(store, ("at", "<=", NOON + timedelta(seconds=0.5)), order_by="at") == "ab"
 
 
 def test_equality_of_every_type(store: Store) -> None:
@@ -187,9 +213,11 @@ def test_query_returns_at_most_100_documents_by_default(store: Store) -> None:
         Query("things", (("n", "<", 1),)),
         Query("things", (("n", "<", 1),), "m"),
         Query("things", (("n", "<=", None),), "n"),
+        Query("things", (("n", "in", []),)),
+        Query("things", (("n", "in", [*range(MAX_IN + 1)]),)),
         Query("things/a"),
     ],
-    ids=["unordered", "in another order", "of null", "a document"],
+    ids=["unordered", "in another order", "of null", "in nothing", "in too many", "a document"],
 )
 def test_query_that_firestore_cannot_answer_is_refused(store: Store, query: Query) -> None:
     put(store, {"a": {"n": 0, "m": 0}})

@@ -118,7 +118,7 @@ def test_without_a_target_no_event_and_no_task_is_queued() -> None:
     assert queued(world) == 0
     world.pass_time(60)
     sweep.sweep(world.deps)
-    assert {task.kind for task in world.queue.tasks} == {"toolbox"}
+    assert {task.kind for task in world.queue.tasks} == {"toolboxes"}
 
 
 def test_sweep_publishes_one_outbox_task_while_an_event_is_due(world: World, sender: FakeSender) -> None:

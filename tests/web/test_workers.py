@@ -2,10 +2,12 @@
 
 import base64
 import json
+from collections.abc import Mapping
 
 import pytest
 from flask import Flask
 
+from functions.lifecycle.dependencies import Task
 from functions.lifecycle.instance.read import get
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import CALLER, TOOLBOX, World, new
@@ -19,7 +21,7 @@ def platform(apps: dict[str, Flask], issuer: Issuer) -> Caller:
     return Caller(apps, issuer.token("platform", aud=SERVICE_AUDIENCE, email=SERVICE, email_verified=True))
 
 
-def pushed(task: dict[str, str]) -> dict[str, object]:
+def pushed(task: Mapping[str, object]) -> dict[str, object]:
     data = base64.b64encode(json.dumps(task).encode()).decode()
     return {"message": {"data": data, "messageId": "1", "publishTime": "…", "attributes": {}}, "subscription": "s"}
 
@@ -30,6 +32,12 @@ def test_a_pushed_task_is_converged_and_acknowledged(world: World, platform: Cal
     answer = platform("POST", "converge", "/", json=pushed({"kind": "instance", "id": instance.id}))
     assert answer.status_code == 204
     assert get(world.deps, CALLER, TOOLBOX, instance.id).status == "running"
+
+
+def test_a_pushed_batch_of_toolboxes_is_inspected(world: World, platform: Caller) -> None:
+    task = Task("toolboxes", ids=(TOOLBOX, "22222222-1111-4111-8111-111111111111"))
+    assert platform("POST", "converge", "/", json=pushed(task.message())).status_code == 204
+    assert set(world.droplet.calls) == {"GET /status"}
 
 
 @pytest.mark.parametrize("data", ["", "!!", base64.b64encode(b'{"kind": "planet", "id": "1"}').decode()])
@@ -43,7 +51,7 @@ def test_a_sweep_publishes_what_is_due(world: World, platform: Caller) -> None:
     world.droplet.reachable = False
     instance = world.deploy()
     assert platform("POST", "sweep", "/").json == {"published": 1}
-    assert [task.id for task in world.queue.tasks] == [TOOLBOX]
+    assert world.queue.tasks == [Task("toolboxes", ids=(TOOLBOX,))]
     world.pass_time(60)
     assert platform("POST", "sweep", "/").json == {"published": 2}
-    assert [task.id for task in world.queue.tasks] == [TOOLBOX, instance.id, TOOLBOX]
+    assert world.queue.tasks[1:] == [Task("instance", instance.id), Task("toolboxes", ids=(TOOLBOX,))]

@@ -5,16 +5,26 @@ It is what makes the system level-triggered: any request, event or message that 
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
 from functions.domain.toolbox.model import CONTACTED
 from functions.lifecycle import outbox
 from functions.lifecycle.account.admission import ACCOUNTS
-from functions.lifecycle.dependencies import Dependencies, Query, Task
+from functions.lifecycle.dependencies import MAX_IN, Dependencies, Query, Task
 from functions.lifecycle.instance.rotation import ROTATIONS
 from functions.lifecycle.repository import INSTANCES, TOOLBOXES
 from functions.lifecycle.rollout.rollouts import ROLLOUTS
 
-PAGE = 300
-MAX_PAGES = 100
+log = logging.getLogger(__name__)
+
+# The next sweep comes a minute after this one, and would publish the same again.
+WITHIN = timedelta(seconds=50)
+# So many toolboxes are inspected together. More would need a second query for the instances that have changed.
+BATCH = MAX_IN
+PAGE = 30 * BATCH
 # One call of DigitalOcean's API serves all toolboxes; the next one makes up for a sweep that was missed.
 ORPHAN_DROPLETS_EVERY_MINUTES = 10
 # The documents that have a `due_at` while something is to be done about them, by the kind of task that does it.
@@ -22,11 +32,20 @@ DUE = {"instance": INSTANCES, "toolbox": TOOLBOXES, "account": ACCOUNTS, "rotati
 
 
 def sweep(deps: Dependencies) -> int:
-    """Publish a task for whatever is due and for each toolbox in use; the number of tasks. The rest comes next time."""
+    """Publish a task for whatever is due and for each batch of toolboxes in use; the number of tasks.
+
+    What could not be published within WITHIN is logged and comes next time.
+    """
+    until = deps.now() + WITHIN
     due = (("due_at", "<=", deps.now()),)
-    published = sum(_publish(deps, kind, Query(collection, due, "due_at")) for kind, collection in DUE.items())
+    published = 0
+    for kind, collection in DUE.items():
+        for ids in _pages(deps, Query(collection, due, "due_at", limit=PAGE, fields=("due_at",)), until):
+            published += _publish(deps, [Task(kind, found) for found in ids])
     for status in sorted(CONTACTED):
-        published += _publish(deps, "toolbox", Query(TOOLBOXES, (("status", "==", status),), limit=PAGE))
+        for ids in _pages(deps, Query(TOOLBOXES, (("status", "==", status),), limit=PAGE, fields=()), until):
+            batches = [tuple(ids[start : start + BATCH]) for start in range(0, len(ids), BATCH)]
+            published += _publish(deps, [Task("toolboxes", ids=batch) for batch in batches])
     if deps.now().minute % ORPHAN_DROPLETS_EVERY_MINUTES == 0:
         deps.queue.publish([Task("orphan_droplets", "all")])
         published += 1
@@ -36,15 +55,27 @@ def sweep(deps: Dependencies) -> int:
     return published
 
 
-def _publish(deps: Dependencies, kind: str, query: Query) -> int:
-    published, after = 0, None
-    for _ in range(MAX_PAGES):
-        found = deps.store.query(Query(query.collection, query.where, query.order_by, limit=PAGE, after=after))
-        if found:
-            deps.queue.publish([Task(kind, snapshot.ref.id) for snapshot in found])
-            last = found[-1]
-            after = (last.data[query.order_by], last.ref.id) if query.order_by else (last.ref.id,)
-        published += len(found)
-        if len(found) < PAGE:
-            break
-    return published
+def _publish(deps: Dependencies, tasks: Sequence[Task]) -> int:
+    deps.queue.publish(tasks)
+    return len(tasks)
+
+
+def _pages(deps: Dependencies, query: Query, until: datetime) -> Iterator[list[str]]:
+    """The ids of all documents that `query` finds, page by page, none of which is empty."""
+    read = 0
+    while found := deps.store.query(query):
+        yield [snapshot.ref.id for snapshot in found]
+        read += len(found)
+        if len(found) < query.limit:
+            return
+        if deps.now() >= until:
+            log.error(
+                "the sweep was at %d documents of %s after %d s; the next one begins anew",
+                read,
+                query.collection,
+                WITHIN.total_seconds(),
+            )
+            return
+        last = found[-1]
+        place = (last.data[query.order_by], last.ref.id) if query.order_by else (last.ref.id,)
+        query = replace(query, after=place)

@@ -8,18 +8,18 @@ from typing import Literal, get_args
 from functions.lifecycle.account import status
 from functions.lifecycle.dependencies import Dependencies, Task
 from functions.lifecycle.instance import rotation
-from functions.lifecycle.reconcile import instance, toolbox
+from functions.lifecycle.reconcile import instance, toolbox, toolboxes
 from functions.lifecycle.rollout import rollouts
 from functions.lifecycle.toolbox import orphan_droplets
 
-Kind = Literal["instance", "toolbox", "account", "rotation", "rollout", "orphan_droplets", "outbox"]
+Kind = Literal["instance", "toolbox", "toolboxes", "account", "rotation", "rollout", "orphan_droplets", "outbox"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
 def run_task(deps: Dependencies, task: Task, deliver_outbox: Callable[[], None] | None = None) -> None:
     """Do what a task asks for; returning means that the message needs no redelivery.
 
-    A task carries no data but an id: everything else is read from the store, so that a task that comes late, twice or
+    A task carries no data but ids: everything else is read from the store, so that a task that comes late, twice or
     in another order does no harm. `deliver_outbox` sends the webhooks that are due, where a target is configured.
     """
     match task.kind:
@@ -27,6 +27,8 @@ def run_task(deps: Dependencies, task: Task, deliver_outbox: Callable[[], None] 
             instance.run(deps, task.id)
         case "toolbox":
             toolbox.run(deps, task.id)
+        case "toolboxes":
+            toolboxes.run(deps, task.ids)
         case "account":
             status.apply(deps, task.id)
         case "rotation":
