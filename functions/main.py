@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from functions.adapters.tokens import TokenVerifier
     from functions.adapters.webhooks import WebhookSender
     from functions.lifecycle.dependencies import Dependencies, Droplets, Queue, Shims, Store, Vault
-    from functions.web.authentication import Callers
+    from functions.web.requests import Callers
 
 app.install_logging()
 # Read at start-up, so that a missing setting stops the function there and not at its first request.
@@ -144,8 +144,8 @@ def _vault() -> Vault:
 
 def _callers() -> Callers:
     from functions.adapters.tokens import TokenVerifier
-    from functions.lifecycle.account.rates import AccountRates
-    from functions.web.authentication import Callers
+    from functions.lifecycle.account.admission import AccountRates
+    from functions.web.requests import Callers
 
     assert SETTINGS.callers is not None and SETTINGS.admin is not None
     return Callers(TokenVerifier(SETTINGS.callers), SETTINGS.admin, AccountRates(_dependencies()))

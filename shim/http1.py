@@ -1,7 +1,6 @@
 """One HTTP/1.1 request and its answer over a connected socket, parsed by httptools.
 
-Instead of http.client, whose buffering reader cannot continue after a timeout, cannot wait for two sockets at once, and
-takes 70 microseconds more for the head of each answer.
+Instead of http.client, whose buffering reader cannot continue after a timeout and cannot wait for two sockets at once.
 """
 
 from __future__ import annotations

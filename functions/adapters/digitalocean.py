@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from functions.adapters.droplet_settings import DigitalOceanApi, ProvisioningDefaults
 from functions.domain.errors import DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown, Misconfigured
-from functions.domain.toolbox import droplet, user_data
-from functions.domain.toolbox.droplet import Droplet, NewDroplet
-from functions.domain.toolbox.user_data import UserData
+from functions.domain.toolbox import droplet
+from functions.domain.toolbox.droplet import Droplet, NewDroplet, UserData
 from shim.contract import names, routes
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class DigitalOcean:
             "image": new.image,
             "tags": new.tags,
             "ssh_keys": list(defaults.ssh_keys),
-            "user_data": user_data.render(TEMPLATE.read_text(), _user_data(defaults, new)),
+            "user_data": droplet.render(TEMPLATE.read_text(), _user_data(defaults, new)),
             "monitoring": False,
             "ipv6": False,
         }

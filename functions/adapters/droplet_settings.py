@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from functions.domain.errors import Misconfigured
-from functions.domain.toolbox.user_data import IMAGE
+from functions.domain.toolbox.droplet import IMAGE_BY_DIGEST
 
 # Not imported here: few functions have keys among their settings, and these libraries take longer to import than the
 # rest of the settings together.
@@ -106,7 +106,7 @@ def provisioning_defaults(environment: Mapping[str, str]) -> ProvisioningDefault
 def shim_image(environment: Mapping[str, str]) -> str:
     """Read the shim's image, by digest so that every droplet runs the same bytes. Raises Misconfigured."""
     image = environment["SHIM_IMAGE"]
-    if not IMAGE.fullmatch(image):
+    if not IMAGE_BY_DIGEST.fullmatch(image):
         raise Misconfigured(f"SHIM_IMAGE must be an image by digest, REPOSITORY@sha256:…, and is {image!r}.")
     return image
 

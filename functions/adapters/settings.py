@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, fields
 
 from functions.adapters import droplet_settings
 from functions.adapters.droplet_settings import DigitalOceanApi, ProvisioningDefaults
-from functions.domain.account.caller import AdminClaim
-from functions.domain.account.limits import Limits
+from functions.domain.account.model import AdminClaim, Limits
 from functions.domain.errors import Misconfigured
 
 # The one algorithm that tokens are verified with is configured. What a token's header says is never followed: that is

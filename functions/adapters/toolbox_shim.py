@@ -25,8 +25,8 @@ from functions.domain.instance.container import (
     Logs,
     Port,
 )
-from functions.domain.instance.image import DropletImage, PullProgress, RegistryCredentials, removable_references
 from functions.domain.instance.mcp import HttpRequest, HttpResponse
+from functions.domain.instance.spec import DropletImage, PullProgress, RegistryCredentials, removable_references
 from functions.domain.toolbox.model import Toolbox
 from functions.domain.toolbox.shim import DiskMetrics, DropletMetrics, MemoryMetrics, ShimStatus
 from functions.lifecycle.dependencies import Lines

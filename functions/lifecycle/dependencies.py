@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from functions.domain.account.limits import Limits
+from functions.domain.account.model import Limits
 from functions.domain.instance.container import (
     Container,
     ContainerConfig,
@@ -24,8 +24,8 @@ from functions.domain.instance.container import (
     LogLine,
     Logs,
 )
-from functions.domain.instance.image import PullProgress, RegistryCredentials
 from functions.domain.instance.mcp import HttpRequest, HttpResponse
+from functions.domain.instance.spec import PullProgress, RegistryCredentials
 from functions.domain.secrets import Sealed
 from functions.domain.toolbox.droplet import Droplet, NewDroplet
 from functions.domain.toolbox.model import Toolbox

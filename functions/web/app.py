@@ -13,7 +13,7 @@ from werkzeug.exceptions import RequestURITooLarge
 from werkzeug.wrappers import Request
 from werkzeug.wrappers import Response as WsgiResponse
 
-from functions.domain.account.limits import Limits
+from functions.domain.account.model import Limits
 from functions.web import problems
 from functions.web.requests import path_below, request_id
 

@@ -12,7 +12,7 @@ from flask import Flask, Response
 from pydantic import Field
 
 from functions.domain import errors
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.instance.container import ListedContainer
 from functions.domain.instance.model import Instance
 from functions.domain.toolbox.model import Toolbox
@@ -24,11 +24,10 @@ from functions.lifecycle.toolbox import read as toolboxes
 from functions.lifecycle.toolbox import shim as toolbox_shim
 from functions.lifecycle.toolbox.change import ToolboxRequest
 from functions.web.app import create
-from functions.web.authentication import Callers
 from functions.web.fields import ToolboxId
 from functions.web.idempotency import Idempotent
 from functions.web.records import CamelRecord, Record, SystemMetrics, Time, as_json, at
-from functions.web.requests import body, toolbox_id
+from functions.web.requests import Callers, body, toolbox_id
 from functions.web.route import SHIM_COMMAND, Body, Route
 from shim.contract import errors as shim_errors
 from shim.contract import routes

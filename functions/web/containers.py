@@ -14,13 +14,11 @@ from functions.domain.instance.container import ExecCommand, LogLine
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.idempotency import StoredAnswer
 from functions.lifecycle.instance import container
-from functions.lifecycle.instance import exec as execution
-from functions.lifecycle.instance.exec import ExecRequest
-from functions.web.authentication import Callers
+from functions.lifecycle.instance.container import ExecRequest
 from functions.web.fields import DIGITS, PROGRAM_FIRST, WHOLE, Argument, ContainerPath, SecretValues, Text
 from functions.web.idempotency import Idempotent
 from functions.web.records import CamelRecord, Record, Time, answer, as_json, at
-from functions.web.requests import body, instance_key, query, toolbox_id
+from functions.web.requests import Callers, body, instance_key, query, toolbox_id
 from functions.web.route import SHIM_COMMAND, Body, Media, Query, Route
 from functions.web.server_sent_events import LogEvent, ServerSentEvent, stream
 from shim.contract import errors as shim_errors
@@ -207,8 +205,8 @@ def add_to(app: Flask, deps: Dependencies, callers: Callers, idempotent: Idempot
         box, key = toolbox_id(toolbox), instance_key(instance)
         return idempotent(
             caller,
-            lambda commit: execution.run(deps, ExecRequest(caller, box, key, command, commit)),
-            lambda instance_id, _commit: execution.resume(instance_id),
+            lambda commit: container.run(deps, ExecRequest(caller, box, key, command, commit)),
+            lambda instance_id, _commit: container.resume(instance_id),
             lambda result: StoredAnswer(200, as_json(ExecRecord.model_validate(result))),
             confidential=True,
         )

@@ -8,8 +8,8 @@ from flask import Flask, Response
 from pydantic import Field
 
 from functions.domain import errors
-from functions.domain.account.limits import Rate
-from functions.lifecycle.account.rates import Rates
+from functions.domain.account.model import Rate
+from functions.lifecycle.account.admission import Rates
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.toolbox.options import CachedList
 from functions.web.app import create

@@ -9,15 +9,14 @@ from flask import Flask, Response
 from pydantic import ConfigDict, Field
 
 from functions.domain import errors
-from functions.domain.account.limits import Rate
+from functions.domain.account.model import Rate
 from functions.domain.toolbox.enrolment import EnrolmentRequest
-from functions.lifecycle.account.rates import Rates
+from functions.lifecycle.account.admission import Rates
 from functions.lifecycle.dependencies import Certificates, Dependencies
 from functions.lifecycle.toolbox import enrolment
 from functions.web.app import create
-from functions.web.authentication import bearer_token
 from functions.web.records import Record, answer
-from functions.web.requests import body, client_address
+from functions.web.requests import bearer_token, body, client_address
 from functions.web.route import Body, Proof, Route
 from shim.contract.names import UUID
 

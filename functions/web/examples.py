@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, get_args, get_origin
 
-from functions.domain.account.registry import Registry
+from functions.domain.account.model import Registry
 from functions.domain.instance.container import (
     Container,
     ContainerLimits,

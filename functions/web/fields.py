@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from functions.domain.account.registry import HOST
+from functions.domain.account.model import HOST
 from functions.domain.instance.host_port import ANY_HOST_PORT
 from functions.domain.instance.spec import memory_bytes, nano_cpus
 from shim.contract import names

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from flask import Response, current_app, jsonify, request
 
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import BadRequest
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.idempotency import (

@@ -12,7 +12,7 @@ from flask import Flask, Response
 from pydantic import ConfigDict, Field, model_validator
 
 from functions.domain import errors
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import InstanceFailed
 from functions.domain.instance.model import Instance
 from functions.domain.toolbox.model import ToolboxStatus
@@ -22,13 +22,12 @@ from functions.lifecycle.instance import change, container
 from functions.lifecycle.instance import read as instances
 from functions.lifecycle.instance.change import InstanceRequest
 from functions.lifecycle.toolbox import read as toolboxes
-from functions.web.authentication import Callers
 from functions.web.containers import log_line
 from functions.web.fields import InstanceKey, ToolboxId
 from functions.web.idempotency import Idempotent
 from functions.web.problems import problem_of
 from functions.web.records import CamelRecord, InstanceRecord, Record, Time, as_json
-from functions.web.requests import DEFAULT_LIMIT, body, instance_key, toolbox_id
+from functions.web.requests import DEFAULT_LIMIT, Callers, body, instance_key, toolbox_id
 from functions.web.route import SHIM_COMMAND, Body, Route
 
 Change = Callable[[Dependencies, InstanceRequest], Instance]

@@ -19,19 +19,11 @@ from functions.lifecycle.instance import read as instances
 from functions.lifecycle.instance.change import InstanceRequest
 from functions.web import containers, instance_actions
 from functions.web.app import create
-from functions.web.authentication import Callers
 from functions.web.fields import DIGITS
 from functions.web.idempotency import Idempotent
 from functions.web.instance_bodies import Deploy, Patch
-from functions.web.records import (
-    EventRecord,
-    InstanceRecord,
-    PostMortemRecord,
-    answer,
-    answer_page,
-    as_json,
-)
-from functions.web.requests import Page, body, instance_key, page, query, toolbox_id
+from functions.web.records import EventRecord, InstanceRecord, PostMortemRecord, answer, answer_page, as_json
+from functions.web.requests import Callers, Page, body, instance_key, page, query, toolbox_id
 from functions.web.route import NoFields, Query, Route
 from shim.contract import errors as shim_errors
 

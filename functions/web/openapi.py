@@ -14,15 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from functions.web import (
-    console,
-    digitalocean_options,
-    enrolment,
-    instances,
-    toolboxes,
-    webhooks,
-    workers,
-)
+from functions.web import console, digitalocean_options, enrolment, instances, toolboxes, webhooks, workers
 from functions.web.examples import example_of
 from functions.web.problems import ProblemDocument, status_of
 from functions.web.requests import PATH_PARAMETERS

@@ -14,10 +14,9 @@ from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.idempotency import StoredAnswer
 from functions.lifecycle.rollout import rollouts
 from functions.lifecycle.toolbox import orphan_droplets
-from functions.web.authentication import Callers
 from functions.web.idempotency import Idempotent
 from functions.web.records import Record, Time, answer, answer_list, as_json
-from functions.web.requests import body
+from functions.web.requests import Callers, body
 from functions.web.route import NoFields, Route
 
 

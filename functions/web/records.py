@@ -19,8 +19,8 @@ from flask import Response
 from pydantic import AliasGenerator, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, Json, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-from functions.domain.instance.image import image_tag
 from functions.domain.instance.model import DesiredState, InstanceStatus
+from functions.domain.instance.spec import image_tag
 from functions.domain.secrets import Sealed
 from functions.domain.toolbox.model import ToolboxStatus
 

@@ -7,16 +7,15 @@ from typing import Annotated
 from flask import Flask, Response
 from pydantic import Field, SecretStr
 
-from functions.domain.account.registry import is_host
+from functions.domain.account.model import is_host
 from functions.domain.errors import NotAllowedNow, NotFound
 from functions.lifecycle.account import registries
 from functions.lifecycle.dependencies import Dependencies
 from functions.lifecycle.idempotency import StoredAnswer
-from functions.web.authentication import Callers
 from functions.web.fields import Username
 from functions.web.idempotency import Idempotent
 from functions.web.records import Record, Time, answer, answer_list
-from functions.web.requests import body
+from functions.web.requests import Callers, body
 from functions.web.route import Body, Route
 
 

@@ -1,4 +1,4 @@
-"""Reading a request: the path below its function's name, ids, query string, one page of a list, the bounded body."""
+"""Reading a request: who sends it, the path below its function's name, ids, query, one page of a list, the body."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Network, ip_address
@@ -15,8 +16,9 @@ from typing import Annotated, Any, TypeVar
 from flask import g, has_request_context, request
 from pydantic import BaseModel, Field, ValidationError
 
-from functions.domain.account.limits import Limits
-from functions.domain.errors import BadRequest, NotFound, PayloadTooLarge
+from functions.domain.account.model import AdminClaim, Caller, Claims, Limits, caller_from_claims
+from functions.domain.errors import BadRequest, NotFound, PayloadTooLarge, Unauthorized
+from functions.lifecycle.account.admission import AccountRates
 from functions.web.fields import DIGITS, InstanceKey, RegistryHost, ToolboxId
 from functions.web.route import Query, query_values
 from shim.contract.names import UUID
@@ -167,3 +169,39 @@ def _sentence(error: dict[str, object]) -> str:
         return f"{where!r} is required"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
+
+
+# Who is calling: a bearer token's verified claims make a caller, or the request is refused.
+
+# Verifies a token's signature, algorithm, issuer, audience and times. Raises Unauthorized, Unavailable.
+Verify = Callable[[str], Claims]
+
+MAX_TOKEN_CHARACTERS = 16_384
+
+
+class Callers:
+    """Authenticates the caller of the request that is being served and counts it against the account's rate limit."""
+
+    def __init__(self, verify: Verify, admin: AdminClaim, rates: AccountRates) -> None:
+        self._verify, self._admin, self._rates = verify, admin, rates
+
+    def __call__(self) -> Caller:
+        """Authenticate the caller. Raises Unauthorized, TooManyRequests, Unavailable."""
+        caller = caller_from_claims(self._verify(bearer_token()), self._admin)
+        self._rates.take(caller.account)
+        return caller
+
+
+def bearer_token() -> str:
+    """The token in the Authorization header. Raises Unauthorized."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARACTERS:
+        raise Unauthorized("A bearer token is required. Send the header `Authorization: Bearer <token>`.")
+    return token.strip()
+
+
+def require_service(verify: Verify, email: str) -> None:
+    """The platform's own caller (scheduler, Pub/Sub) by its identity token's verified address. Raises Unauthorized."""
+    claims = verify(bearer_token())
+    if claims.get("email") != email or claims.get("email_verified") is not True:
+        raise Unauthorized(f"The token is not an identity token of {email}, the configured service account.")

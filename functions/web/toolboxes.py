@@ -19,10 +19,9 @@ from functions.lifecycle.toolbox import read as toolboxes
 from functions.lifecycle.toolbox.change import NewToolbox, ToolboxRequest
 from functions.web import operators, registries
 from functions.web.app import create
-from functions.web.authentication import Callers
 from functions.web.idempotency import Idempotent
 from functions.web.records import EventRecord, Health, ToolboxRecord, answer, answer_page, as_json
-from functions.web.requests import Page, body, page, toolbox_id
+from functions.web.requests import Callers, Page, body, page, toolbox_id
 from functions.web.route import SHIM_COMMAND, Body, NoFields, Proof, Route
 
 NAME = "toolboxes-user"

@@ -15,8 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from functions.domain import errors
-from functions.domain.account.caller import valid_account
-from functions.domain.account.model import AccountStatus
+from functions.domain.account.model import AccountStatus, valid_account
 from functions.domain.errors import BadRequest
 from functions.domain.instance.model import Instance
 from functions.domain.toolbox.model import Toolbox

@@ -16,9 +16,8 @@ from functions.lifecycle.outbox import Sender
 from functions.lifecycle.reconcile import sweep
 from functions.lifecycle.reconcile.tasks import Kind, run_task
 from functions.web.app import create
-from functions.web.authentication import Verify, require_service
 from functions.web.records import Record, answer
-from functions.web.requests import body
+from functions.web.requests import Verify, body, require_service
 from functions.web.route import Proof, Route
 from functions.web.webhooks import outbound_message
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from functions.domain.toolbox.user_data import IMAGE
+from functions.domain.toolbox.droplet import IMAGE_BY_DIGEST
 from infra.local import command, engine, images, machine, registry
 from shim import __version__
 
@@ -50,7 +50,7 @@ class Publication:
 
     def __post_init__(self) -> None:
         has_tag = ":" in self.repository.rpartition("/")[2]
-        if has_tag or not IMAGE.fullmatch(f"{self.repository}@sha256:{'0' * 64}"):
+        if has_tag or not IMAGE_BY_DIGEST.fullmatch(f"{self.repository}@sha256:{'0' * 64}"):
             raise ValueError(f"{self.repository!r} is not a repository, such as registry.example/acme/toolboxes-shim")
 
     def architecture_tag(self, architecture: str) -> str:

@@ -5,9 +5,8 @@ field is refused by its path. Both sides use it: the shim for commands, and the 
 which its owner's containers may have taken over.
 
 Plain dataclasses rather than msgspec structs, after measuring both: msgspec accepts repeated keys, NUL and lone
-surrogates, so that each message would have to be walked a second time. With these checks a container is read in 20
-microseconds here and in 25 by msgspec.convert and such a walk, of the 1,500 of a command; and it would be one more
-package in the memory of each droplet.
+surrogates, so that each message would have to be walked a second time. A container is read in 34 microseconds here with
+all checks, and in 11 by msgspec.convert without them; and it would be one more package in the memory of each droplet.
 """
 
 from __future__ import annotations

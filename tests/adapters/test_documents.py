@@ -16,12 +16,10 @@ from typing import Any
 import pytest
 
 from functions.adapters.documents.codec import KINDS, SCHEMA, DocumentCodec
-from functions.domain.account.model import Account, AccountStatus
-from functions.domain.account.registry import Registry
+from functions.domain.account.model import Account, AccountStatus, Registry
 from functions.domain.errors import DocumentUnreadable
 from functions.domain.event import Event
-from functions.domain.instance.model import Instance
-from functions.domain.instance.rotation import Rotation
+from functions.domain.instance.model import Instance, Rotation
 from functions.domain.rollout.model import Rollout
 from functions.domain.toolbox.model import Toolbox, ToolboxState
 from functions.lifecycle.dependencies import Create, Delete, Document, Replace

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from werkzeug.wrappers import Request
 
-from functions.domain.account.limits import Limits
+from functions.domain.account.model import Limits
 from functions.web import app, openapi
 from tests.fakes.droplet import IMAGE
 from tests.fakes.issuer import Issuer

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functions.adapters.store_sqlite import SqliteStore
 from functions.adapters.toolbox_shim import ToolboxShims
 from functions.adapters.vault import KeyVault
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import Unavailable
 from functions.domain.instance.container import Port
 from functions.domain.instance.model import CatalogEntry, Instance

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from functions.domain.toolbox.user_data import render
+from functions.domain.toolbox.droplet import render
 from infra.local import engine, images
 from tests.domain.toolbox.test_user_data import TEMPLATE, VALUES
 

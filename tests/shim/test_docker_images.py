@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions.domain.instance.image import DropletImage, removable_references
+from functions.domain.instance.spec import DropletImage, removable_references
 from shim.contract import messages, routes
 from tests.shim.droplet import Droplet, Registry, busybox_image
 from tests.shim.own_engine import OwnEngine

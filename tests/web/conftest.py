@@ -9,19 +9,10 @@ from werkzeug.test import TestResponse
 
 from functions.adapters.tokens import TokenVerifier
 from functions.adapters.webhooks import WebhookVerifier
-from functions.domain.account.caller import AdminClaim
-from functions.lifecycle.account.rates import AccountRates
-from functions.web import (
-    console,
-    digitalocean_options,
-    enrolment,
-    instances,
-    openapi,
-    toolboxes,
-    webhooks,
-    workers,
-)
-from functions.web.authentication import Callers
+from functions.domain.account.model import AdminClaim
+from functions.lifecycle.account.admission import AccountRates
+from functions.web import console, digitalocean_options, enrolment, instances, openapi, toolboxes, webhooks, workers
+from functions.web.requests import Callers
 from tests.fakes.fleet import FleetCertificates
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, World

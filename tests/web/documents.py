@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from functions.domain.account.registry import Registry
+from functions.domain.account.model import Registry
 from functions.domain.instance.container import (
     Container,
     ContainerLimits,
@@ -16,7 +16,6 @@ from functions.domain.instance.container import (
     Port,
     Volume,
 )
-from functions.domain.instance.image import PullProgress
 from functions.domain.instance.model import (
     CatalogEntry,
     Desired,
@@ -28,7 +27,7 @@ from functions.domain.instance.model import (
     Observed,
     Reason,
 )
-from functions.domain.instance.spec import Mcp, ResourceLimits, Spec
+from functions.domain.instance.spec import Mcp, PullProgress, ResourceLimits, Spec
 from functions.domain.rollout.model import Rollout, Stage
 from functions.domain.secrets import Sealed
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus

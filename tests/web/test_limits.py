@@ -7,11 +7,10 @@ import pytest
 from flask import Flask
 
 from functions.adapters.tokens import TokenVerifier
-from functions.domain.account.limits import Limits
-from functions.lifecycle.account.rates import AccountRates
+from functions.domain.account.model import Limits
+from functions.lifecycle.account.admission import AccountRates
 from functions.web import instances
-from functions.web.authentication import Callers
-from functions.web.requests import client_address
+from functions.web.requests import Callers, client_address
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
 from tests.web.conftest import ADMIN_CLAIM, Caller

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import TypedDict
 
 from functions.adapters.documents.values import SealedMap, decode_sealed, encode_sealed, rename
-from functions.domain.account.model import Account, AccountStatus
-from functions.domain.account.registry import Registry
+from functions.domain.account.model import Account, AccountStatus, Registry
 from functions.lifecycle.dependencies import Document
 
 

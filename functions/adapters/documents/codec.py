@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from functions.adapters.documents import account, event, instance, rollout, toolbox
-from functions.domain.account.model import Account
-from functions.domain.account.registry import Registry
+from functions.domain.account.model import Account, Registry
 from functions.domain.errors import DocumentUnreadable
 from functions.domain.event import Event
-from functions.domain.instance.model import Instance
-from functions.domain.instance.rotation import Rotation
+from functions.domain.instance.model import Instance, Rotation
 from functions.domain.rollout.model import Rollout
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Document

@@ -40,8 +40,8 @@ from functions.domain.instance.model import (
     Observed,
     PreviousVersion,
     RestartCount,
+    Rotation,
 )
-from functions.domain.instance.rotation import Rotation
 from functions.domain.instance.spec import memory_bytes
 from functions.lifecycle.dependencies import Document
 

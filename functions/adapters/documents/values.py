@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TypedDict
 
 from functions.domain.instance.container import Container, ContainerLimits, Port
-from functions.domain.instance.image import PullProgress
 from functions.domain.instance.model import Failure, Reason
+from functions.domain.instance.spec import PullProgress
 from functions.domain.lease import Lease
 from functions.domain.secrets import Sealed
 from functions.lifecycle.dependencies import Document

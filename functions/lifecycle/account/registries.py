@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 
-from functions.domain.account.caller import Caller
-from functions.domain.account.registry import Registry, registry_host
+from functions.domain.account.model import Caller, Registry, registry_host
 from functions.domain.errors import Conflict, Contended, NotAllowedNow, NotFound
-from functions.domain.instance.image import RegistryCredentials
+from functions.domain.instance.spec import RegistryCredentials
 from functions.lifecycle.dependencies import Delete, Dependencies, Query, Ref
 from functions.lifecycle.idempotency import CONTENDED, WITHOUT_KEY, CommitHook
 from functions.lifecycle.repository import Loaded, encode, load, overwrite, query, update_with_retry

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from functions.domain.account.caller import Caller
-from functions.domain.account.model import Account, AccountStatus
+from functions.domain.account.model import Account, AccountStatus, Caller
 from functions.domain.errors import Conflict
 from functions.domain.event import BACKEND
 from functions.domain.toolbox import event

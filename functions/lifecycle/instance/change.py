@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from functions.domain import lease
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import Contended, NotAllowedNow, NotFound
 from functions.domain.instance import event, host_port
 from functions.domain.instance.container import Port

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import Conflict, NameTaken, NotAllowedNow
 from functions.domain.instance import event, host_port
 from functions.domain.instance.model import CatalogEntry, Desired, DesiredState, Instance

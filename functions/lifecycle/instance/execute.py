@@ -1,22 +1,25 @@
 """Execute one step of an instance's plan: one call of the shim, and what it showed folded into the instance.
 
+The MCP probe and the post-mortem are steps of several calls.
+
 Nothing is decided here. An error is folded in like any other observation, so that the next decision starts from it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 from functions.domain.errors import SecretsUnreadable, ToolboxesError
 from functions.domain.instance import host_port, mcp, observe
 from functions.domain.instance.container import Container
-from functions.domain.instance.image import PullProgress
 from functions.domain.instance.mcp import HttpRequest, HttpResponse
 from functions.domain.instance.model import Instance, McpServer
-from functions.domain.instance.settle import roll_back
-from functions.domain.instance.spec import container_config
+from functions.domain.instance.observe import roll_back
+from functions.domain.instance.spec import PullProgress, container_config
 from functions.domain.instance.steps import (
     AwaitHealth,
     CreateContainer,
@@ -34,9 +37,9 @@ from functions.domain.instance.steps import (
 )
 from functions.domain.secrets import redact
 from functions.lifecycle.account import registries
-from functions.lifecycle.dependencies import Dependencies, Shim, Vault, Write
-from functions.lifecycle.instance import post_mortem, secrets
-from functions.lifecycle.repository import release_reservations, reserve
+from functions.lifecycle.dependencies import Dependencies, Document, Put, Ref, Shim, Vault, Write
+from functions.lifecycle.instance import secrets
+from functions.lifecycle.repository import INSTANCES, release_reservations, reserve
 from shim.contract import errors as shim_errors
 
 Progress = Callable[[PullProgress], None]
@@ -56,7 +59,7 @@ def execute(
             case ProbeMcp():
                 return observe.fold_mcp(instance, _probe(step, shim, start_by, now)), []
             case RecordPostMortem():
-                document = post_mortem.record(step, shim, instance, start_by, deps)
+                document = record(step, shim, instance, start_by, deps)
                 return observe.fold_post_mortem(instance, step), [document]
             case ReallocatePorts():
                 after = host_port.reallocate(instance, step.ports, deps.draw)
@@ -136,3 +139,50 @@ def _list_tools(
         if not cursor:
             return tools
     raise mcp.McpError(f"the list of tools has more than {mcp.MAX_PAGES} pages")
+
+
+# The post-mortem of a container that ended or is about to be removed: its last log lines and its last inspect.
+
+LINES = 200
+# Of a document's 1 MiB; a line can be 64 KiB.
+MAX_LOG_BYTES = 256_000
+TIMEOUT = timedelta(seconds=10)
+TTL = timedelta(days=30)
+
+
+def record(step: RecordPostMortem, shim: Shim, instance: Instance, start_by: datetime, deps: Dependencies) -> Put:
+    """Return the document for the next commit. What could not be read is named in its `missing`, never made up."""
+    missing: list[str] = []
+    lines: list[str] = []
+    now = deps.now()
+    try:
+        values = secrets.secret_values(deps.vault, instance)
+        logs = shim.logs(step.container, tail=LINES, start_by=start_by, timeout=TIMEOUT.total_seconds())
+        lines = _newest([f"{line.time} {line.stream} {redact(line.text, values)}" for line in logs.lines])
+    except (shim_errors.ShimError, ToolboxesError) as error:
+        missing.append(f"logs: {error}")
+    observed = instance.observed
+    container = observed.previous if step.container == instance.previous_name else observed.container
+    document: Document = {
+        "container_name": step.container,
+        "generation": instance.desired.generation,
+        "cause": step.cause,
+        "time": now,
+        "container": asdict(container) if container else None,
+        "logs": lines,
+        "missing": missing,
+        "expire_at": now + TTL,
+    }
+    post_mortem_id = hashlib.sha256(step.exit_id.encode()).hexdigest()[:20]
+    return Put(Ref(f"{INSTANCES}/{instance.id}/post_mortems", post_mortem_id), document)
+
+
+def _newest(lines: list[str]) -> list[str]:
+    """Return the newest of `lines`, as many as a document has space for."""
+    size, count = 0, 0
+    for line in reversed(lines):
+        size += len(line.encode())
+        if size > MAX_LOG_BYTES:
+            break
+        count += 1
+    return lines[len(lines) - count :]

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import AccountNotActive, Conflict, NotAllowedNow, NotFound
 from functions.domain.event import BACKEND
-from functions.domain.instance.model import Instance
-from functions.domain.instance.rotation import Rotation, newer_values
+from functions.domain.instance.model import Instance, Rotation, newer_values
 from functions.lifecycle.account.status import RECEIVED_TTL, deduplication_ref, deduplication_write
 from functions.lifecycle.dependencies import Dependencies, Ref, Replace, Task
 from functions.lifecycle.idempotency import KeyedRequest, RequestKey, StoredAnswer, run_once

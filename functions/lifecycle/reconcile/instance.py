@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from functions.domain.event import BACKEND
 from functions.domain.instance import event
 from functions.domain.instance.decide import decide
-from functions.domain.instance.image import PullProgress
 from functions.domain.instance.model import DesiredState, Instance, Reason, mark_for_inspection
+from functions.domain.instance.observe import settle
 from functions.domain.instance.request import request_suspension
-from functions.domain.instance.settle import settle
+from functions.domain.instance.spec import PullProgress
 from functions.domain.instance.steps import PullImage, ReallocatePorts, RecordPostMortem, RollBack, Step
 from functions.domain.lease import is_free
 from functions.domain.plan import Plan

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import Conflict, NotAllowedNow, NotFound
 from functions.domain.rollout.model import MAX_CONCURRENT, Rollout, Stage, fold_toolbox
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import Conflict, NotFound
 from functions.domain.toolbox import event
 from functions.domain.toolbox.droplet import IMAGE

@@ -19,7 +19,7 @@ from functions.domain.toolbox.enrolment import (
     is_enrolled,
 )
 from functions.domain.toolbox.model import LEAVING
-from functions.lifecycle.account.rates import Rates
+from functions.lifecycle.account.admission import Rates
 from functions.lifecycle.dependencies import Certificates, Dependencies
 from functions.lifecycle.reconcile.toolbox import event_writes
 from functions.lifecycle.repository import load_toolbox, save_or_conflict, stamp, update_with_retry

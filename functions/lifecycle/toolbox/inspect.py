@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 
 from functions.domain import lease
 from functions.domain.errors import ShimIncompatible, ToolboxUnavailable
+from functions.domain.instance.condition import compare
 from functions.domain.instance.container import ListedContainer
-from functions.domain.instance.diff import compare
 from functions.domain.instance.model import DesiredState, Instance
 from functions.domain.toolbox import event
 from functions.domain.toolbox.model import CONTACTED, Toolbox, ToolboxStatus

@@ -12,7 +12,7 @@ import logging
 import re
 from datetime import timedelta
 
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import Conflict, DigitalOceanBusy, DigitalOceanRefused, DigitalOceanUnknown, NotFound
 from functions.domain.toolbox import droplet, event
 from functions.domain.toolbox.droplet import Droplet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from functions.domain import lease
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import ToolboxUnavailable
 from functions.domain.event import Event
 from functions.domain.toolbox import event, observe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from functions.domain import lease
-from functions.domain.account.caller import Caller
+from functions.domain.account.model import Caller
 from functions.domain.errors import NotAllowedNow, OutcomeUnknown, ShimNotReplaced, ToolboxUnavailable
 from functions.domain.toolbox import event
 from functions.domain.toolbox.model import Toolbox

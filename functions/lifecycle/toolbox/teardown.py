@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from functions.domain.event import CONVERGE
 from functions.domain.instance import event
 from functions.domain.instance.model import DesiredState, Instance, mark_for_inspection
+from functions.domain.instance.observe import settle
 from functions.domain.instance.request import request_state
-from functions.domain.instance.settle import settle
 from functions.domain.instance.steps import RecordPostMortem
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Dependencies, Task, Write
-from functions.lifecycle.instance import post_mortem
+from functions.lifecycle.instance import execute
 from functions.lifecycle.repository import (
     Loaded,
     instance_event,
@@ -70,7 +70,7 @@ def end_instances(deps: Dependencies, toolbox: Toolbox, start_by: datetime) -> b
         if instance.observed.container:
             mark = f"{toolbox.id} {toolbox.generation}"
             step = RecordPostMortem("its toolbox is deprovisioned", ending.container_name, mark)
-            recorded = post_mortem.record(step, deps.shims.for_toolbox(source), instance, start_by, deps)
+            recorded = execute.record(step, deps.shims.for_toolbox(source), instance, start_by, deps)
             writes.append(recorded)
             if recorded.data["missing"]:
                 source = replace(toolbox, address=None)

@@ -16,13 +16,12 @@ from werkzeug.test import create_environ
 
 from functions.adapters.tokens import TokenVerifier
 from functions.adapters.toolbox_shim import ToolboxShims
-from functions.domain.account.caller import AdminClaim
-from functions.domain.account.limits import Limits
+from functions.domain.account.model import AdminClaim, Limits
 from functions.domain.toolbox.model import Toolbox
-from functions.lifecycle.account.rates import AccountRates
+from functions.lifecycle.account.admission import AccountRates
 from functions.lifecycle.dependencies import Dependencies, Store
 from functions.web import instances
-from functions.web.authentication import Callers
+from functions.web.requests import Callers
 from tests.fakes.digitalocean import FakeDigitalOcean
 from tests.fakes.droplet import FakeDroplet
 from tests.fakes.issuer import Issuer

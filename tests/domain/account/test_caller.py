@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from functions.domain.account.caller import AdminClaim, Caller, caller_from_claims
+from functions.domain.account.model import AdminClaim, Caller, caller_from_claims
 from functions.domain.errors import Unauthorized
 
 ADMIN = AdminClaim("app_metadata.role", "admin")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from functions.domain.instance.condition import Differences, compare
 from functions.domain.instance.container import Container, ContainerLimits, ListedContainer
-from functions.domain.instance.diff import Differences, compare
 from functions.domain.instance.model import Desired, DesiredState, Failure, Instance, Observed, Reason
 from functions.domain.instance.spec import Spec, engine_limits
 

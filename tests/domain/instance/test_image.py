@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions.domain.instance.image import DropletImage, image_tag, removable_references
+from functions.domain.instance.spec import DropletImage, image_tag, removable_references
 
 DIGEST = "sha256:" + "1" * 64
 

@@ -9,10 +9,9 @@ import pytest
 
 from functions.domain.instance.condition import exit_id
 from functions.domain.instance.container import Container, ContainerLimits, Port
-from functions.domain.instance.image import PullProgress
 from functions.domain.instance.model import Desired, DesiredState, Failure, Instance, Observed, PreviousVersion, Reason
 from functions.domain.instance.observe import PROVEN_WITHIN, Problem, fold_container, fold_error, fold_pull
-from functions.domain.instance.spec import Spec, engine_limits
+from functions.domain.instance.spec import PullProgress, Spec, engine_limits
 from functions.domain.instance.steps import Inspect, StartContainer, Step, StopContainer
 from functions.domain.lease import MAX_SKEW
 from shim.contract import errors as shim_errors

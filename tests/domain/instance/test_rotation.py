@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from functions.domain.instance.rotation import Rotation, newer_values
+from functions.domain.instance.model import Rotation, newer_values
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 KNOWN = Rotation("i", {"TOKEN": AT}, None, None, "r", AT)

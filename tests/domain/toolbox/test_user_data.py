@@ -14,7 +14,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from functions.domain.errors import Misconfigured
-from functions.domain.toolbox.user_data import MAX_BYTES, UserData, render
+from functions.domain.toolbox.droplet import MAX_BYTES, UserData, render
 from shim.contract import tokens
 
 TEMPLATE = (Path(__file__).parents[3] / "infra/cloud-init.yaml").read_text()

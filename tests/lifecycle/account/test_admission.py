@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from functions.domain.account.limits import Limits
-from functions.domain.account.model import AccountStatus
+from functions.domain.account.model import AccountStatus, Limits
 from functions.domain.errors import AccountNotActive, Conflict, QuotaExceeded
 from functions.lifecycle.account import status as account_status
 from functions.lifecycle.account.admission import admit_toolbox

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from functions.domain.account.limits import Limits
+from functions.domain.account.model import Limits
 from functions.domain.errors import QuotaExceeded
 from functions.domain.instance.spec import ResourceLimits
 from functions.lifecycle.instance.change import Changes, InstanceRequest, update

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from functions.domain.account.limits import Limits, Rate
+from functions.domain.account.model import Limits, Rate
 from functions.domain.errors import TooManyRequests
-from functions.lifecycle.account.rates import RATES, AccountRates, Rates
+from functions.lifecycle.account.admission import RATES, AccountRates, Rates
 from functions.lifecycle.dependencies import Dependencies, Write
 from tests.fakes.world import World
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from functions.domain.account.limits import Rate
+from functions.domain.account.model import Rate
 from functions.domain.errors import (
     Conflict,
     DigitalOceanUnknown,
@@ -19,7 +19,7 @@ from functions.domain.errors import (
 from functions.domain.toolbox.droplet import TOKEN_LIFE
 from functions.domain.toolbox.enrolment import EnrolmentRequest
 from functions.domain.toolbox.model import Toolbox
-from functions.lifecycle.account.rates import Rates
+from functions.lifecycle.account.admission import Rates
 from functions.lifecycle.dependencies import Task
 from functions.lifecycle.toolbox.change import deprovision, rebuild
 from functions.lifecycle.toolbox.enrolment import enrol, notify

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from functions.domain.account.limits import Limits
+from functions.domain.account.model import Limits
 from functions.domain.errors import (
     Conflict,
     DigitalOceanBusy,
