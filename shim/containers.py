@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from shim import spec
 from shim.contract import errors, names
-from shim.contract.messages import Acted, Container, Create, Listed
+from shim.contract.messages import ActionResult, Container, Create, Listed
 from shim.contract.tokens import Claims
 from shim.docker import Engine
 from shim.images import Images
@@ -90,14 +90,14 @@ class Containers:
         found = [self._with_limits(item) if item.id in to_inspect else item for item in found]
         return engine_id or self._engine.data_id(), found
 
-    def inspect(self, name: str, claims: Claims) -> Acted:
+    def inspect(self, name: str, claims: Claims) -> ActionResult:
         """Waits for a command to this instance that is under way: during a create it would report absence."""
         with self._locks.hold(_instance_id(name), claims):
             # Waited for and released: one inspect need not wait for another.
             pass
-        return Acted(self.must_inspect(name)[1], changed=False)
+        return ActionResult(self.must_inspect(name)[1], changed=False)
 
-    def create(self, body: Create, claims: Claims) -> Acted:
+    def create(self, body: Create, claims: Claims) -> ActionResult:
         """Raises NoSuchImage, WrongPlatform, OlderSpec, NameTaken, DiskFull."""
         name = names.container_name(body.instance_id, body.spec_generation)
         labels = {
@@ -123,39 +123,39 @@ class Containers:
             try:
                 container_id = self._engine.create(name, spec.engine_config(body, labels))
             except errors.NameTaken:
-                return Acted(self._holder_of(name), changed=False)
+                return ActionResult(self._holder_of(name), changed=False)
             return self._result(container_id)
 
-    def start(self, name: str, claims: Claims) -> Acted:
+    def start(self, name: str, claims: Claims) -> ActionResult:
         """Raises StartFailed, PortTaken; the container then stays as it was."""
         with self.locked(name, claims) as before:
             if before.state in LIVE:
-                return Acted(before, changed=False)
+                return ActionResult(before, changed=False)
             self._engine.start(before.id)
             return self._result(before.id)
 
-    def stop(self, name: str, timeout: int, claims: Claims) -> Acted:
+    def stop(self, name: str, timeout: int, claims: Claims) -> ActionResult:
         """`timeout`: seconds between SIGTERM and SIGKILL."""
         with self.locked(name, claims) as before:
             if before.state not in LIVE:
-                return Acted(before, changed=False)
+                return ActionResult(before, changed=False)
             self._engine.stop(before.id, timeout)
             return self._result(before.id)
 
-    def restart(self, name: str, started_at: str, timeout: int, claims: Claims) -> Acted:
+    def restart(self, name: str, started_at: str, timeout: int, claims: Claims) -> ActionResult:
         """Only while the container's start is still the one at `started_at`. Raises StartFailed, PortTaken."""
         with self.locked(name, claims) as before:
             if before.started_at != started_at:
-                return Acted(before, changed=False)
+                return ActionResult(before, changed=False)
             self._engine.restart(before.id, timeout)
             return self._result(before.id)
 
-    def remove(self, name: str, claims: Claims) -> Acted:
+    def remove(self, name: str, claims: Claims) -> ActionResult:
         """Stops a running container, removes it, and waits until it is gone: its name can then be used again."""
         with self._locks.hold(_instance_id(name), claims) as fence:
             before = self.find(name)
             if before is None:
-                return Acted(None, changed=False)
+                return ActionResult(None, changed=False)
             fence()
             container_id = before.id
             with suppress(errors.NoSuchContainer):
@@ -169,7 +169,7 @@ class Containers:
                         f"Container {name} is still being removed after {REMOVED_WITHIN_SECONDS:.0f} seconds."
                     )
                 time.sleep(0.1)
-            return Acted(None, changed=True)
+            return ActionResult(None, changed=True)
 
     def must_inspect(self, name: str) -> tuple[dict[str, Any], Container]:
         """A managed container as the engine's JSON and as the contract's message. Raises NoSuchContainer."""
@@ -220,8 +220,8 @@ class Containers:
     def _managed(self, entries: list[dict[str, Any]]) -> list[Listed]:
         return [item for item in (spec.listed(entry, self._toolbox_id) for entry in entries) if item]
 
-    def _result(self, container_id: str) -> Acted:
-        return Acted(after_act(lambda: self.must_find(container_id)), changed=True)
+    def _result(self, container_id: str) -> ActionResult:
+        return ActionResult(after_act(lambda: self.must_find(container_id)), changed=True)
 
     def _holder_of(self, name: str) -> Container:
         """The container that has the name: a repeated create. Raises NameTaken where it is not managed."""

@@ -208,7 +208,7 @@ class ToolboxShim:
     def _act(
         self, route: Route, start_by: datetime, name: str = "", body: messages.Message = EMPTY
     ) -> Container | None:
-        answer = self._command(messages.Acted, route, start_by, name, body)
+        answer = self._command(messages.ActionResult, route, start_by, name, body)
         return to_container(answer.container) if answer.container else None
 
     def _command(

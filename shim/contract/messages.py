@@ -251,7 +251,7 @@ class Container(Message):
     endpoint_id: str
 
 
-class Acted(Message):
+class ActionResult(Message):
     """The container after the act, None once it is removed. `changed` is False where nothing had to be done."""
 
     container: Container | None

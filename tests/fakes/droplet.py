@@ -188,7 +188,7 @@ class FakeDroplet:
             raise shim_errors.NoSuchContainer(f"there is no container {name}")
         return self.containers[name]
 
-    def _create(self, _: str, body: messages.Create) -> messages.Acted:
+    def _create(self, _: str, body: messages.Create) -> messages.ActionResult:
         name = names.container_name(body.instance_id, body.spec_generation)
         if any(
             c.instance_id == body.instance_id and c.spec_generation > body.spec_generation
@@ -196,7 +196,7 @@ class FakeDroplet:
         ):
             raise shim_errors.OlderSpec("a container of a newer spec generation exists")
         if name in self.containers:
-            return messages.Acted(self.containers[name], changed=False)
+            return messages.ActionResult(self.containers[name], changed=False)
         if body.image not in self.images:
             raise shim_errors.NoSuchImage(f"no such image: {body.image}")
         made = messages.Container(
@@ -221,20 +221,20 @@ class FakeDroplet:
         )
         self.containers[name] = made
         self.environments[name] = body.environment
-        return messages.Acted(made, changed=True)
+        return messages.ActionResult(made, changed=True)
 
-    def _inspect(self, name: str, _: Any) -> messages.Acted:
+    def _inspect(self, name: str, _: Any) -> messages.ActionResult:
         found = self._found(name)
         if found.state == "running" and self.health:
             found = self.containers[name] = replace(found, health=self.health.pop(0))
-        return messages.Acted(found, changed=False)
+        return messages.ActionResult(found, changed=False)
 
-    def _start(self, name: str, _: Any) -> messages.Acted:
+    def _start(self, name: str, _: Any) -> messages.ActionResult:
         container = self._found(name)
         if container.state == "running":
-            return messages.Acted(container, changed=False)
+            return messages.ActionResult(container, changed=False)
         self._bind(container)
-        return messages.Acted(self._started(container), changed=True)
+        return messages.ActionResult(self._started(container), changed=True)
 
     def _bind(self, container: messages.Container) -> None:
         for port in container.ports:
@@ -257,24 +257,24 @@ class FakeDroplet:
         self.containers[container.name] = started
         return started
 
-    def _stop(self, name: str, _: Any) -> messages.Acted:
+    def _stop(self, name: str, _: Any) -> messages.ActionResult:
         container = self._found(name)
         live = container.state in LIVE_STATES
         if live:
             self.die(name, exit_code=container.exit_code or 143)
-        return messages.Acted(self.containers[name], changed=live)
+        return messages.ActionResult(self.containers[name], changed=live)
 
-    def _restart(self, name: str, body: messages.Restart) -> messages.Acted:
+    def _restart(self, name: str, body: messages.Restart) -> messages.ActionResult:
         container = self._found(name)
         if container.started_at != body.started_at:
-            return messages.Acted(container, changed=False)
+            return messages.ActionResult(container, changed=False)
         if container.state in LIVE_STATES:
             self.die(name, exit_code=143)
         self._bind(container)
-        return messages.Acted(self._started(container), changed=True)
+        return messages.ActionResult(self._started(container), changed=True)
 
-    def _remove(self, name: str, _: Any) -> messages.Acted:
-        return messages.Acted(None, changed=self.containers.pop(name, None) is not None)
+    def _remove(self, name: str, _: Any) -> messages.ActionResult:
+        return messages.ActionResult(None, changed=self.containers.pop(name, None) is not None)
 
     def _logs(self, name: str, _: Any) -> messages.Logs:
         self._found(name)

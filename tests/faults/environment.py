@@ -70,7 +70,7 @@ class Droplet(FakeDroplet):
 
     def command(self, route: routes.Route, **arguments: Any) -> Any:
         answer = super().command(route, **arguments)
-        if isinstance(answer, messages.Acted) and answer.changed:
+        if isinstance(answer, messages.ActionResult) and answer.changed:
             name = answer.container.name if answer.container else arguments["name"]
             self.changes.append(f"{route.method} {route.path.rpartition('/')[2]} {name.rpartition('-')[2]}")
         running = Counter(c.instance_id for c in self.containers.values() if c.state == "running")
@@ -82,7 +82,7 @@ class Droplet(FakeDroplet):
         self.clock.pause(6)
         return super().pull(body, **arguments)
 
-    def _start(self, name: str, _: Any) -> messages.Acted:
+    def _start(self, name: str, _: Any) -> messages.ActionResult:
         if self._found(name).image == operations.BROKEN:
             raise shim_errors.StartFailed("exec: no such file")
         return super()._start(name, _)

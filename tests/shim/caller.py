@@ -60,11 +60,11 @@ class Caller:
         assert answer.headers[routes.CONTRACT_HEADER] == str(routes.CONTRACT)
         return answer
 
-    def acted(self, route: Route, name: str = "", message: Any = None) -> messages.Acted:
+    def acted(self, route: Route, name: str = "", message: Any = None) -> messages.ActionResult:
         """The answer of a command that must succeed, as strictly read as the functions read it."""
         answer = self.call(route, name, message)
         assert answer.status == 200, answer.body
-        return messages.read(messages.Acted, answer.body)
+        return messages.read(messages.ActionResult, answer.body)
 
 
 class TlsCaller(Caller):

@@ -74,7 +74,7 @@ def test_every_route_works_from_client_to_engine(
 
 
 def test_unknown_route_and_unknown_container_differ(client: ShimClient) -> None:
-    invented = Route("POST", "/tools/{name}/explode", messages.Nothing, messages.Acted)
+    invented = Route("POST", "/tools/{name}/explode", messages.Nothing, messages.ActionResult)
     name = names.container_name(str(uuid.uuid4()), 1)
     with pytest.raises(shim_errors.UnknownRoute):
         client.command(invented, name=name, start_by=soon())
@@ -82,7 +82,7 @@ def test_unknown_route_and_unknown_container_differ(client: ShimClient) -> None:
         client.command(routes.START, name=name, start_by=soon())
 
 
-@pytest.mark.parametrize("route", [r for r in routes.ROUTES if r.answer in (messages.Acted, messages.Status)])
+@pytest.mark.parametrize("route", [r for r in routes.ROUTES if r.answer in (messages.ActionResult, messages.Status)])
 def test_shim_of_another_contract_is_incompatible_on_every_route(
     serve: Serve, client_of: Callable[..., ShimClient], route: Route
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shim.contract import messages, names, routes
-from shim.contract.messages import Acted, Limits, Port, Restart, Stop, Volume
+from shim.contract.messages import ActionResult, Limits, Port, Restart, Stop, Volume
 from tests.shim.droplet import Droplet, create
 
 pytestmark = pytest.mark.docker
@@ -36,28 +36,28 @@ def test_life_of_a_container_from_create_to_remove(droplet: Droplet, busybox: st
     assert made.container.limits == requested.limits and made.container.ports == requested.ports
     assert "KEY" in made.container.environment_names
     name = made.container.name
-    assert droplet.caller.acted(routes.CREATE, message=requested) == Acted(made.container, False)
+    assert droplet.caller.acted(routes.CREATE, message=requested) == ActionResult(made.container, False)
 
     started = droplet.caller.acted(routes.START, name)
     assert started.changed and started.container and started.container.state == "running"
-    assert droplet.caller.acted(routes.START, name) == Acted(started.container, False)
+    assert droplet.caller.acted(routes.START, name) == ActionResult(started.container, False)
     [listed] = listing(droplet).containers
     assert (listed.id, listed.state) == (started.container.id, "running")
     assert listed.endpoint_id == started.container.endpoint_id != ""
 
     stopped = droplet.caller.acted(routes.STOP, name, Stop(5))
     assert stopped.changed and stopped.container and stopped.container.state == "exited"
-    assert droplet.caller.acted(routes.STOP, name, Stop(5)) == Acted(stopped.container, False)
+    assert droplet.caller.acted(routes.STOP, name, Stop(5)) == ActionResult(stopped.container, False)
 
-    assert droplet.caller.acted(routes.REMOVE, name) == Acted(None, True)
-    assert droplet.caller.acted(routes.REMOVE, name) == Acted(None, False)
+    assert droplet.caller.acted(routes.REMOVE, name) == ActionResult(None, True)
+    assert droplet.caller.acted(routes.REMOVE, name) == ActionResult(None, False)
     assert droplet.caller.call(routes.INSPECT, name).code == "no-such-container"
     assert listing(droplet).containers == []
 
 
 def test_running_container_is_stopped_and_removed(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
-    assert droplet.caller.acted(routes.REMOVE, made.name) == Acted(None, True)
+    assert droplet.caller.acted(routes.REMOVE, made.name) == ActionResult(None, True)
 
 
 def test_repeated_restart_happens_once(droplet: Droplet, busybox: str) -> None:
@@ -66,7 +66,7 @@ def test_repeated_restart_happens_once(droplet: Droplet, busybox: str) -> None:
     first = droplet.caller.acted(routes.RESTART, made.name, requested)
     assert first.changed and first.container and first.container.started_at != made.started_at
     assert first.container.endpoint_id != made.endpoint_id
-    assert droplet.caller.acted(routes.RESTART, made.name, requested) == Acted(first.container, False)
+    assert droplet.caller.acted(routes.RESTART, made.name, requested) == ActionResult(first.container, False)
 
 
 def test_taken_port_leaves_the_container_created(droplet: Droplet, busybox: str) -> None:

@@ -61,7 +61,7 @@ def test_command_under_way_at_sigterm_is_answered(
         assert started.wait(20)
         process.send_signal(signal.SIGTERM)
         threading.Timer(1, release.set).start()
-        assert messages.read(messages.Acted, answer.result(20).body).container
+        assert messages.read(messages.ActionResult, answer.result(20).body).container
     assert process.wait(20) == 0
     with pytest.raises(OSError):
         caller.send("GET", "/health", {}, b"")

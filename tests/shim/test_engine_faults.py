@@ -106,7 +106,7 @@ def test_container_with_labels_of_another_is_not_managed(
     for route in (routes.INSPECT, routes.START, routes.LOGS):
         assert caller.call(route, name).code == "no-such-container"
     assert caller.call(routes.STOP, name, messages.Stop()).code == "no-such-container"
-    assert caller.acted(routes.REMOVE, name) == messages.Acted(None, False)
+    assert caller.acted(routes.REMOVE, name) == messages.ActionResult(None, False)
     assert caller.call(routes.STATUS).json["containers"] == []
     assert fake_engine.acts() == []
 
@@ -236,5 +236,5 @@ def test_removal_that_is_under_way_is_waited_for(
     fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "removing")))
     fake_engine.on("DELETE /containers/c1", going)
     began = time.monotonic()
-    assert caller.acted(routes.REMOVE, name) == messages.Acted(None, True)
+    assert caller.acted(routes.REMOVE, name) == messages.ActionResult(None, True)
     assert time.monotonic() - began > 0.25

@@ -126,7 +126,7 @@ def test_container_renamed_by_hand_gets_its_name_back(droplet: Droplet, busybox:
     droplet.docker.rename(made.id, "something-else")
     assert containers(status(droplet.caller)).containers == []
     again = droplet.caller.acted(routes.CREATE, message=requested)
-    assert again == messages.Acted(made, changed=True)
+    assert again == messages.ActionResult(made, changed=True)
     assert (
         len(droplet.docker.containers(all=True, filters={"label": f"{names.LABEL_TOOLBOX}={droplet.toolbox_id}"})) == 1
     )
@@ -140,5 +140,5 @@ def test_container_with_the_name_wins_over_one_with_its_labels(droplet: Droplet,
     labels = droplet.docker.inspect_container(made.id)["Config"]["Labels"]
     config = {"Image": busybox, "Labels": labels, "Cmd": ["true"]}
     theirs = droplet.docker.create_container_from_config(config, f"x-{made.id[:9]}")  # type: ignore[no-untyped-call]
-    assert droplet.caller.acted(routes.CREATE, message=requested) == messages.Acted(made, changed=False)
+    assert droplet.caller.acted(routes.CREATE, message=requested) == messages.ActionResult(made, changed=False)
     droplet.docker.remove_container(theirs["Id"])

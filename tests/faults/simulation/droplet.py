@@ -101,10 +101,10 @@ class Droplet(FakeDroplet):
                 self.crash(name, restarts=3, exit_code=3)
         self.changed(self)
 
-    def _start(self, name: str, body: Any) -> messages.Acted:
+    def _start(self, name: str, body: Any) -> messages.ActionResult:
         container = self._found(name)
         if container.state in LIVE_STATES:
-            return messages.Acted(container, changed=False)
+            return messages.ActionResult(container, changed=False)
         answer = super()._start(name, body)
         self.looping.discard(name)
         self.ran.add(name)
@@ -118,7 +118,7 @@ class Droplet(FakeDroplet):
             if other.id != container.id and other.state in LIVE_STATES and held & wanted:
                 raise shim_errors.PortTaken(f"Bind for 0.0.0.0:{min(held & wanted)} failed: port is already allocated")
 
-    def _create(self, name: str, body: messages.Create) -> messages.Acted:
+    def _create(self, name: str, body: messages.Create) -> messages.ActionResult:
         self.made.add(name)
         return super()._create(name, body)
 

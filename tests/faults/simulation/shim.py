@@ -153,7 +153,7 @@ class SimulatedShim(ForwardingShim):
             command.sender.absent.add(command.name)
         if command.error:
             raise command.error
-        if isinstance(command.answer, messages.Acted) and command.answer.container is None:
+        if isinstance(command.answer, messages.ActionResult) and command.answer.container is None:
             command.sender.absent.add(command.name)
         return command.answer
 
