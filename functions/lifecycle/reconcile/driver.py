@@ -23,11 +23,12 @@ from datetime import datetime, timedelta
 from typing import Generic, Protocol
 
 from functions.domain import lease
+from functions.domain.errors import Contended
 from functions.domain.instance.model import Reason
 from functions.domain.plan import Plan, PlannedStep, S
 from functions.lifecycle.dependencies import Dependencies, Task, Write
 from functions.lifecycle.reconcile.lease import Draft, LeaseHolder, LeaseLost, Superseded
-from functions.lifecycle.repository import D, publish_or_leave_to_sweep, stamp
+from functions.lifecycle.repository import ATTEMPTS, D, publish_or_leave_to_sweep, stamp
 
 log = logging.getLogger(__name__)
 
@@ -173,12 +174,13 @@ class Pass(Generic[D, S]):
                     document = self.policy.merge(self.holder.stored, document)
             log.error("no end after %d steps", self.policy.max_steps, extra=self.policy.log_fields(document))
             reason = Reason("no-end", f"the plan was not finished within {self.policy.max_steps} steps")
-            while True:
+            for _ in range(ATTEMPTS):
                 try:
                     return self._back_off(self.policy.with_obstacle(document, reason))
                 except Superseded:
                     # The account has asked for something else meanwhile; the next pass begins with that.
                     document = self.policy.merge(self.holder.stored, document)
+            raise Contended(f"{document.id} could not be saved: its desired state changed at every attempt")
         except LeaseLost:
             log.info("another worker took over", extra=self.policy.log_fields(document))
             return self.holder.stored
