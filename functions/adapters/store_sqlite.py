@@ -38,8 +38,8 @@ _TIME = "$time"
 # Likewise for infinities and NaN, which JSON does not have and SQLite's functions do not read.
 _NUMBER = "$number"
 
-# The fields that queries narrow a large collection by, and whether they are times.
-_INDEXED = (("toolbox_id", False), ("account", False), ("due_at", True))
+# The fields that queries narrow a large collection by, and whether they are times; one index on each tuple.
+_INDEXED = ((("toolbox_id", False), ("updated_at", True)), (("account", False),), (("due_at", True),))
 _FIELD = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
 
@@ -57,8 +57,9 @@ _SCHEMA = (
     # deleted and created again never gets a version that it had before.
     "CREATE TABLE IF NOT EXISTS revision (only INTEGER PRIMARY KEY CHECK (only = 1), number INTEGER NOT NULL)",
     *(
-        f"CREATE INDEX IF NOT EXISTS documents_{field} ON documents (collection, {_column(field, is_time)})"
-        for field, is_time in _INDEXED
+        f"CREATE INDEX IF NOT EXISTS documents_by_{fields[0][0]} ON documents "
+        f"({', '.join(_column(field, is_time) for field, is_time in fields)})"
+        for fields in _INDEXED
     ),
 )
 
@@ -166,6 +167,10 @@ def _narrowed(query: Query) -> tuple[list[str], list[Any]]:
     if query.after is not None and query.order_by is None:
         conditions.append("id < ?" if query.descending else "id > ?")
         values.append(query.after[-1])
+    narrowing = {fields[0] for fields in _INDEXED}
+    if any((field, isinstance(wanted, datetime)) in narrowing for field, _, wanted in query.where):
+        # SQLite prefers the primary key, and so the whole collection, unless `+` keeps it from that.
+        conditions[0] = conditions[0].replace("collection", "+collection")
     for field, operator, wanted in query.where:
         if not _FIELD.fullmatch(field):
             continue

@@ -63,7 +63,6 @@ def measure(size: int, store: str) -> None:
         directory = Path(made)
         used = stack.enter_context(backends.backends(store, directory))
         paths = toolboxes.certificates(directory / "certificates")
-        toolboxes.store(used.store, range(size), [identity.fingerprint(path) for path in paths], datetime.now(UTC))
         shims = [
             stack.enter_context(Shims(directory / "certificates", range(first, min(first + SHIMS_PER_PROCESS, size))))
             for first in range(0, size, SHIMS_PER_PROCESS)
@@ -78,6 +77,7 @@ def measure(size: int, store: str) -> None:
             served[target].wait()
         fleet = Fleet(served["sweep"], served["converge"], used.queue, shims, issuer)
         fleet.warm_up()
+        toolboxes.store(used.store, range(size), [identity.fingerprint(path) for path in paths], datetime.now(UTC))
         print(f"{size} toolboxes, {toolboxes.CONTAINERS} containers each, {store}", flush=True)
         healthy = fleet.run_pass(range(size))
         print(f"  all alive:  {healthy}", flush=True)
@@ -118,7 +118,8 @@ class Fleet:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def warm_up(self) -> None:
-        """Have `converge` fetch the issuer's keys and connect to the store, which belongs to no look."""
+        """Have both fetch the issuer's keys and connect to the store, which is still empty: it belongs to no look."""
+        requests.post(self._sweep.url, headers=self._headers, timeout=MAX_PASS_SECONDS).raise_for_status()
         self._queue.publish([Task("toolbox", toolboxes.toolbox_id(0))])
         self._deliver(time.monotonic())
 
