@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from typing import Any
 
-from infra.local import droplet, secret
+from infra.local import command, droplet, secret
 from infra.local.digitalocean import catalogue
 from infra.local.digitalocean.errors import NotFound, Unprocessable
 from infra.local.digitalocean.firewalls import Firewalls
@@ -193,9 +193,15 @@ class Droplets:
         self._workers.submit(run)
 
     def _enforce_firewalls(self, record: Record) -> None:
-        # A droplet that was powered off meanwhile gets its rules at its next boot.
+        """Load the rules into a running droplet. One that is off, or goes off meanwhile, gets them at its next boot."""
+        machine = self._machine(record)
         with suppress(LookupError):
-            self._firewalls.enforce(self._machine(record), self.visible_tags(record))
+            try:
+                self._firewalls.enforce(machine, self.visible_tags(record))
+            except command.Failed:
+                # Its processes can end between the look at them and the call that enters their network.
+                if machine.running():
+                    raise
 
     def _machine(self, record: Record) -> Droplet:
         return Droplet(self._world, record["id"], IPv4Address(record["address"]))
