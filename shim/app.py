@@ -37,9 +37,14 @@ from shim.volumes import Volumes
 
 # What may last holds a thread of the server all the while: so many of each. The other routes never wait for them.
 AT_ONCE = {
-    routes.FOLLOW: 64, routes.RELAY: 64, routes.PULL: 4, routes.EXECUTE: 8, routes.STATS: 4, routes.SAVE: 2,
+    routes.FOLLOW: 64,
+    routes.RELAY: 64,
+    routes.PULL: 4,
+    routes.EXECUTE: 8,
+    routes.STATS: 4,
+    routes.SAVE: 2,
     routes.LOAD: 2,
-}  # fmt: skip
+}
 _RELAY = re.compile(r"/tools/[^/?]+/relay/(?P<port>[1-9][0-9]{0,4})(?P<path>/.*)")
 _log = logging.getLogger("shim")
 

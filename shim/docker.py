@@ -157,9 +157,12 @@ class Engine:
         """Starts a command: the exec's id and its stream, to be closed. Raises NotRunning, StartFailed."""
         with self._errors(engine_errors.from_exec) as docker:
             exec_id = docker.exec_create(
-                container_id, body.command, stdin=True, environment=body.environment,
+                container_id,
+                body.command,
+                stdin=True,
+                environment=body.environment,
                 workdir=body.working_directory or None,
-            )["Id"]  # fmt: skip
+            )["Id"]
             start = b'{"Detach": false, "Tty": false}'
             return exec_id, self._opened("POST", _target(docker, f"/exec/{exec_id}/start", {}), start)
 

@@ -258,15 +258,26 @@ class Request:
         if not path.startswith("/"):
             raise Closed
         environ: dict[str, Any] = {
-            "REQUEST_METHOD": self._parser.get_method().decode("ascii"), "SCRIPT_NAME": "",
-            "PATH_INFO": _unquoted(path), "QUERY_STRING": query, "REQUEST_URI": target,
-            "SERVER_NAME": "shim", "SERVER_PORT": str(routes.PORT), "SERVER_PROTOCOL": "HTTP/1.1",
-            "wsgi.version": (1, 0), "wsgi.url_scheme": "https", "wsgi.input": self, "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False,
+            "REQUEST_METHOD": self._parser.get_method().decode("ascii"),
+            "SCRIPT_NAME": "",
+            "PATH_INFO": _unquoted(path),
+            "QUERY_STRING": query,
+            "REQUEST_URI": target,
+            "SERVER_NAME": "shim",
+            "SERVER_PORT": str(routes.PORT),
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "https",
+            "wsgi.input": self,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
             # The body ends by itself, whether its length is known or not.
             "wsgi.input_terminated": True,
-            ALLOW_BODY: self.allow_body, CLIENT: self._connection,
-        }  # fmt: skip
+            ALLOW_BODY: self.allow_body,
+            CLIENT: self._connection,
+        }
         for name, value in self.headers:
             key = name.decode("latin-1").upper().replace("-", "_")
             key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"

@@ -16,8 +16,16 @@ from shim.contract.messages import Container, Create, Limits, Listed, Port
 
 # With every capability dropped, chown, su and setresuid fail and usual entrypoints (nginx, postgres, redis) break.
 CAPABILITIES = (
-    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID",
-)  # fmt: skip
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+)
 # Docker's time for "never".
 NEVER = "0001-01-01T00:00:00Z"
 MAX_ERROR_CHARACTERS = 4_000

@@ -132,8 +132,9 @@ def relay_headers(headers: Iterable[tuple[str, str]], port: int) -> list[tuple[s
         raise errors.Refused(f"A relayed request may have at most {routes.MAX_RELAY_HEADERS} headers.")
     for name, value in passed:
         if len(value) > routes.MAX_RELAY_HEADER_CHARACTERS or not _VISIBLE.fullmatch(value):
-            raise errors.Refused(f"Header {name[:64]} must have visible ASCII characters, at most "
-                                 f"{routes.MAX_RELAY_HEADER_CHARACTERS}.")  # fmt: skip
+            raise errors.Refused(
+                f"Header {name[:64]} must have visible ASCII characters, at most {routes.MAX_RELAY_HEADER_CHARACTERS}."
+            )
     return passed if any(name == "host" for name, _ in passed) else [("host", f"localhost:{port}"), *passed]
 
 

@@ -64,8 +64,9 @@ class Volume(Message):
 
     def check(self) -> None:
         if names.SYSTEM_PATH.fullmatch(self.path):
-            raise Malformed(f"must be an absolute path for a volume outside /proc, /sys and /dev, not {self.path!r}",
-                            ".path")  # fmt: skip
+            raise Malformed(
+                f"must be an absolute path for a volume outside /proc, /sys and /dev, not {self.path!r}", ".path"
+            )
 
 
 class HealthCheck(Message):

@@ -84,9 +84,27 @@ UPGRADE = Route("POST", "/shim/upgrade", messages.Upgrade, messages.Upgrading)
 RESTART_SHIM = Route("POST", "/shim/restart", messages.Nothing, messages.Restarting)
 
 ROUTES = (
-    HEALTH, STATUS, CREATE, INSPECT, REMOVE, START, STOP, RESTART, LOGS, FOLLOW, STATS, EXECUTE, RELAY, SAVE, LOAD,
-    IMAGES, REMOVE_IMAGES, PULL, UPGRADE, RESTART_SHIM,
-)  # fmt: skip
+    HEALTH,
+    STATUS,
+    CREATE,
+    INSPECT,
+    REMOVE,
+    START,
+    STOP,
+    RESTART,
+    LOGS,
+    FOLLOW,
+    STATS,
+    EXECUTE,
+    RELAY,
+    SAVE,
+    LOAD,
+    IMAGES,
+    REMOVE_IMAGES,
+    PULL,
+    UPGRADE,
+    RESTART_SHIM,
+)
 
 
 def relay_target(name: str, port: int, path: str) -> str:
