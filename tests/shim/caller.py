@@ -1,4 +1,4 @@
-"""Calls the shim as the control plane does: each command signed, the certificate pinned."""
+"""A caller of the shim that signs each command as the control plane does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Answer:
 
 
 class Caller:
-    """`send` goes through Flask's own client; over_tls() makes one that goes through the network."""
+    """Sends commands through Flask's test client; TlsCaller sends them over the network."""
 
     def __init__(self, key: Ed25519PrivateKey, audience: str, app: Flask) -> None:
         self.key, self.audience, self.app = key, audience, app
@@ -43,9 +43,15 @@ class Caller:
     def token(self, method: str, target: str, body: bytes = b"", **changed: Any) -> str:
         now = changed.pop("now", time.time())
         signed = {
-            "audience": self.audience, "method": method, "target": target, "body": body, "now": now,
-            "expires": now + 50, "jti": str(uuid.uuid4()), "private_key": self.key,
-        }  # fmt: skip
+            "audience": self.audience,
+            "method": method,
+            "target": target,
+            "body": body,
+            "now": now,
+            "expires": now + 50,
+            "jti": str(uuid.uuid4()),
+            "private_key": self.key,
+        }
         return tokens.sign(**(signed | changed))
 
     def raw(
@@ -60,8 +66,8 @@ class Caller:
         assert answer.headers[routes.CONTRACT_HEADER] == str(routes.CONTRACT)
         return answer
 
-    def acted(self, route: Route, name: str = "", message: Any = None) -> messages.ActionResult:
-        """The answer of a command that must succeed, as strictly read as the functions read it."""
+    def perform(self, route: Route, name: str = "", message: Any = None) -> messages.ActionResult:
+        """Send a command that must succeed; return its answer, read as strictly as the functions read it."""
         answer = self.call(route, name, message)
         assert answer.status == 200, answer.body
         return messages.read(messages.ActionResult, answer.body)

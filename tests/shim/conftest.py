@@ -52,7 +52,7 @@ def control_plane(tmp_path: Path) -> Iterator[FakeControlPlane]:
 
 @pytest.fixture
 def caller(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine: FakeEngine) -> Caller:
-    """The real app on an engine that answers what the test says."""
+    """A caller of the real app, whose engine gives the answers that the test sets."""
     pem = identity.ensure_certificate(tmp_path, toolbox_id)
     public = key.public_key()
     app = assemble(Configuration(toolbox_id, {tokens.kid(public): public}), pem, fake_engine.url).app
@@ -61,7 +61,7 @@ def caller(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, fake_engine:
 
 @pytest.fixture(scope="session")
 def engine_socket() -> str:
-    """The Docker Engine that the project started for its tests; without it these tests fail."""
+    """The URL of the Docker Engine that tests/run starts. These tests fail without one."""
     socket = os.environ.get("TOOLBOXES_ENGINE_SOCKET")
     assert socket, "TOOLBOXES_ENGINE_SOCKET names no Docker Engine; tests/run starts one"
     return socket if socket.startswith("unix://") else f"unix://{socket}"
@@ -69,7 +69,7 @@ def engine_socket() -> str:
 
 @pytest.fixture(scope="session")
 def busybox(engine_socket: str) -> Iterator[str]:
-    """An image of busybox alone, with no command of its own and labels that claim to be ours."""
+    """An image that contains only busybox. It has no command, and its labels imitate those of the shim."""
     yield from busybox_image(engine_socket)
 
 
@@ -88,7 +88,7 @@ def own_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
 
 @pytest.fixture
 def own_droplet(own_engine: OwnEngine, tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Iterator[Droplet]:
-    """The same on an engine that is the tests' own."""
+    """The real shim on an engine that only these tests use."""
     yield from droplet_on(own_engine.url, tmp_path, toolbox_id, key)
 
 
@@ -96,8 +96,8 @@ def own_droplet(own_engine: OwnEngine, tmp_path: Path, toolbox_id: str, key: Ed2
 def small_droplet(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey
 ) -> Iterator[Droplet]:
-    """The same on an engine whose disk is small."""
-    # A socket's path is at most 107 characters long: not below the test's own directory.
+    """The real shim on an engine with a disk of 24 MiB."""
+    # The path of a socket has at most 107 characters, and the path below the test's own directory would be longer.
     engine = OwnEngine(tmp_path_factory.mktemp("small"), disk="24m")
     yield from droplet_on(engine.url, tmp_path / "small", toolbox_id, key)
     engine.close()
@@ -117,7 +117,7 @@ def droplet_on(engine: str, directory: Path, toolbox_id: str, key: Ed25519Privat
         made = Droplet(TlsCaller(key, audience, port), engine, toolbox_id)
         yield made
     finally:
-        # Else its threads would keep the tests' process from its end.
+        # Threads of the server that still run would keep the test process from exiting.
         served.stop()
         thread.join()
     made.clean()
@@ -130,7 +130,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 @pytest.fixture
 def closed_registry(tmp_path: Path) -> Iterator[Registry]:
-    """One that asks for the user `u` with the password `s3cret`."""
+    """A registry that requires the user `u` and the password `s3cret`."""
     hashed = "$2b$05$oSMMpOQDDmLAByA2YYTBGusjMCyHI60mTnzt0mTtH7Nej3L.cOw9a"
     (tmp_path / "htpasswd").write_text(f"u:{hashed}\n")
     yield from registry_serving(tmp_path, f"auth: {{htpasswd: {{realm: probe, path: {tmp_path}/htpasswd}}}}\n")

@@ -1,4 +1,4 @@
-"""A control plane over real TLS: an authority of its own, and answers that a test says."""
+"""A control plane over real TLS, with its own certificate authority and with answers that a test sets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ ADDRESS = "127.0.0.1"
 
 
 class FakeControlPlane(ThreadingHTTPServer):
-    """Answers the next of `answers` (status, body), the last of them again and again; keeps what it was sent."""
+    """Answers each request with the next of `answers` (status, body) and repeats the last; records all requests.
+
+    `answered` is released after each answer.
+    """
 
     daemon_threads = True
 
     def __init__(self, directory: Path) -> None:
         self.answers: list[tuple[int, Any]] = [(204, None)]
         self.requested: list[tuple[str, dict[str, str], bytes]] = []
-        self.heard = threading.Semaphore(0)
+        self.answered = threading.Semaphore(0)
         super().__init__((ADDRESS, 0), Handler)
         self.authorities = directory / "authorities.pem"
         self.authorities.write_bytes(certified(directory / "server.pem"))
@@ -43,7 +46,7 @@ class FakeControlPlane(ThreadingHTTPServer):
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def handle_error(self, *_: Any) -> None:
-        """A client that does not trust this server says so in its own test."""
+        """Print nothing: the test of a client that does not trust this server checks the client's error."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -59,14 +62,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(encoded)))
         self.end_headers()
         self.wfile.write(encoded)
-        self.server.heard.release()
+        self.server.answered.release()
 
     def log_message(self, *_: Any) -> None:
-        """Silent."""
+        """Print nothing."""
 
 
 def certified(path: Path) -> bytes:
-    """Writes a certificate for ADDRESS and its key; returns the certificate, its own authority."""
+    """Write a self-signed certificate for ADDRESS and its key to `path`; return the certificate as PEM."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "control plane")])
     made = (

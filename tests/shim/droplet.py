@@ -1,4 +1,4 @@
-"""A toolbox for one test: the shim's caller, the engine itself to look behind its back, and what to clean up."""
+"""A toolbox for one test: a caller of its shim, direct access to its engine, and a registry to pull from."""
 
 from __future__ import annotations
 
@@ -42,20 +42,23 @@ class Droplet:
         self.docker.close()
 
     def make(self, image: str, *command: str, start: bool = True, **changed: Any) -> messages.Container:
-        """A created container, by default started."""
-        made = self.caller.acted(routes.CREATE, message=create(image, *command, **changed)).container
+        """Create a container and, by default, start it."""
+        made = self.caller.perform(routes.CREATE, message=create(image, *command, **changed)).container
         assert made
         if start:
-            made = self.caller.acted(routes.START, made.name).container
+            made = self.caller.perform(routes.START, made.name).container
             assert made
         return made
 
 
 def create(image: str, *command: str, **changed: Any) -> messages.Create:
     requested: dict[str, Any] = {
-        "instance_id": str(uuid.uuid4()), "spec_generation": 1, "image": image, "command": list(command),
+        "instance_id": str(uuid.uuid4()),
+        "spec_generation": 1,
+        "image": image,
+        "command": list(command),
         "limits": messages.Limits(64 << 20, 500_000_000, 64),
-    }  # fmt: skip
+    }
     return messages.Create(**(requested | changed))
 
 
@@ -64,7 +67,7 @@ class Registry:
     port: int
 
     def push(self, client: docker.APIClient, image: str, name: str, auth: dict[str, str] | None = None) -> str:
-        """The reference under which the image can then be pulled; the engine's own copy of it is gone."""
+        """Push the image, remove the engine's own copy, and return the reference to pull it by."""
         reference = f"127.0.0.1:{self.port}/{name}"
         client.tag(image, reference, "1")
         for _ in range(50):
@@ -77,8 +80,8 @@ class Registry:
         client.remove_image(f"{reference}:1")
         return f"{reference}:1"
 
-    def claim(self, name: str, architecture: str, tag: str = "1") -> str:
-        """A reference to the same image, whose configuration says that it is made for another architecture."""
+    def push_for_architecture(self, name: str, architecture: str, tag: str = "1") -> str:
+        """Push the same image with another architecture in its configuration; return the reference to it."""
         base = f"http://127.0.0.1:{self.port}/v2/{name}"
         manifest = requests.get(f"{base}/manifests/{tag}", headers={"Accept": MANIFEST}).json()
         config = requests.get(f"{base}/blobs/{manifest['config']['digest']}").json() | {"architecture": architecture}
@@ -93,14 +96,14 @@ class Registry:
         answer.raise_for_status()
         return f"127.0.0.1:{self.port}/{name}:{architecture}"
 
-    def listed(self, name: str, tags: dict[str, str]) -> str:
-        """The digest of one list of the images of these tags, each by its architecture."""
+    def push_list(self, name: str, tags: dict[str, str]) -> str:
+        """Push a manifest list of the images with these tags, by architecture; return the list's digest."""
         base = f"http://127.0.0.1:{self.port}/v2/{name}/manifests"
         entries: list[dict[str, Any]] = []
         for architecture, tag in tags.items():
             part = requests.get(f"{base}/{tag}", headers={"Accept": MANIFEST})
-            known = {"mediaType": MANIFEST, "size": len(part.content), "digest": part.headers["Docker-Content-Digest"]}
-            entries.append({**known, "platform": {"os": "linux", "architecture": architecture}})
+            entry = {"mediaType": MANIFEST, "size": len(part.content), "digest": part.headers["Docker-Content-Digest"]}
+            entries.append({**entry, "platform": {"os": "linux", "architecture": architecture}})
         body = {"schemaVersion": 2, "mediaType": MANIFESTS, "manifests": entries}
         answer = requests.put(f"{base}/list", json.dumps(body), headers={"Content-Type": MANIFESTS})
         answer.raise_for_status()
@@ -150,7 +153,7 @@ def busybox_image(engine_socket: str, ballast: int = 0) -> Iterator[str]:
 
 
 def _busybox(ballast: int) -> bytes:
-    """A tar; `ballast` is a number of bytes that no compression makes fewer."""
+    """The image as a tar; `ballast` is a number of random bytes, which do not compress, to make it larger."""
     packed = io.BytesIO()
     busybox = shutil.which("busybox")
     assert busybox, "the package busybox-static is missing"

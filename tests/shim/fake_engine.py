@@ -1,4 +1,4 @@
-"""A Docker Engine that answers what a test says, over a real unix socket, so that the shim's own client is at work."""
+"""A fake Docker Engine on a real unix socket, with answers that a test sets, for the shim's real client."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = answer
 
     def log_message(self, *_: Any) -> None:
-        """Silent."""
+        """Print nothing."""
 
     def address_string(self) -> str:
         return "unix"
@@ -57,7 +57,7 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         self.url = f"unix://{path}"
         self.calls: list[str] = []
         self.bodies: list[bytes] = []
-        # Patterns over "METHOD /path?query"; the newest is requested first.
+        # Patterns over "METHOD /path?query"; the newest pattern that matches wins.
         self.replies: list[tuple[str, Reply]] = []
         super().__init__(str(path), Handler)
         self.on(r"GET /version", (200, VERSION))
@@ -75,7 +75,7 @@ class FakeEngine(socketserver.ThreadingUnixStreamServer):
         return next((reply for pattern, reply in self.replies if re.match(pattern, request)), no_such)
 
     def acts(self) -> list[str]:
-        """The calls that change something."""
+        """The requests that change something: all but GET."""
         return [call for call in self.calls if not call.startswith("GET")]
 
 

@@ -1,4 +1,4 @@
-"""The functions' own client before a shim, or before what only claims to be one, over TLS. Fixtures for conftest.py."""
+"""Fixtures with the functions' own client, connected over TLS to a shim or to a server that imitates one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def soon() -> datetime:
 
 @pytest.fixture
 def serve(tmp_path: Path, toolbox_id: str) -> Iterator[Serve]:
-    """Serves an app as a droplet would, on the contract's port of a loopback address; gives that address."""
+    """Serves an app as a droplet does, on the contract's port of a loopback address, and returns that address."""
     running: list[tuple[Server, threading.Thread]] = []
 
     def start(app: Flask) -> str:
@@ -60,10 +60,19 @@ def client_of(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callab
         now = datetime.now(UTC)
         return clients.for_toolbox(
             Toolbox(
-                id=toolbox_id, account="a", name="box", status=ToolboxStatus.ACTIVE, region="r", size="s", image="i",
-                created_at=now, updated_at=now, address=address, fingerprint=pinned,
+                id=toolbox_id,
+                account="a",
+                name="box",
+                status=ToolboxStatus.ACTIVE,
+                region="r",
+                size="s",
+                image="i",
+                created_at=now,
+                updated_at=now,
+                address=address,
+                fingerprint=pinned,
             )
-        )  # fmt: skip
+        )
 
     return make
 
@@ -82,5 +91,5 @@ def real_app(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey) -> Callabl
 def client(
     serve: Serve, real_app: Callable[[str], Flask], fake_engine: FakeEngine, client_of: Callable[..., ShimClient]
 ) -> ShimClient:
-    """The functions' client before the real shim, whose engine answers what the test says."""
+    """The functions' client, connected to the real shim, whose engine gives the answers that the test sets."""
     return client_of(serve(real_app(fake_engine.url)))

@@ -1,4 +1,4 @@
-"""A Docker Engine of the tests' own, on a disk of its own: one that may be pruned, filled, killed and restarted."""
+"""A Docker Engine with its own disk, which a test may prune, fill, kill and restart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMBERS = itertools.count(70)
 
 
 class OwnEngine:
-    """Needs root. `disk` is a size as tmpfs takes it, e.g. 64m."""
+    """Needs root. `disk` is a size in the notation of tmpfs, such as `64m`."""
 
     def __init__(self, directory: Path, disk: str = "256m") -> None:
         self.root, self.number = directory, next(NUMBERS)
@@ -32,16 +32,31 @@ class OwnEngine:
         self.begin()
 
     def begin(self) -> None:
-        """Starts dockerd and waits until it answers."""
+        """Start dockerd and wait until it answers."""
         with (self.root / "dockerd.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    "dockerd", "--host", self.url, "--data-root", f"{self.root}/data", "--exec-root",
-                    f"{self.root}/exec", "--pidfile", f"{self.root}/pid", "--bridge", self.bridge, "--iptables=false",
-                    "--exec-opt", "native.cgroupdriver=cgroupfs", "--storage-driver", "overlay2",
+                    "dockerd",
+                    "--host",
+                    self.url,
+                    "--data-root",
+                    f"{self.root}/data",
+                    "--exec-root",
+                    f"{self.root}/exec",
+                    "--pidfile",
+                    f"{self.root}/pid",
+                    "--bridge",
+                    self.bridge,
+                    "--iptables=false",
+                    "--exec-opt",
+                    "native.cgroupdriver=cgroupfs",
+                    "--storage-driver",
+                    "overlay2",
                 ],
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         for _ in range(200):
             try:
                 docker.APIClient(self.url, version="auto").close()
@@ -60,7 +75,7 @@ class OwnEngine:
 
     def restart(self, how: int = signal.SIGTERM) -> None:
         self.end(how)
-        # Its containerd dies with a dockerd that is killed, and a new one would wait for it by its number.
+        # Killing dockerd also kills its containerd. A new dockerd would wait for the process id of the old containerd.
         for left in ("pid", "exec/containerd/containerd.pid"):
             (self.root / left).unlink(missing_ok=True)
         self.begin()
@@ -75,7 +90,7 @@ class OwnEngine:
             self.end()
             run("ip", "link", "delete", self.bridge)
             run("umount", "--lazy", "--recursive", str(self.root / "data"))
-            # Mounted only where a container was given the machine's own network.
+            # Mounted only if a container used the network of the host.
             subprocess.run(
                 ["umount", "--lazy", f"{self.root}/exec/netns/default"], stderr=subprocess.DEVNULL, check=False
             )

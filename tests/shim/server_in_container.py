@@ -1,4 +1,4 @@
-"""A server at an address of its own, as one in a container has it, that answers the bytes a test says."""
+"""A server with its own IP address, like a server in a container, that sends the bytes a test sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands before every route: token, contract, route, body; and the one form of every error."""
+"""The checks before every route (token, contract version, route, body) and the form of every error."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ from tests.shim.fake_engine import FakeEngine
 
 INTERNAL = {"code": "internal-error", "message": "Internal error. The shim's log has the details."}
 COMMANDS = [route for route in routes.ROUTES if route != routes.HEALTH]
-# Those whose body is a message: a relayed one is passed on as it is.
+# The routes whose body is a message. The body of a relayed request is passed on unread.
 MESSAGES = [route for route in COMMANDS if route != routes.RELAY]
 BODIES: dict[Route, Any] = {
-    routes.CREATE: create("probe:1"), routes.STOP: messages.Stop(), routes.RESTART: messages.Restart("x"),
-    routes.PULL: messages.Pull("probe:1"), routes.REMOVE_IMAGES: messages.RemoveImages([]),
+    routes.CREATE: create("probe:1"),
+    routes.STOP: messages.Stop(),
+    routes.RESTART: messages.Restart("x"),
+    routes.PULL: messages.Pull("probe:1"),
+    routes.REMOVE_IMAGES: messages.RemoveImages([]),
     routes.UPGRADE: messages.Upgrade("probe@sha256:" + "0" * 64),
     routes.SAVE: messages.Save(1 << 20, ["http://127.0.0.1:1/"]),
     routes.LOAD: messages.Load(["http://127.0.0.1:1/"], 1, "0"),
     routes.EXECUTE: messages.Execute(["true"]),
-}  # fmt: skip
+}
 
 
-def each_command(of: list[Route] = COMMANDS) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("route", of, ids=lambda route: f"{route.method} {route.path}")
+def each_command(commands: list[Route] = COMMANDS) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("route", commands, ids=lambda route: f"{route.method} {route.path}")
 
 
 def target_of(route: Route, name: str) -> str:
@@ -83,15 +86,15 @@ def test_command_of_another_contract_returns_409(
         ({"now": -4.9}, "token-stale"),
     ],
     ids=str,
-)  # fmt: skip
+)
 @each_command()
 def test_wrong_token_reaches_no_engine(
     caller: Caller, fake_engine: FakeEngine, route: Route, name: str, changed: dict[str, Any], code: str
 ) -> None:
-    """The last one was issued before this shim started."""
+    """The last token of the table was issued before this shim started."""
     now, target, sent = time.time(), target_of(route, name), body(route)
     moved = {key: now + value if key in ("now", "expires") else value for key, value in changed.items()}
-    # A life of a minute is one after its own beginning.
+    # A token expires 50 s after the time of its issue, unless the case sets another time.
     moved.setdefault("expires", moved.get("now", now) + 50)
     text = caller.token(**{"method": route.method, "target": target, "body": sent, **moved})
     answer = caller.send(route.method, target, {"Authorization": f"Bearer {text}"}, sent)
@@ -102,7 +105,7 @@ def test_wrong_token_reaches_no_engine(
 @each_command(MESSAGES)
 def test_used_token_is_stale(caller: Caller, route: Route, name: str) -> None:
     target = target_of(route, name)
-    # Refused for its body, and used all the same.
+    # A token counts as used even if the body is then refused.
     text = caller.token(route.method, target, b"[]")
     answers = [caller.send(route.method, target, {"Authorization": f"Bearer {text}"}, b"[]").code for _ in range(2)]
     assert answers == ["bad-request", "token-stale"]
@@ -126,10 +129,16 @@ def test_another_contract_is_never_an_unknown_route(
 @pytest.mark.parametrize(
     ("method", "target"),
     [
-        ("GET", "/"), ("GET", "/instances"), ("PUT", "/status"), ("OPTIONS", "/status"), ("GET", "/status/"),
-        ("POST", "/tools/x/explode"), ("GET", "/tools/a/b"), ("GET", "/static/app.py"),
+        ("GET", "/"),
+        ("GET", "/instances"),
+        ("PUT", "/status"),
+        ("OPTIONS", "/status"),
+        ("GET", "/status/"),
+        ("POST", "/tools/x/explode"),
+        ("GET", "/tools/a/b"),
+        ("GET", "/static/app.py"),
     ],
-)  # fmt: skip
+)
 def test_unknown_route_returns_404(caller: Caller, method: str, target: str) -> None:
     answer = caller.raw(method, target)
     assert (answer.status, answer.code) == (404, "unknown-route")

@@ -1,4 +1,4 @@
-"""One contract: every route walked from the functions' own client to the real shim, over TLS, on a real engine.
+"""The contract: every route is called with the functions' own client, over TLS, on the real shim and a real engine.
 
 The system that this one replaces had two agents with different APIs, and nobody could tell "no such route" from "no
 such container". Here both sides are built from shim/contract/, and these tests hold them to it.
@@ -26,9 +26,13 @@ from tests.shim.functions_client import ADDRESSES, Serve, soon
 
 @pytest.mark.docker
 def test_every_route_works_from_client_to_engine(
-    serve: Serve, real_app: Callable[[str], Flask], client_of: Callable[..., ShimClient], droplet: Droplet,
-    busybox: str, engine_socket: str,
-) -> None:  # fmt: skip
+    serve: Serve,
+    real_app: Callable[[str], Flask],
+    client_of: Callable[..., ShimClient],
+    droplet: Droplet,
+    busybox: str,
+    engine_socket: str,
+) -> None:
     client = client_of(serve(real_app(engine_socket)))
     walked: list[Route] = []
 
@@ -48,25 +52,25 @@ def test_every_route_works_from_client_to_engine(
     assert go(routes.INSPECT, name=name).container == started
     assert [listed.name for listed in go(routes.STATUS).containers] == [name]
     assert [line.text for line in go(routes.LOGS, name=name, query="tail=10").lines] == ["hello"]
-    # Refused, since not every machine lets its engine measure.
+    # The error of an unknown container is enough, since not every machine lets its engine measure.
     with pytest.raises(shim_errors.NoSuchContainer):
         go(routes.STATS, name="x")
     assert go(routes.EXECUTE, name=name, body=messages.Execute(["echo", "hi"])).stdout == "hi\n"
     with pytest.raises(shim_errors.NotAnswering):
         go(routes.RELAY, name=name, body=messages.Request(80, "GET", "/"))
-    assert busybox in [one for image in go(routes.IMAGES).images for one in image.references if image.used]
-    # What a container uses stays.
+    assert busybox in [reference for image in go(routes.IMAGES).images for reference in image.references if image.used]
+    # An image that a container uses is not removed.
     assert go(routes.REMOVE_IMAGES, body=messages.RemoveImages([busybox, "never-pulled:1"])).removed == []
     restart = messages.Restart(started.started_at, timeout=0)
     assert go(routes.RESTART, name=name, body=restart).container.started_at != started.started_at
     assert go(routes.STOP, name=name, body=messages.Stop(timeout=0)).container.state == "exited"
     assert go(routes.REMOVE, name=name).container is None
-    # Refused, since this shim runs in no container.
+    # Refused because this shim does not run in a container.
     with pytest.raises(shim_errors.Refused):
         go(routes.UPGRADE, body=messages.Upgrade("probe@sha256:" + "0" * 64))
-    # What would end this test's own process is walked in one that may end.
+    # RESTART_SHIM would end the process of this test. Another test calls it in a process that may end.
     walked.append(routes.RESTART_SHIM)
-    # Streams, which the client reads by methods of their own, and what no function asks for.
+    # Streams, which the client reads with separate methods, and the routes that no function calls.
     walked += [routes.PULL, routes.FOLLOW, routes.SAVE, routes.LOAD]
     with pytest.raises(shim_errors.RegistryUnreachable):
         client.pull(messages.Pull("127.0.0.1:1/nothing:1"), start_by=soon(), on_progress=lambda progress: None)
@@ -86,7 +90,7 @@ def test_unknown_route_and_unknown_container_differ(client: ShimClient) -> None:
 def test_shim_of_another_contract_is_incompatible_on_every_route(
     serve: Serve, client_of: Callable[..., ShimClient], route: Route
 ) -> None:
-    """Another version may answer anything, a 404 above all: its header says who speaks."""
+    """A shim of another version may give any answer, often a 404. Its version is in the header of the answer."""
     other = Flask("another shim")
     other.register_error_handler(404, lambda error: ('{"error": "no"}', 404, {routes.CONTRACT_HEADER: "3"}))
     with pytest.raises(ShimIncompatible, match=r"contract 3, .* 2 and 1"):
@@ -127,7 +131,7 @@ def test_answer_outside_the_contract_is_refused(serve: Serve, client_of: Callabl
 def test_command_signed_before_the_shim_started_is_signed_again(
     serve: Serve, client_of: Callable[..., ShimClient], real_app: Callable[[str], Flask], fake_engine: FakeEngine
 ) -> None:
-    """The first answer of a shim that was just restarted is `token-stale`; the caller does not notice."""
+    """A shim that has just restarted answers `token-stale` first. The client retries without an error."""
     app, stale = real_app(fake_engine.url), [1]
 
     @app.before_request
@@ -149,10 +153,10 @@ def test_expired_command_starts_nothing(client: ShimClient, fake_engine: FakeEng
 @pytest.mark.parametrize("code", sorted(shim_errors.ERRORS))
 def test_every_error_arrives_as_its_class(serve: Serve, client_of: Callable[..., ShimClient], code: str) -> None:
     error = shim_errors.ERRORS[code]
-    said = {"error": {"code": error.code, "message": "why"}}
+    body = {"error": {"code": error.code, "message": "why"}}
     app = Flask("shim")
     header = {routes.CONTRACT_HEADER: str(routes.CONTRACT)}
-    app.add_url_rule("/status", view_func=lambda: (said, error.status, header))
+    app.add_url_rule("/status", view_func=lambda: (body, error.status, header))
     expected: type[Exception] = ShimIncompatible if error is shim_errors.Incompatible else error
     with pytest.raises(expected, match="why") as raised:
         client_of(serve(app)).command(routes.STATUS, start_by=soon())

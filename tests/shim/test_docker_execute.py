@@ -1,4 +1,4 @@
-"""Commands in a running container of a real engine: what they print, how they end, and what bounds them."""
+"""Commands in a running container of a real engine: their output, their exit codes and their limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shim.contract.messages import Execute
 from tests.shim.caller import Answer, Caller
 from tests.shim.droplet import Droplet
 from tests.shim.fake_engine import FakeEngine
-from tests.shim.test_engine_faults import said
+from tests.shim.test_engine_faults import inspection
 
 pytestmark = pytest.mark.docker
 
@@ -66,7 +66,7 @@ def test_command_past_its_timeout_returns_its_output(droplet: Droplet, running: 
 def test_other_commands_do_not_wait_for_an_execution(droplet: Droplet, running: str) -> None:
     run(droplet, running, "sleep", "9", timeout=1)
     began = time.monotonic()
-    droplet.caller.acted(routes.STOP, running, messages.Stop(1))
+    droplet.caller.perform(routes.STOP, running, messages.Stop(1))
     assert time.monotonic() - began < 3
 
 
@@ -82,7 +82,7 @@ def test_stopped_container_executes_nothing(droplet: Droplet, running: str) -> N
     droplet.docker.pause(running)
     assert run(droplet, running, "true").code == "not-running"
     droplet.docker.unpause(running)
-    droplet.caller.acted(routes.STOP, running, messages.Stop(0))
+    droplet.caller.perform(routes.STOP, running, messages.Stop(0))
     answer = run(droplet, running, "true")
     assert (answer.status, answer.code) == (409, "not-running")
 
@@ -94,12 +94,17 @@ def test_output_that_is_not_utf8_is_replaced(droplet: Droplet, running: str) -> 
 @pytest.mark.parametrize(
     ("requested", "field"),
     [
-        (Execute([]), "command"), (Execute([""]), "command"), (Execute(["x"] * 257), "command"),
-        (Execute(["x"], {"A=B": ""}), "environment"), (Execute(["x"], {"A\n": ""}), "environment"),
-        (Execute(["x"], {}, "tmp"), "working_directory"), (Execute(["x"], {}, "/a/../b"), "working_directory"),
-        (Execute(["x"], timeout=0), "timeout"), (Execute(["x"], timeout=301), "timeout"),
+        (Execute([]), "command"),
+        (Execute([""]), "command"),
+        (Execute(["x"] * 257), "command"),
+        (Execute(["x"], {"A=B": ""}), "environment"),
+        (Execute(["x"], {"A\n": ""}), "environment"),
+        (Execute(["x"], {}, "tmp"), "working_directory"),
+        (Execute(["x"], {}, "/a/../b"), "working_directory"),
+        (Execute(["x"], timeout=0), "timeout"),
+        (Execute(["x"], timeout=301), "timeout"),
     ],
-)  # fmt: skip
+)
 def test_execution_out_of_bounds_is_refused(
     caller: Caller, fake_engine: FakeEngine, name: str, requested: Execute, field: str
 ) -> None:
@@ -111,7 +116,7 @@ def test_execution_out_of_bounds_is_refused(
 def test_execution_without_readable_end_is_outcome_unknown(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id)))
     fake_engine.on("POST /containers/c1/exec", (201, {"Id": "e1"}))
     fake_engine.on("POST /exec/e1/start", (200, b""))
     fake_engine.on("GET /exec/e1", (500, {"message": "no space left on device"}))

@@ -1,4 +1,4 @@
-"""Logs as they grow, from a real engine; as many as may follow hold nobody up."""
+"""Followed logs of a real engine. The maximum number of followers does not delay other commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shim.docker import Engine
 from tests.shim.caller import Caller, TlsCaller
 from tests.shim.droplet import Droplet
 from tests.shim.fake_engine import FakeEngine
-from tests.shim.test_engine_faults import said
+from tests.shim.test_engine_faults import inspection
 
 pytestmark = pytest.mark.docker
 
@@ -57,13 +57,13 @@ def test_empty_log_opens_at_once_and_sends_signs_of_life(droplet: Droplet, busyb
     assert next(follower.lines()) == FollowLine()
     chunks = Engine(droplet.url).follow(made.id, 1, "0", silence=0.3)
     assert [next(chunks) for _ in range(3)] == [b"", b"", b""]
-    droplet.caller.acted(routes.STOP, made.name, messages.Stop(1))
+    droplet.caller.perform(routes.STOP, made.name, messages.Stop(1))
     assert [*chunks, *follower.texts()] == []
 
 
 def test_followers_and_a_stalled_pull_do_not_delay_commands(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
-    # A registry that accepts, and never says a word.
+    # A registry that accepts connections and never answers.
     silent = socket.create_server(("127.0.0.1", 0))
     image = messages.Pull(f"127.0.0.1:{silent.getsockname()[1]}/some/probe:1")
     pull = threading.Thread(target=droplet.caller.call, args=(routes.PULL, "", image))
@@ -73,14 +73,14 @@ def test_followers_and_a_stalled_pull_do_not_delay_commands(droplet: Droplet, bu
     refused = droplet.caller.call(routes.FOLLOW, made.name)
     assert (refused.status, refused.code) == (503, "too-many-at-once")
     began = time.monotonic()
-    droplet.caller.acted(routes.STOP, made.name, messages.Stop(1))
-    droplet.caller.acted(routes.START, made.name)
-    droplet.caller.acted(routes.STOP, made.name, messages.Stop(1))
+    droplet.caller.perform(routes.STOP, made.name, messages.Stop(1))
+    droplet.caller.perform(routes.START, made.name)
+    droplet.caller.perform(routes.STOP, made.name, messages.Stop(1))
     assert time.monotonic() - began < 5
     assert pull.is_alive()
     silent.close()
     pull.join()
-    # They end with the container, and leave their places.
+    # The followers end with the container and free their slots.
     for follower in followers:
         assert list(follower.texts()) == []
     assert droplet.caller.call(routes.FOLLOW, made.name).status == 200
@@ -106,6 +106,6 @@ def test_log_that_fails_to_open_is_an_error(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     assert caller.call(routes.FOLLOW, name).code == "no-such-container"
-    fake_engine.on(f"GET /containers/{name}/json", (200, said(name, toolbox_id)))
+    fake_engine.on(f"GET /containers/{name}/json", (200, inspection(name, toolbox_id)))
     fake_engine.on("GET /containers/c1/logs", (500, {"message": "no space left on device"}))
     assert caller.call(routes.FOLLOW, name).code == "disk-full"

@@ -1,4 +1,4 @@
-"""Images listed and removed, on an engine that is this test's alone."""
+"""Images are listed and removed, on an engine that only these tests use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def removed(droplet: Droplet, *references: str) -> messages.RemovedImages:
 
 
 def test_listed_images_are_removed_unless_a_container_uses_them(own_engine: OwnEngine, own_droplet: Droplet) -> None:
-    # Imported from the same file, they have one layer each and an image of their own.
+    # Imported from the same file, the images have different ids and one layer each.
     used, stopped, unused = (next(busybox_image(own_engine.url)) for _ in range(3))
     docker, (repository, _) = own_droplet.docker, unused.split(":")
     docker.tag(unused, repository, "another-name")
@@ -35,7 +35,7 @@ def test_listed_images_are_removed_unless_a_container_uses_them(own_engine: OwnE
     assert sorted(answer.removed) == sorted([unused, f"{repository}:another-name"])
     assert answer.freed_bytes > 500_000
     assert removed(own_droplet, unused) == messages.RemovedImages([], 0)
-    own_droplet.caller.acted(routes.REMOVE, running.name)
+    own_droplet.caller.perform(routes.REMOVE, running.name)
     docker.remove_container(theirs)
     assert sorted(removed(own_droplet, used, stopped).removed) == sorted([used, stopped])
 
@@ -72,4 +72,4 @@ def test_reference_that_is_no_image_removes_nothing(own_engine: OwnEngine, own_d
     image = next(busybox_image(own_engine.url))
     answer = own_droplet.caller.call(routes.REMOVE_IMAGES, message=messages.RemoveImages([image, "a b"]))
     assert (answer.status, answer.code) == (400, "bad-request")
-    assert image in {reference for one in listed(own_droplet) for reference in one.references}
+    assert image in {reference for entry in listed(own_droplet) for reference in entry.references}

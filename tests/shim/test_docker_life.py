@@ -30,43 +30,43 @@ def logs(droplet: Droplet, name: str, query: str = "") -> messages.Logs:
 
 def test_life_of_a_container_from_create_to_remove(droplet: Droplet, busybox: str) -> None:
     requested = create(busybox, "sleep", "600", environment={"KEY": "s3cret"}, ports=[Port(80, 20_500)])
-    made = droplet.caller.acted(routes.CREATE, message=requested)
+    made = droplet.caller.perform(routes.CREATE, message=requested)
     assert made.changed and made.container and made.container.state == "created" and made.container.started_at == ""
     assert made.container.image == busybox and made.container.image_digest.startswith("sha256:")
     assert made.container.limits == requested.limits and made.container.ports == requested.ports
     assert "KEY" in made.container.environment_names
     name = made.container.name
-    assert droplet.caller.acted(routes.CREATE, message=requested) == ActionResult(made.container, False)
+    assert droplet.caller.perform(routes.CREATE, message=requested) == ActionResult(made.container, False)
 
-    started = droplet.caller.acted(routes.START, name)
+    started = droplet.caller.perform(routes.START, name)
     assert started.changed and started.container and started.container.state == "running"
-    assert droplet.caller.acted(routes.START, name) == ActionResult(started.container, False)
+    assert droplet.caller.perform(routes.START, name) == ActionResult(started.container, False)
     [listed] = listing(droplet).containers
     assert (listed.id, listed.state) == (started.container.id, "running")
     assert listed.endpoint_id == started.container.endpoint_id != ""
 
-    stopped = droplet.caller.acted(routes.STOP, name, Stop(5))
+    stopped = droplet.caller.perform(routes.STOP, name, Stop(5))
     assert stopped.changed and stopped.container and stopped.container.state == "exited"
-    assert droplet.caller.acted(routes.STOP, name, Stop(5)) == ActionResult(stopped.container, False)
+    assert droplet.caller.perform(routes.STOP, name, Stop(5)) == ActionResult(stopped.container, False)
 
-    assert droplet.caller.acted(routes.REMOVE, name) == ActionResult(None, True)
-    assert droplet.caller.acted(routes.REMOVE, name) == ActionResult(None, False)
+    assert droplet.caller.perform(routes.REMOVE, name) == ActionResult(None, True)
+    assert droplet.caller.perform(routes.REMOVE, name) == ActionResult(None, False)
     assert droplet.caller.call(routes.INSPECT, name).code == "no-such-container"
     assert listing(droplet).containers == []
 
 
 def test_running_container_is_stopped_and_removed(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
-    assert droplet.caller.acted(routes.REMOVE, made.name) == ActionResult(None, True)
+    assert droplet.caller.perform(routes.REMOVE, made.name) == ActionResult(None, True)
 
 
 def test_repeated_restart_happens_once(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
     requested = Restart(made.started_at, 5)
-    first = droplet.caller.acted(routes.RESTART, made.name, requested)
+    first = droplet.caller.perform(routes.RESTART, made.name, requested)
     assert first.changed and first.container and first.container.started_at != made.started_at
     assert first.container.endpoint_id != made.endpoint_id
-    assert droplet.caller.acted(routes.RESTART, made.name, requested) == ActionResult(first.container, False)
+    assert droplet.caller.perform(routes.RESTART, made.name, requested) == ActionResult(first.container, False)
 
 
 def test_taken_port_leaves_the_container_created(droplet: Droplet, busybox: str) -> None:
@@ -78,7 +78,7 @@ def test_taken_port_leaves_the_container_created(droplet: Droplet, busybox: str)
 
 
 def state(droplet: Droplet, name: str) -> str:
-    found = droplet.caller.acted(routes.INSPECT, name).container
+    found = droplet.caller.perform(routes.INSPECT, name).container
     return found.state if found else "gone"
 
 
@@ -120,7 +120,7 @@ def test_foreign_container_is_neither_listed_nor_changed(droplet: Droplet, busyb
     try:
         assert listing(droplet).containers == []
         assert droplet.caller.call(routes.START, name).code == "no-such-container"
-        assert droplet.caller.acted(routes.REMOVE, name).changed is False
+        assert droplet.caller.perform(routes.REMOVE, name).changed is False
         assert (
             droplet.caller.call(routes.CREATE, message=create(busybox, "true", instance_id=instance)).code
             == "name-taken"
@@ -134,12 +134,12 @@ def test_named_volumes_outlive_their_container(droplet: Droplet, busybox: str) -
     requested: dict[str, Any] = {"instance_id": str(uuid.uuid4()), "volumes": [Volume("data", "/data")]}
     first = droplet.make(busybox, "sh", "-c", "echo kept > /data/file; sleep 600", **requested)
     time.sleep(0.3)
-    droplet.caller.acted(routes.REMOVE, first.name)
+    droplet.caller.perform(routes.REMOVE, first.name)
     second = droplet.make(busybox, "cat", "/data/file", spec_generation=2, restart_policy="no", **requested)
     assert [line.text for line in eventually(lambda: logs(droplet, second.name).lines)] == ["kept"]
     mounts = {mount["Destination"]: mount["Name"] for mount in droplet.docker.inspect_container(second.id)["Mounts"]}
     assert mounts["/data"] == f"{requested['instance_id']}-data"
-    droplet.caller.acted(routes.REMOVE, second.name)
+    droplet.caller.perform(routes.REMOVE, second.name)
     left = {volume["Name"] for volume in droplet.docker.volumes()["Volumes"] or []}
     assert mounts["/data"] in left and mounts["/anonymous"] not in left
 
@@ -173,23 +173,23 @@ def test_long_line_is_one_line(droplet: Droplet, busybox: str) -> None:
 
 def test_health_agrees_between_list_and_inspect(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600", health_check=messages.HealthCheck(["true"], interval=1))
-    eventually(lambda: droplet.caller.acted(routes.INSPECT, made.name).container.health == "healthy")  # type: ignore
-    assert [one.health for one in listing(droplet).containers] == ["healthy"]
+    eventually(lambda: droplet.caller.perform(routes.INSPECT, made.name).container.health == "healthy")  # type: ignore
+    assert [container.health for container in listing(droplet).containers] == ["healthy"]
 
 
 def test_twenty_creates_at_once_make_one_container(droplet: Droplet, busybox: str) -> None:
     requested = create(busybox, "sleep", "600")
     with ThreadPoolExecutor(20) as pool:
-        made = list(pool.map(lambda _: droplet.caller.acted(routes.CREATE, message=requested), range(20)))
-    assert sorted(one.changed for one in made) == [False] * 19 + [True]
+        made = list(pool.map(lambda _: droplet.caller.perform(routes.CREATE, message=requested), range(20)))
+    assert sorted(answer.changed for answer in made) == [False] * 19 + [True]
     assert len(listing(droplet).containers) == 1
 
 
 def test_twenty_removes_at_once_all_find_it_gone(droplet: Droplet, busybox: str) -> None:
     made = droplet.make(busybox, "sleep", "600")
     with ThreadPoolExecutor(20) as pool:
-        gone = list(pool.map(lambda _: droplet.caller.acted(routes.REMOVE, made.name), range(20)))
-    assert sum(one.changed for one in gone) == 1 and all(one.container is None for one in gone)
+        answers = list(pool.map(lambda _: droplet.caller.perform(routes.REMOVE, made.name), range(20)))
+    assert sum(answer.changed for answer in answers) == 1 and all(answer.container is None for answer in answers)
 
 
 def test_create_of_an_older_spec_is_refused(droplet: Droplet, busybox: str) -> None:
@@ -213,11 +213,11 @@ def test_metrics_are_those_of_the_machine(droplet: Droplet) -> None:
 def test_commands_for_other_containers_do_not_wait(droplet: Droplet, busybox: str) -> None:
     stubborn = droplet.make(busybox, "sh", "-c", "trap '' TERM; while true; do sleep 1; done", init=False)
     other = droplet.make(busybox, "sleep", "600")
-    waiting = threading.Thread(target=droplet.caller.acted, args=(routes.STOP, stubborn.name, Stop(4)))
+    waiting = threading.Thread(target=droplet.caller.perform, args=(routes.STOP, stubborn.name, Stop(4)))
     began = time.monotonic()
     waiting.start()
     time.sleep(0.2)
-    droplet.caller.acted(routes.STOP, other.name, Stop(5))
+    droplet.caller.perform(routes.STOP, other.name, Stop(5))
     assert time.monotonic() - began < 3
     waiting.join()
     assert time.monotonic() - began >= 3.5

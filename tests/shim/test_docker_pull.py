@@ -1,4 +1,4 @@
-"""Pulls from a real registry by a real engine."""
+"""A real engine pulls from a real registry."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_pull_ends_with_the_inspected_image(droplet: Droplet, registry: Registry
     reference = registry.push(droplet.docker, busybox, "some/probe")
     last = pulled(droplet, reference)[-1].image
     try:
-        said = droplet.docker.inspect_image(reference)  # type: ignore[no-untyped-call]
-        assert last and last.id == said["Id"] and f"{reference[:-2]}@{last.digest}" in said["RepoDigests"]
-        made = droplet.caller.acted(routes.CREATE, message=create(reference, "true")).container
+        inspected = droplet.docker.inspect_image(reference)  # type: ignore[no-untyped-call]
+        assert last and last.id == inspected["Id"] and f"{reference[:-2]}@{last.digest}" in inspected["RepoDigests"]
+        made = droplet.caller.perform(routes.CREATE, message=create(reference, "true")).container
         assert made and made.image_digest == last.digest and made.image == reference
         by_digest = f"{reference}@{last.digest}"
         assert pulled(droplet, by_digest)[-1].image == last
-        droplet.caller.acted(routes.REMOVE, made.name)
+        droplet.caller.perform(routes.REMOVE, made.name)
     finally:
         droplet.docker.remove_image(reference, force=True)
 
@@ -62,7 +62,7 @@ def test_credentials_are_used_for_one_pull_only(
 
 def test_image_for_another_platform_is_wrong_platform(droplet: Droplet, registry: Registry, busybox: str) -> None:
     registry.push(droplet.docker, busybox, "some/probe")
-    reference = registry.claim("some/probe", "s390x")
+    reference = registry.push_for_architecture("some/probe", "s390x")
     error = pulled(droplet, reference)[-1].error
     assert error and error["code"] == "wrong-platform"
     assert droplet.caller.call(routes.CREATE, message=create(reference, "true")).code == "wrong-platform"
@@ -79,6 +79,6 @@ def test_full_disk_is_disk_full_and_containers_keep_running(
     made = small_droplet.make(small, "sleep", "600")
     error = pulled(small_droplet, reference)[-1].error
     assert error and error["code"] == "disk-full"
-    found = small_droplet.caller.acted(routes.INSPECT, made.name).container
+    found = small_droplet.caller.perform(routes.INSPECT, made.name).container
     assert found and found.state == "running"
-    assert small_droplet.caller.acted(routes.STOP, made.name, messages.Stop(1)).changed
+    assert small_droplet.caller.perform(routes.STOP, made.name, messages.Stop(1)).changed

@@ -1,4 +1,4 @@
-"""The engine restarted or killed in the middle of a command: nothing hangs, nothing is made up, all can be repeated."""
+"""The engine restarts or is killed during a command: no command hangs or answers falsely, and all can be repeated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.shim.droplet import Droplet, busybox_image
 from tests.shim.own_engine import OwnEngine
 
 pytestmark = pytest.mark.docker
-# Three seconds from being requested to being gone: long enough to be in the middle of it.
+# Stopping takes three seconds, so that the engine ends in the middle of it.
 SLOW = ("sh", "-c", "trap 'sleep 3; exit' TERM; while true; do sleep 0.2; done")
 HONEST = ("outcome-unknown", "engine-unavailable", "try-again")
 
@@ -36,16 +36,16 @@ def test_engine_that_ends_during_commands_is_survived(
         gone.start()
         assert stop.result(40).status in (200, 503, 504)
         followed_to = messages.read(messages.FollowLine, follow.result(40).body.splitlines()[-1])
-        # Without an error where an engine that ends in order had stopped the container, and still said so.
+        # The log ends without an error if an engine that shuts down in order has stopped the container before.
         assert followed_to.error["code"] in HONEST if followed_to.error else how == signal.SIGTERM
         if (executed := execute.result(40)).status != 200:
             assert executed.code in HONEST
         gone.join()
     status = caller.call(routes.STATUS)
-    assert {one["name"] for one in status.json["containers"]} == {stopped.name, followed.name}
+    assert {container["name"] for container in status.json["containers"]} == {stopped.name, followed.name}
     assert status.json["engine_id"] == own_droplet.docker.inspect_network("none")["Id"]
-    assert caller.acted(routes.STOP, stopped.name, Stop(0)).container.state == "exited"  # type: ignore[union-attr]
-    assert caller.acted(routes.START, followed.name).container.state == "running"  # type: ignore[union-attr]
+    assert caller.perform(routes.STOP, stopped.name, Stop(0)).container.state == "exited"  # type: ignore[union-attr]
+    assert caller.perform(routes.START, followed.name).container.state == "running"  # type: ignore[union-attr]
 
 
 def test_stopped_engine_is_engine_unavailable(own_engine: OwnEngine, own_droplet: Droplet) -> None:
@@ -58,5 +58,5 @@ def test_stopped_engine_is_engine_unavailable(own_engine: OwnEngine, own_droplet
         assert own_droplet.caller.send("GET", "/health", {}, b"").status == 200
     finally:
         own_engine.begin()
-    # Docker starts it again itself.
-    assert own_droplet.caller.acted(routes.START, made.name).container.state == "running"  # type: ignore[union-attr]
+    # Docker itself restarts the container.
+    assert own_droplet.caller.perform(routes.START, made.name).container.state == "running"  # type: ignore[union-attr]

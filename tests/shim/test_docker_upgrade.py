@@ -1,4 +1,4 @@
-"""A shim replaced by another, as a container beside a user's container, on an engine of its own."""
+"""A shim replaces itself, in a container beside a user's container, on an engine that only this test uses."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class ShimDroplet:
         configure(directory / "etc", toolbox_id, self.key.public_key(), self.repository)
 
     def build(self, version: str, **changed: str) -> str:
-        """A shim's image, in the registry as one of a list, by that list's digest.
+        """Build an image of the shim, push it in a manifest list, and return its reference by the list's digest.
 
-        It is this checkout's code, but for its version and what is `changed` in a file.
+        It contains this checkout's code with another version. `changed` maps modules to their changed text.
         """
         context, name = io.BytesIO(), f"{self.repository}:{version}"
         with tarfile.open(fileobj=context, mode="w") as tar:
@@ -58,17 +58,24 @@ class ShimDroplet:
             assert "error" not in line, line
         own = self.docker.inspect_image(name)["Architecture"]  # type: ignore[no-untyped-call]
         other = {"amd64": "arm64"}.get(own, "amd64")
-        self.registry.claim("shim", other, version)
-        return f"{self.repository}@{self.registry.listed('shim', {other: other, own: version})}"
+        self.registry.push_for_architecture("shim", other, version)
+        return f"{self.repository}@{self.registry.push_list('shim', {other: other, own: version})}"
 
     def install(self, image: str) -> TlsCaller:
         socket = self.engine.url.removeprefix("unix://")
         host = {
-            "Binds": [f"{socket}:/var/run/docker.sock", f"{self.directory}/etc:/etc/toolboxes:ro",
-                      f"{self.directory}/state:/var/lib/toolboxes-shim"],
-            "NetworkMode": "host", "RestartPolicy": {"Name": "always"}, "ReadonlyRootfs": True, "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"], "Tmpfs": {"/tmp": ""},
-        }  # fmt: skip
+            "Binds": [
+                f"{socket}:/var/run/docker.sock",
+                f"{self.directory}/etc:/etc/toolboxes:ro",
+                f"{self.directory}/state:/var/lib/toolboxes-shim",
+            ],
+            "NetworkMode": "host",
+            "RestartPolicy": {"Name": "always"},
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "Tmpfs": {"/tmp": ""},
+        }
         config = {"Image": image, "HostConfig": host}
         self.docker.pull(image)
         self.docker.create_container_from_config(config, SHIM)  # type: ignore[no-untyped-call]
@@ -82,15 +89,15 @@ class ShimDroplet:
         return caller
 
     def exit_code(self, *command: str) -> int:
-        """Of a command in the shim's own container."""
+        """The exit code of a command in the shim's own container."""
         started = self.docker.exec_create(SHIM, list(command))["Id"]
         self.docker.exec_start(started)
         return int(self.docker.exec_inspect(started)["ExitCode"])
 
     def shims(self) -> dict[str, str]:
         found = self.docker.containers(all=True)
-        ours = {one["Names"][0][1:]: one["State"] for one in found}
-        return {name: state for name, state in ours.items() if name in (SHIM, NEXT, OLD, HELPER)}
+        states = {container["Names"][0][1:]: container["State"] for container in found}
+        return {name: state for name, state in states.items() if name in (SHIM, NEXT, OLD, HELPER)}
 
 
 def changed(module: str, what: str, by: str) -> str:
@@ -106,15 +113,15 @@ def add(tar: tarfile.TarFile, path: str, text: str) -> None:
 
 
 def version(caller: TlsCaller) -> str:
-    """Of the shim that answers now, "" for none."""
+    """The version of the shim that answers now, or "" if none does."""
     try:
         return str(caller.send("GET", "/health", {}, b"").json["version"])
     except OSError:
         return ""
 
 
-def replaced_by(caller: TlsCaller, image: str) -> Answer:
-    """As the functions do it: pulled, then the shim is requested to be replaced by it."""
+def upgrade_to(caller: TlsCaller, image: str) -> Answer:
+    """Pull the image and request the shim's upgrade to it, as the functions do."""
     lines = caller.call(routes.PULL, message=messages.Pull(image)).body.splitlines()
     pulled = messages.read(messages.PullLine, lines[-1]).image
     assert pulled and image.endswith(f"@{pulled.digest}"), lines
@@ -140,12 +147,12 @@ def test_shim_is_upgraded_rolled_back_and_survives_a_reboot(machine: ShimDroplet
     caller = machine.install(first)
     check = machine.docker.inspect_image(first)["Config"]["Healthcheck"]["Test"]  # type: ignore[no-untyped-call]
     assert check[0] == "CMD" and machine.exit_code(*check[1:]) == 0
-    # The engine's words for a command that is not there.
+    # The engine's exit codes for a missing command: the image has no shell.
     assert {machine.exit_code(shell) for shell in ("sh", "/bin/sh", "bash", "/bin/dash")} <= {126, 127}
-    container = caller.acted(routes.CREATE, message=create(next(busybox_image(machine.engine.url)), "sleep", "600"))
+    container = caller.perform(routes.CREATE, message=create(next(busybox_image(machine.engine.url)), "sleep", "600"))
     assert container.container
     name = container.container.name
-    started = caller.acted(routes.START, name).container
+    started = caller.perform(routes.START, name).container
     assert started
 
     other = f"127.0.0.1:{machine.registry.port}/other@sha256:" + "0" * 64
@@ -154,26 +161,26 @@ def test_shim_is_upgraded_rolled_back_and_survives_a_reboot(machine: ShimDroplet
     assert caller.call(routes.UPGRADE, message=messages.Upgrade(absent)).code == "no-such-image"
 
     second = machine.build("2.0.1")
-    answer = replaced_by(caller, second)
+    answer = upgrade_to(caller, second)
     assert (answer.status, answer.json) == (202, {"image": second})
     eventually(lambda: version(caller) == "2.0.1" and machine.shims() == {SHIM: "running"})
-    # The same certificate, and a container that noticed nothing.
+    # The certificate is the same, and the user's container is unchanged.
     eventually(lambda: caller.call(routes.INSPECT, name).status == 200)
-    assert caller.acted(routes.INSPECT, name).container == started
+    assert caller.perform(routes.INSPECT, name).container == started
 
-    # Proven beside the old one, and dead in its place.
+    # This shim passes the proof beside the old shim, and exits once it has replaced it.
     serve = "    serve(configuration, STATE"
     dead = changed("__main__", serve, f"    sys.exit('planted')\n{serve}")
     hasty = changed("upgrade", "PROOF_SECONDS = 30.0", "PROOF_SECONDS = 8.0")
     broken = machine.build("2.0.2", __main__=dead, upgrade=hasty)
-    assert replaced_by(caller, broken).status == 202
+    assert upgrade_to(caller, broken).status == 202
     eventually(lambda: version(caller) == "")
     eventually(lambda: version(caller) == "2.0.1" and machine.shims() == {SHIM: "running"}, 90)
 
     third = machine.build("2.0.3")
-    assert replaced_by(caller, third).status == 202
+    assert upgrade_to(caller, third).status == 202
     eventually(lambda: OLD in machine.shims())
     machine.engine.restart()
     eventually(lambda: version(caller) == "2.0.3" and machine.shims() == {SHIM: "running"}, 90)
     eventually(lambda: caller.call(routes.STATUS).status == 200)
-    assert [one["state"] for one in caller.call(routes.STATUS).json["containers"]] == ["running"]
+    assert [container["state"] for container in caller.call(routes.STATUS).json["containers"]] == ["running"]

@@ -1,4 +1,4 @@
-"""A volume's content to an S3 storage and back, by presigned URLs alone."""
+"""The content of a volume is saved to S3 storage and loaded again, with presigned URLs only."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ PART = 5 << 20
 
 
 class Bucket:
-    """Multipart uploads as the control plane makes them: it alone has keys, the shim gets URLs."""
+    """Multipart uploads as the control plane makes them. Only it has the keys; the shim gets presigned URLs."""
 
     def __init__(self, endpoint: str) -> None:
-        self.s3 = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="k",
-                               aws_secret_access_key="s")  # fmt: skip
+        self.s3 = boto3.client(
+            "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
+        )
         self.s3.create_bucket(Bucket="bucket")
         self.upload = self.s3.create_multipart_upload(Bucket="bucket", Key="v")["UploadId"]
 
     def puts(self, count: int) -> list[str]:
-        one = {"Bucket": "bucket", "Key": "v", "UploadId": self.upload}
-        return [self.s3.generate_presigned_url("upload_part", one | {"PartNumber": n + 1}) for n in range(count)]
+        part = {"Bucket": "bucket", "Key": "v", "UploadId": self.upload}
+        return [self.s3.generate_presigned_url("upload_part", part | {"PartNumber": n + 1}) for n in range(count)]
 
     def complete(self, etags: list[str]) -> str:
         parts = {"Parts": [{"PartNumber": n + 1, "ETag": etag} for n, etag in enumerate(etags)]}
@@ -51,7 +52,7 @@ def bucket() -> Iterator[Bucket]:
 
 @pytest.fixture
 def full(droplet: Droplet, busybox: str) -> messages.Container:
-    """A container with 12 MB, a link and an owner in its volume `data`; it runs."""
+    """A running container with 12 MB and a file of another owner in its volume `data`."""
     script = ("seq 1 1700000 > /data/numbers; echo kept > /data/é; chown 7:8 /data/é; touch /data/done; sleep 600",)
     made = droplet.make(busybox, "sh", "-c", *script, volumes=[Volume("data", "/data")])
     for _ in range(100):
@@ -62,8 +63,9 @@ def full(droplet: Droplet, busybox: str) -> messages.Container:
 
 
 def execute(droplet: Droplet, name: str, *command: str) -> messages.Executed:
-    return messages.read(messages.Executed, droplet.caller.call(
-        routes.EXECUTE, name, messages.Execute(list(command))).body)  # fmt: skip
+    return messages.read(
+        messages.Executed, droplet.caller.call(routes.EXECUTE, name, messages.Execute(list(command))).body
+    )
 
 
 def copy(droplet: Droplet, route: routes.Route, name: str, message: Any, volume: str = "data") -> Answer:
@@ -80,23 +82,25 @@ def test_volume_is_saved_in_parts_and_loaded_into_another(
     droplet: Droplet, busybox: str, bucket: Bucket, full: messages.Container, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", "shim")
-    told = lines(copy(droplet, routes.SAVE, full.name, Save(PART, bucket.puts(5))))
-    assert [line.bytes_done for line in told[:-1]][:2] == [PART, 2 * PART]
-    saved = told[-1].done
-    assert saved and len(saved.etags) == len(told) - 1 == 3 and saved.size_bytes > 12_000_000
+    progress = lines(copy(droplet, routes.SAVE, full.name, Save(PART, bucket.puts(5))))
+    assert [line.bytes_done for line in progress[:-1]][:2] == [PART, 2 * PART]
+    saved = progress[-1].done
+    assert saved and len(saved.etags) == len(progress) - 1 == 3 and saved.size_bytes > 12_000_000
     url = bucket.complete(saved.etags)
     other = droplet.make(busybox, "sleep", "600", volumes=[Volume("data", "/elsewhere")], start=False)
     load = Load([url], saved.size_bytes, saved.sha256)
     assert lines(copy(droplet, routes.LOAD, other.name, load))[-1].done == messages.Copied(
         saved.size_bytes, saved.sha256
     )
-    droplet.caller.acted(routes.START, other.name)
+    droplet.caller.perform(routes.START, other.name)
     assert execute(droplet, other.name, "cat", "/elsewhere/é").stdout == "kept\n"
-    sizes = [execute(droplet, one.name, "stat", "-c", "%s %u:%g", *paths).stdout for one, paths in (
-        (full, ("/data/numbers", "/data/é")), (other, ("/elsewhere/numbers", "/elsewhere/é")))]  # fmt: skip
+    sizes = [
+        execute(droplet, container.name, "stat", "-c", "%s %u:%g", *paths).stdout
+        for container, paths in ((full, ("/data/numbers", "/data/é")), (other, ("/elsewhere/numbers", "/elsewhere/é")))
+    ]
     assert sizes[0] == sizes[1] and "7:8" in sizes[0]
-    ours = [record.getMessage() for record in caplog.records if record.name.startswith("shim")]
-    assert ours and not [line for line in ours if "Signature" in line]
+    logged = [record.getMessage() for record in caplog.records if record.name.startswith("shim")]
+    assert logged and not [line for line in logged if "Signature" in line]
 
 
 def test_volume_larger_than_its_parts_is_not_saved(droplet: Droplet, bucket: Bucket, full: messages.Container) -> None:
@@ -107,7 +111,7 @@ def test_volume_larger_than_its_parts_is_not_saved(droplet: Droplet, bucket: Buc
 def test_storage_errors_do_not_contain_the_url(droplet: Droplet, bucket: Bucket, full: messages.Container) -> None:
     missing = bucket.s3.generate_presigned_url("get_object", {"Bucket": "none", "Key": "s3cret"})
     away = f"http://127.0.0.1:{free_port()}/s3cret?X-Amz-Signature=s3cret"
-    droplet.caller.acted(routes.STOP, full.name, messages.Stop(0))
+    droplet.caller.perform(routes.STOP, full.name, messages.Stop(0))
     for url, code in ((missing, "storage-refused"), (away, "storage-unreachable")):
         for route, message in ((routes.SAVE, Save(PART, [url])), (routes.LOAD, Load([url], 1, "0"))):
             answer = copy(droplet, route, full.name, message)
@@ -124,7 +128,7 @@ def test_load_of_other_content_is_refused(
     load = Load([bucket.complete(saved.etags)], saved.size_bytes, saved.sha256)
     running = copy(droplet, routes.LOAD, full.name, load)
     assert (running.status, running.code) == (409, "still-running")
-    droplet.caller.acted(routes.STOP, full.name, messages.Stop(0))
+    droplet.caller.perform(routes.STOP, full.name, messages.Stop(0))
     answer = copy(droplet, routes.LOAD, full.name, dataclasses.replace(load, **wrong))
     error = answer.json["error"] if answer.status != 200 else lines(answer)[-1].error
     assert error and error["code"] == "storage-refused"

@@ -1,4 +1,4 @@
-"""The end of the process: what runs is finished and answered, and what waits for nothing is let go."""
+"""The end of the process: running commands are finished and answered, and idle connections are closed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.shim.caller import TlsCaller
 from tests.shim.droplet import free_port
 from tests.shim.fake_engine import FakeEngine, Handler
 from tests.shim.process import command, configure
-from tests.shim.test_engine_faults import said
+from tests.shim.test_engine_faults import inspection
 
 Running = tuple[subprocess.Popen[bytes], TlsCaller]
 
@@ -51,10 +51,10 @@ def test_command_under_way_at_sigterm_is_answered(
     def slow(handler: Handler) -> None:
         started.set()
         release.wait(20)
-        fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "exited")))
+        fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id, "exited")))
         handler.say(204, None)
 
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id)))
     fake_engine.on("POST /containers/c1/stop", slow)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(caller.call, routes.STOP, name, messages.Stop())

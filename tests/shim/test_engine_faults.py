@@ -1,4 +1,4 @@
-"""What the engine does wrong, as errors of the contract; and what must hold whatever it does."""
+"""Faults of the engine become errors of the contract, and no fault changes a container that is not managed."""
 
 from __future__ import annotations
 
@@ -18,28 +18,43 @@ from tests.shim.droplet import create
 from tests.shim.fake_engine import IMAGE, FakeEngine, Handler, hang_up
 
 
-def said(name: str, toolbox_id: str, state: str = "running", **labels: str) -> dict[str, Any]:
+def inspection(name: str, toolbox_id: str, state: str = "running", **labels: str) -> dict[str, Any]:
+    """The engine's answer to an inspect of the container."""
     match = names.CONTAINER_NAME.fullmatch(name)
-    ours = {
-        names.LABEL_TOOLBOX: toolbox_id, names.LABEL_INSTANCE: match["instance"] if match else "",
+    own_labels = {
+        names.LABEL_TOOLBOX: toolbox_id,
+        names.LABEL_INSTANCE: match["instance"] if match else "",
         names.LABEL_SPEC_GENERATION: match["generation"] if match else "",
-    }  # fmt: skip
+    }
     return {
-        "Id": "c1", "Name": f"/{name}", "RestartCount": 0,
-        "State": {"Status": state, "ExitCode": 0, "OOMKilled": False, "Error": "",
-                  "StartedAt": "2026-01-01T00:00:00.1Z", "FinishedAt": "0001-01-01T00:00:00Z"},
-        "Config": {"Image": "probe:1", "Labels": ours | labels, "Env": ["A=s3cret"]},
+        "Id": "c1",
+        "Name": f"/{name}",
+        "RestartCount": 0,
+        "State": {
+            "Status": state,
+            "ExitCode": 0,
+            "OOMKilled": False,
+            "Error": "",
+            "StartedAt": "2026-01-01T00:00:00.1Z",
+            "FinishedAt": "0001-01-01T00:00:00Z",
+        },
+        "Config": {"Image": "probe:1", "Labels": own_labels | labels, "Env": ["A=s3cret"]},
         "HostConfig": {"Memory": 1, "NanoCpus": 2, "PidsLimit": 3, "PortBindings": None},
         "NetworkSettings": {"Networks": {"bridge": {"EndpointID": "e1"}}},
-    }  # fmt: skip
+    }
 
 
-def listed(name: str, toolbox_id: str, status: str = "Up 5 minutes", **labels: str) -> dict[str, Any]:
-    full = said(name, toolbox_id, **labels)
+def list_entry(name: str, toolbox_id: str, status: str = "Up 5 minutes", **labels: str) -> dict[str, Any]:
+    """The container's entry in the engine's list of containers."""
+    full = inspection(name, toolbox_id, **labels)
     return {
-        "Id": "c1", "Names": [f"/{name}"], "Labels": full["Config"]["Labels"], "State": "running", "Status": status,
+        "Id": "c1",
+        "Names": [f"/{name}"],
+        "Labels": full["Config"]["Labels"],
+        "State": "running",
+        "Status": status,
         "NetworkSettings": full["NetworkSettings"],
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -58,7 +73,7 @@ def listed(name: str, toolbox_id: str, status: str = "Up 5 minutes", **labels: s
 def test_failed_start_has_the_error_of_its_cause(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, status: int, words: str, code: str
 ) -> None:
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id, "created")))
     fake_engine.on("POST /containers/c1/start", (status, {"message": words}))
     answer = caller.call(routes.START, name)
     assert (answer.status, answer.code) == (errors.ERRORS[code].status, code)
@@ -68,7 +83,7 @@ def test_failed_start_has_the_error_of_its_cause(
 def test_closed_engine_connection_is_outcome_unknown(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id, "created")))
     fake_engine.on("POST /containers/c1/start", hang_up)
     assert caller.call(routes.START, name).code == "outcome-unknown"
 
@@ -80,7 +95,7 @@ def test_act_without_readable_result_is_outcome_unknown(
         fake_engine.on("GET /containers/", (500, {"message": "no space left on device"}))
         handler.say(204, None)
 
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "created")))
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id, "created")))
     fake_engine.on("POST /containers/c1/start", start)
     assert caller.call(routes.START, name).code == "outcome-unknown"
 
@@ -95,18 +110,23 @@ def test_engine_may_start_after_the_shim(tmp_path: Path) -> None:
     late.server_close()
 
 
-@pytest.mark.parametrize("labels", [
-    {names.LABEL_TOOLBOX: "another"}, {names.LABEL_INSTANCE: "another"}, {names.LABEL_SPEC_GENERATION: "2"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {names.LABEL_TOOLBOX: "another"},
+        {names.LABEL_INSTANCE: "another"},
+        {names.LABEL_SPEC_GENERATION: "2"},
+    ],
+)
 def test_container_with_labels_of_another_is_not_managed(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, labels: dict[str, str]
 ) -> None:
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, **labels)))
-    fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, **labels)]))
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id, **labels)))
+    fake_engine.on("GET /containers/json", (200, [list_entry(name, toolbox_id, **labels)]))
     for route in (routes.INSPECT, routes.START, routes.LOGS):
         assert caller.call(route, name).code == "no-such-container"
     assert caller.call(routes.STOP, name, messages.Stop()).code == "no-such-container"
-    assert caller.acted(routes.REMOVE, name) == messages.ActionResult(None, False)
+    assert caller.perform(routes.REMOVE, name) == messages.ActionResult(None, False)
     assert caller.call(routes.STATUS).json["containers"] == []
     assert fake_engine.acts() == []
 
@@ -114,28 +134,35 @@ def test_container_with_labels_of_another_is_not_managed(
 def test_inspect_shows_names_of_the_environment_and_no_values(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id)))
     answer = caller.call(routes.INSPECT, name)
     assert answer.json["container"]["environment_names"] == ["A"] and b"s3cret" not in answer.body
 
 
 @pytest.mark.parametrize(
     ("status", "health"),
-    [("Up 5 minutes", None), ("Up 5 minutes (healthy)", "healthy"), ("Up 1 second (health: starting)", "starting"),
-     ("Up 2 hours (unhealthy)", "unhealthy"), ("Exited (0) 2 hours ago", None), ("Up 2 hours (Paused)", None)],
-)  # fmt: skip
+    [
+        ("Up 5 minutes", None),
+        ("Up 5 minutes (healthy)", "healthy"),
+        ("Up 1 second (health: starting)", "starting"),
+        ("Up 2 hours (unhealthy)", "unhealthy"),
+        ("Exited (0) 2 hours ago", None),
+        ("Up 2 hours (Paused)", None),
+    ],
+)
 def test_status_reads_health_from_the_lists_text(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, status: str, health: str | None
 ) -> None:
-    fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, status)]))
+    fake_engine.on("GET /containers/json", (200, [list_entry(name, toolbox_id, status)]))
     found = messages.read(messages.Status, caller.call(routes.STATUS).body)
-    assert [(one.name, one.health, one.endpoint_id) for one in found.containers] == [(name, health, "e1")]
+    [container] = found.containers
+    assert (container.name, container.health, container.endpoint_id) == (name, health, "e1")
     assert (found.engine_id, found.complete) == ("engine-1", True)
 
 
 def test_create_from_an_older_spec_is_refused(caller: Caller, fake_engine: FakeEngine, toolbox_id: str) -> None:
     instance = str(uuid.uuid4())
-    fake_engine.on("GET /containers/json", (200, [listed(names.container_name(instance, 2), toolbox_id)]))
+    fake_engine.on("GET /containers/json", (200, [list_entry(names.container_name(instance, 2), toolbox_id)]))
     answer = caller.call(routes.CREATE, message=create("probe:1", instance_id=instance, spec_generation=1))
     assert (answer.status, answer.code) == (409, "older-spec")
     assert fake_engine.acts() == []
@@ -145,11 +172,11 @@ def test_name_of_a_foreign_container_is_name_taken(caller: Caller, fake_engine: 
     requested = create("probe:1")
     name = names.container_name(requested.instance_id, 1)
     fake_engine.on("POST /containers/create", (409, {"message": f'The container name "/{name}" is already in use'}))
-    fake_engine.on("GET /containers/tool", (200, said(name, "another")))
+    fake_engine.on("GET /containers/tool", (200, inspection(name, "another")))
     assert caller.call(routes.CREATE, message=requested).code == "name-taken"
-    fake_engine.on("GET /containers/tool", (200, said(name, toolbox_id)))
-    assert caller.acted(routes.CREATE, message=requested).changed is False
-    fake_engine.on("GET /containers/tool", (200, said(name, toolbox_id, "removing")))
+    fake_engine.on("GET /containers/tool", (200, inspection(name, toolbox_id)))
+    assert caller.perform(routes.CREATE, message=requested).changed is False
+    fake_engine.on("GET /containers/tool", (200, inspection(name, toolbox_id, "removing")))
     assert caller.call(routes.CREATE, message=requested).code == "try-again"
 
 
@@ -163,25 +190,25 @@ def test_missing_image_and_wrong_platform_differ(caller: Caller, fake_engine: Fa
 
 
 @pytest.mark.parametrize(
-    ("image", "known", "digest"),
+    ("image", "repo_digests", "digest"),
     [
         ("nginx:1", ["other@sha256:2", "nginx@sha256:3"], "sha256:3"),
         ("docker.io/library/nginx", ["nginx@sha256:3"], "sha256:3"),
         ("127.0.0.1:5000/a/b:1", ["b@sha256:2", "127.0.0.1:5000/a/b@sha256:3"], "sha256:3"),
-        # As the engine knows an image that two lists hold.
+        # The engine lists two digests for an image that two manifest lists contain.
         (f"nginx@sha256:{'3' * 64}", ["nginx@sha256:2", f"nginx@sha256:{'3' * 64}"], f"sha256:{'3' * 64}"),
         ("nginx:1", ["other@sha256:2"], IMAGE["Id"]),
         ("nginx:1", None, IMAGE["Id"]),
     ],
 )
 def test_digest_label_is_of_the_references_repository(
-    caller: Caller, fake_engine: FakeEngine, toolbox_id: str, image: str, known: list[str] | None, digest: str
+    caller: Caller, fake_engine: FakeEngine, toolbox_id: str, image: str, repo_digests: list[str] | None, digest: str
 ) -> None:
     requested = create(image)
-    fake_engine.on("GET /images/", (200, IMAGE | {"RepoDigests": known}))
+    fake_engine.on("GET /images/", (200, IMAGE | {"RepoDigests": repo_digests}))
     fake_engine.on("POST /containers/create", (201, {"Id": "c1"}))
-    fake_engine.on("GET /containers/c1", (200, said(names.container_name(requested.instance_id, 1), toolbox_id)))
-    caller.acted(routes.CREATE, message=requested)
+    fake_engine.on("GET /containers/c1", (200, inspection(names.container_name(requested.instance_id, 1), toolbox_id)))
+    caller.perform(routes.CREATE, message=requested)
     sent = json.loads(fake_engine.bodies[fake_engine.calls.index("POST /containers/create")])
     assert sent["Labels"][names.LABEL_IMAGE_DIGEST] == digest
 
@@ -196,7 +223,7 @@ def test_command_that_expires_behind_another_does_nothing(
         release.wait(5)
         handler.say(204, None)
 
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id)))
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id)))
     fake_engine.on("POST /containers/c1/stop", slow)
     first = threading.Thread(target=caller.call, args=(routes.STOP, name, messages.Stop()))
     first.start()
@@ -215,7 +242,7 @@ def test_command_that_expires_during_inspect_does_nothing(
 ) -> None:
     def slow(handler: Handler) -> None:
         time.sleep(0.6)
-        handler.say(200, said(name, toolbox_id))
+        handler.say(200, inspection(name, toolbox_id))
 
     fake_engine.on("GET /containers/", slow)
     now = time.time()
@@ -228,13 +255,13 @@ def test_command_that_expires_during_inspect_does_nothing(
 def test_removal_that_is_under_way_is_waited_for(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    def going(handler: Handler) -> None:
+    def remove(handler: Handler) -> None:
         handler.say(409, {"message": "removal of container c1 is already in progress"})
         gone = (404, {"message": "No such container: c1"})
         threading.Timer(0.3, lambda: fake_engine.on("GET /containers/", gone)).start()
 
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "removing")))
-    fake_engine.on("DELETE /containers/c1", going)
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id, "removing")))
+    fake_engine.on("DELETE /containers/c1", remove)
     began = time.monotonic()
-    assert caller.acted(routes.REMOVE, name) == messages.ActionResult(None, True)
+    assert caller.perform(routes.REMOVE, name) == messages.ActionResult(None, True)
     assert time.monotonic() - began > 0.25

@@ -1,4 +1,4 @@
-"""The shim shows its certificate, asks until it is answered, and works with what was answered before."""
+"""The shim sends its certificate, retries until it gets an answer, and uses the stored answer until then."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FIRST, SECOND = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 
 
 def named(*keys: Ed25519PrivateKey) -> dict[str, Any]:
-    """As the control plane answers."""
+    """An answer of the control plane that contains these keys."""
     public = [key.public_key() for key in keys]
     encoded = {tokens.kid(key): base64.urlsafe_b64encode(key.public_bytes_raw()).decode().rstrip("=") for key in public}
     return {"control_keys": encoded}
 
 
 class Pauses:
-    """Time that passes when a test says so."""
+    """The shim's pauses. Each lasts until the test ends it with over()."""
 
     def __init__(self) -> None:
         self.requested: Queue[float] = Queue()
@@ -43,7 +43,7 @@ class Pauses:
         self.granted.acquire()
 
     def next(self) -> float:
-        """What the shim waits for now."""
+        """The length in seconds of the pause in which the shim is now."""
         return self.requested.get(timeout=10)
 
     def over(self) -> None:
@@ -57,19 +57,22 @@ def pauses() -> Pauses:
 
 @pytest.fixture
 def made(tmp_path: Path, toolbox_id: str, control_plane: FakeControlPlane, pauses: Pauses) -> Callable[[], Enrolment]:
-    """A shim's enrolment at each of its starts."""
-    given = Configuration(
-        toolbox_id, {tokens.kid(FIRST.public_key()): FIRST.public_key()}, enrol_url=control_plane.url("enrol"),
-        enrolment_token="once", droplet_id="123",
-    )  # fmt: skip
+    """Makes the enrolment of a shim that starts. Each call is another start of the same shim."""
+    configuration = Configuration(
+        toolbox_id,
+        {tokens.kid(FIRST.public_key()): FIRST.public_key()},
+        enrol_url=control_plane.url("enrol"),
+        enrolment_token="once",
+        droplet_id="123",
+    )
     pem = identity.ensure_certificate(tmp_path / "state", toolbox_id)
     return lambda: Enrolment(
-        given, ControlPlane(toolbox_id, pem, control_plane.authorities), tmp_path / "state", pauses
+        configuration, ControlPlane(toolbox_id, pem, control_plane.authorities), tmp_path / "state", pauses
     )
 
 
 class Trusting(tokens.Verifier):
-    """Tells what it was given to trust."""
+    """Records the keys that the shim is to trust."""
 
     def __init__(self) -> None:
         super().__init__({}, "", 0, lambda: 0)
@@ -119,9 +122,18 @@ def test_enrolment_is_retried_with_growing_pauses(
 
 @pytest.mark.parametrize(
     "answer",
-    [(200, b""), (200, b"null"), (200, {}), (200, {"control_keys": {}}), (200, {"control_keys": {"kid": "AAAA"}}),
-     (200, b"[" * 60_000), (302, named(FIRST)), (403, {"message": "the token was used"}), (500, b"\xff")],
-)  # fmt: skip
+    [
+        (200, b""),
+        (200, b"null"),
+        (200, {}),
+        (200, {"control_keys": {}}),
+        (200, {"control_keys": {"kid": "AAAA"}}),
+        (200, b"[" * 60_000),
+        (302, named(FIRST)),
+        (403, {"message": "the token was used"}),
+        (500, b"\xff"),
+    ],
+)
 def test_wrong_answer_leaves_the_keys_unchanged(
     made: Callable[[], Enrolment], control_plane: FakeControlPlane, pauses: Pauses, answer: tuple[int, Any]
 ) -> None:
@@ -170,10 +182,10 @@ def test_control_plane_with_an_untrusted_certificate_gets_nothing(
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    stranger = FakeControlPlane(other)
+    untrusted = FakeControlPlane(other)
     pem = identity.ensure_certificate(tmp_path / "state", toolbox_id)
     with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
-        ControlPlane(toolbox_id, pem, control_plane.authorities).post(stranger.url("enrol"), b"{}", {}, 5)
-    assert not stranger.requested
-    stranger.shutdown()
-    stranger.server_close()
+        ControlPlane(toolbox_id, pem, control_plane.authorities).post(untrusted.url("enrol"), b"{}", {}, 5)
+    assert not untrusted.requested
+    untrusted.shutdown()
+    untrusted.server_close()

@@ -1,4 +1,4 @@
-"""Every string of a create, and what somebody would write there who wants more than a container."""
+"""Every string of a create with the values that an attacker would write there."""
 
 from __future__ import annotations
 
@@ -13,9 +13,31 @@ from shim.contract.messages import Create, HealthCheck, Port, Volume
 from tests.shim.test_spec import LABELS, PLAIN
 
 HOSTILE = [
-    "../../etc/passwd", "..", "/", "$(reboot)", "`id`", "; rm -rf /", "| sh", "&& sh", "> /x", "a b", "a\nb", "a\r\n",
-    "'", '"', "*", "~", "%2e%2e%2f", "\\", "--privileged", "host", "container:x", "\u202e", "\U0001f600", "a\0",
-]  # fmt: skip
+    "../../etc/passwd",
+    "..",
+    "/",
+    "$(reboot)",
+    "`id`",
+    "; rm -rf /",
+    "| sh",
+    "&& sh",
+    "> /x",
+    "a b",
+    "a\nb",
+    "a\r\n",
+    "'",
+    '"',
+    "*",
+    "~",
+    "%2e%2e%2f",
+    "\\",
+    "--privileged",
+    "host",
+    "container:x",
+    "\u202e",
+    "\U0001f600",
+    "a\0",
+]
 NAMED: list[Callable[[str], Create]] = [
     lambda text: replace(PLAIN, instance_id=text),
     lambda text: replace(PLAIN, image=text + ":1"),
@@ -27,7 +49,7 @@ NAMED: list[Callable[[str], Create]] = [
     lambda text: replace(PLAIN, ports=[Port(80, 20_000, text)]),
     lambda text: replace(PLAIN, ports=[Port(80, 20_000, "tcp", text)]),
 ]
-# What these may be called: each is a name like any other there.
+# Values that are ordinary names in these fields.
 HARMLESS = {(3, "host"), (4, "host"), (1, "host")}
 
 
@@ -44,7 +66,7 @@ def test_hostile_name_is_refused(field: int, text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_arguments_reach_the_program_unchanged_or_are_refused(text: str) -> None:
-    """As one item of a list each: no shell ever sees it. NUL ends a string in the kernel, and is refused."""
+    """Each argument is one item of a list, which no shell reads. NUL ends a string in the kernel and is refused."""
     requested = replace(
         PLAIN, command=["run", text], environment={"A": text}, health_check=HealthCheck(["check", text])
     )

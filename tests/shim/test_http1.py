@@ -1,4 +1,4 @@
-"""The exchange over a socket: answers are whole or an error, and idle connections that ended cost nothing."""
+"""HTTP over a socket: an answer is complete or an error, and an idle connection that ended is replaced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class ScriptedServer:
-    """Accepts one connection after the other. Each gets its answers, one for each request, and is then closed."""
+    """Accepts one connection after the other, sends it one of its answers for each request, and closes it."""
 
     def __init__(self, path: Path, *connections: Sequence[bytes]) -> None:
         self.path, self.requests = str(path), 0
@@ -48,8 +48,8 @@ class ScriptedServer:
 def servers() -> Iterator[list[ScriptedServer]]:
     started: list[ScriptedServer] = []
     yield started
-    for one in started:
-        one.close()
+    for server in started:
+        server.close()
 
 
 def connect(server: ScriptedServer) -> Exchange:

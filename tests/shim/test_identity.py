@@ -1,4 +1,4 @@
-"""The configuration that cloud-init writes, and the key and certificate made on the droplet."""
+"""The configuration that cloud-init writes, and the key and certificate that the droplet makes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ GOOD: dict[str, Any] = {
 
 @pytest.mark.parametrize("encoded", [ENCODED, ENCODED.rstrip("=")])
 def test_configuration_is_parsed(encoded: str) -> None:
-    given = parse_configuration(json.dumps(GOOD | {"control_keys": {tokens.kid(PUBLIC): encoded}}))
-    assert {name: getattr(given, name) for name in GOOD if name != "control_keys"} == {
+    configuration = parse_configuration(json.dumps(GOOD | {"control_keys": {tokens.kid(PUBLIC): encoded}}))
+    assert {name: getattr(configuration, name) for name in GOOD if name != "control_keys"} == {
         name: value for name, value in GOOD.items() if name != "control_keys"
     }
-    assert {kid: key.public_bytes_raw() for kid, key in given.control_keys.items()} == {
+    assert {kid: key.public_bytes_raw() for kid, key in configuration.control_keys.items()} == {
         tokens.kid(PUBLIC): PUBLIC.public_bytes_raw()
     }
 
@@ -44,7 +44,9 @@ def test_configuration_is_parsed(encoded: str) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("", "not JSON"), ("[]", "must hold"), ("{}", "must hold"),
+        ("", "not JSON"),
+        ("[]", "must hold"),
+        ("{}", "must hold"),
         (json.dumps(GOOD | {"control_key": "private"}), "nothing else"),
         (json.dumps(GOOD | {"toolbox_id": "x"}), "UUID"),
         (json.dumps(GOOD | {"toolbox_id": 1}), "toolbox_id must be a string"),
@@ -57,7 +59,7 @@ def test_configuration_is_parsed(encoded: str) -> None:
         (json.dumps(GOOD | {"control_keys": {"a": 1}}), "not a raw Ed25519"),
         (json.dumps(GOOD | {"control_keys": {"a": ENCODED + "!"}}), "not a raw Ed25519"),
     ],
-)  # fmt: skip
+)
 def test_wrong_configuration_is_refused_with_its_cause(text: str, named: str) -> None:
     with pytest.raises(Unconfigured, match=named):
         parse_configuration(text)

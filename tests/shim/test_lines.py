@@ -1,4 +1,4 @@
-"""A log followed from the functions' own client: line by line, closed by either side, failed as itself."""
+"""The functions' own client follows a log: line by line, until either side closes it, with the errors of the shim."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_followed_log_arrives_line_by_line_until_closed(serve: Serve, client_of:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("body", "expected"),
     [
         (b'{}\n{"error": {"code": "engine-unavailable", "message": "gone"}}\n', shim_errors.EngineUnavailable),
         (b'{}\n{"line": 1}\n', ToolboxRefused),
@@ -50,10 +50,10 @@ def test_followed_log_arrives_line_by_line_until_closed(serve: Serve, client_of:
     ],
 )
 def test_error_inside_a_stream_is_raised(
-    serve: Serve, client_of: Callable[..., ShimClient], said: bytes, expected: type[Exception]
+    serve: Serve, client_of: Callable[..., ShimClient], body: bytes, expected: type[Exception]
 ) -> None:
-    app, ours = Flask("shim"), {routes.CONTRACT_HEADER: str(routes.CONTRACT)}
-    app.add_url_rule("/tools/x/logs/follow", view_func=lambda: (said, ours))
+    app, headers = Flask("shim"), {routes.CONTRACT_HEADER: str(routes.CONTRACT)}
+    app.add_url_rule("/tools/x/logs/follow", view_func=lambda: (body, headers))
     lines = client_of(serve(app)).follow("x", start_by=soon(), query="")
     assert next(lines) == messages.FollowLine()
     with pytest.raises(expected):

@@ -1,4 +1,4 @@
-"""The log stream of the engine, taken apart."""
+"""The parser of the engine's log stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reader is strict: it accepts exactly what the dataclasses and their bounds say."""
+"""The reader is strict: it accepts only what the dataclasses and their bounds allow."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ from shim.contract.messages import (
 )
 
 CREATE = {
-    "instance_id": "0a1b2c3d-0000-4000-8000-000000000001", "spec_generation": 1, "image": "nginx:1",
+    "instance_id": "0a1b2c3d-0000-4000-8000-000000000001",
+    "spec_generation": 1,
+    "image": "nginx:1",
     "limits": {"memory_bytes": 1 << 30, "nano_cpus": 10**9, "pids": 64},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A hint goes out when something happens to a container that no command requested for, and nothing depends on it."""
+"""A hint is sent when a container changes without a command. The hint is best effort: nothing depends on it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ END = object()
 
 
 class Events:
-    """The engine's stream of events, as far as a test says what happens."""
+    """The engine's stream of events, which contains the events that a test adds."""
 
     def __init__(self, engine: FakeEngine) -> None:
         self.queue: Queue[Any] = Queue()
@@ -65,10 +65,14 @@ def locks() -> Locks:
 
 @pytest.fixture
 def started(
-    tmp_path: Path, toolbox_id: str, control_plane: FakeControlPlane, fake_engine: FakeEngine, events: Events,
+    tmp_path: Path,
+    toolbox_id: str,
+    control_plane: FakeControlPlane,
+    fake_engine: FakeEngine,
+    events: Events,
     locks: Locks,
-) -> Callable[[], None]:  # fmt: skip
-    """Starts the notifier, and waits for the hint with which it begins."""
+) -> Callable[[], None]:
+    """Starts the notifier and waits for the hint that it sends at its start."""
     pem = identity.ensure_certificate(tmp_path / "state", toolbox_id)
     caller = ControlPlane(toolbox_id, pem, control_plane.authorities)
     notifier = Notifier(Engine(fake_engine.url), locks, toolbox_id, caller, control_plane.url("notify"))
@@ -77,7 +81,7 @@ def started(
         for work in (notifier.watch, notifier.send):
             threading.Thread(target=work, daemon=True).start()
         assert events.opened.acquire(timeout=10)
-        assert control_plane.heard.acquire(timeout=10)
+        assert control_plane.answered.acquire(timeout=10)
 
     return begin
 
@@ -87,7 +91,7 @@ def test_death_of_a_container_sends_an_empty_signed_hint(
 ) -> None:
     started()
     events.happen("die", names.container_name(INSTANCE, 1))
-    assert control_plane.heard.acquire(timeout=10)
+    assert control_plane.answered.acquire(timeout=10)
     path, headers, body = control_plane.requested[-1]
     assert (path, body) == ("/notify", b"")
     shown = identity.pem_parts(tmp_path / "state" / identity.CERTIFICATE_FILE)[0]
@@ -95,8 +99,10 @@ def test_death_of_a_container_sends_an_empty_signed_hint(
     claims = jwt.decode(headers["Authorization"].removeprefix("Bearer "), key, ["ES256"], audience="notify")
     assert (claims["sub"], claims["exp"] - claims["iat"]) == (toolbox_id, 60)
     assert events.filters == {
-        "type": ["container"], "label": [f"{names.LABEL_TOOLBOX}={toolbox_id}"], "event": list(EVENTS),
-    }  # fmt: skip
+        "type": ["container"],
+        "label": [f"{names.LABEL_TOOLBOX}={toolbox_id}"],
+        "event": list(EVENTS),
+    }
 
 
 def test_hint_waits_until_an_inspect_shows_the_change(
@@ -111,9 +117,9 @@ def test_hint_waits_until_an_inspect_shows_the_change(
     fake_engine.on(f"GET /containers/{'5' * 64}/json", inspected)
     started()
     events.happen("die", names.container_name(INSTANCE, 1))
-    assert not control_plane.heard.acquire(timeout=NOTIFY_EVERY_SECONDS + 0.5)
+    assert not control_plane.answered.acquire(timeout=NOTIFY_EVERY_SECONDS + 0.5)
     shown.set()
-    assert control_plane.heard.acquire(timeout=10)
+    assert control_plane.answered.acquire(timeout=10)
 
 
 def test_many_events_are_one_hint_a_second(
@@ -124,7 +130,7 @@ def test_many_events_are_one_hint_a_second(
     while time.monotonic() - began < 2.5 * NOTIFY_EVERY_SECONDS:
         events.happen("die", names.container_name(INSTANCE, 1))
         time.sleep(0.01)
-    # The one with which it begins, and one for each second at most.
+    # The hint at the start, and at most one for each second.
     assert 2 <= len(control_plane.requested) <= 4
 
 
@@ -134,9 +140,9 @@ def test_event_of_a_running_command_sends_no_hint(
     started()
     with locks.hold(INSTANCE, Claims("1", time.time() + 60, routes.CONTRACT)):
         events.happen("die", names.container_name(INSTANCE, 1))
-        assert not control_plane.heard.acquire(timeout=NOTIFY_EVERY_SECONDS + 0.5)
+        assert not control_plane.answered.acquire(timeout=NOTIFY_EVERY_SECONDS + 0.5)
     events.happen("die", names.container_name(INSTANCE, 1))
-    assert control_plane.heard.acquire(timeout=10)
+    assert control_plane.answered.acquire(timeout=10)
 
 
 def test_rename_by_hand_sends_a_hint(
@@ -144,7 +150,7 @@ def test_rename_by_hand_sends_a_hint(
 ) -> None:
     started()
     events.happen("rename", "kept-by-hand")
-    assert control_plane.heard.acquire(timeout=10)
+    assert control_plane.answered.acquire(timeout=10)
 
 
 def test_engine_restart_sends_a_hint_and_is_followed_again(
@@ -153,9 +159,9 @@ def test_engine_restart_sends_a_hint_and_is_followed_again(
     started()
     events.queue.put(END)
     assert events.opened.acquire(timeout=10)
-    assert control_plane.heard.acquire(timeout=10)
+    assert control_plane.answered.acquire(timeout=10)
     events.happen("die", names.container_name(INSTANCE, 1))
-    assert control_plane.heard.acquire(timeout=10)
+    assert control_plane.answered.acquire(timeout=10)
 
 
 def test_refused_hint_is_dropped_and_the_next_is_sent(
@@ -166,4 +172,4 @@ def test_refused_hint_is_dropped_and_the_next_is_sent(
     time.sleep(2 * NOTIFY_EVERY_SECONDS)
     assert len(control_plane.requested) == 1
     events.happen("die", names.container_name(INSTANCE, 1))
-    assert control_plane.heard.acquire(timeout=10)
+    assert control_plane.answered.acquire(timeout=10)

@@ -1,4 +1,4 @@
-"""The functions' connections to shims: pinned, one TLS context, one deadline for the whole of each answer, bounded."""
+"""Connections of the functions to shims: pinned, bounded, and with one deadline for each whole answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Hostile = Callable[[Callable[[ssl.SSLSocket], None]], ShimClient]
 
 @pytest.fixture
 def hostile(tmp_path: Path, toolbox_id: str, client_of: Callable[..., ShimClient]) -> Iterator[Hostile]:
-    """A client of a server with the pinned certificate, which reads a request's head and then does as the test says."""
+    """A client of a server that has the pinned certificate, reads the head of a request and then calls `act`."""
     listeners: list[socket] = []
 
     def start(act: Callable[[ssl.SSLSocket], None]) -> ShimClient:
@@ -52,8 +52,8 @@ def hostile(tmp_path: Path, toolbox_id: str, client_of: Callable[..., ShimClient
         return client_of(address)
 
     yield start
-    for one in listeners:
-        one.close()
+    for listener in listeners:
+        listener.close()
 
 
 def drip(data: bytes, pause: float = 0.3) -> Callable[[ssl.SSLSocket], None]:

@@ -1,4 +1,4 @@
-"""Pulls that go wrong, and what those that go on report."""
+"""Failed pulls, and the progress that a running pull reports."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ def stream(*lines: dict[str, Any]) -> bytes:
     ("words", "code"),
     [
         ("manifest for x:1 not found: manifest unknown: manifest unknown", "image-unavailable"),
-        ("pull access denied for x, repository does not exist or may require 'docker login': denied: requested access "
-         "to the resource is denied", "image-unavailable"),
+        (
+            "pull access denied for x, repository does not exist or may require 'docker login': denied: requested "
+            "access to the resource is denied",
+            "image-unavailable",
+        ),
         ("Head https://x/v2/a: unauthorized: authentication required", "image-denied"),
         ("no matching manifest for linux/amd64 in the manifest list entries", "wrong-platform"),
         ("write /var/lib/docker/tmp/GetImageBlob1: no space left on device", "disk-full"),
@@ -35,7 +38,7 @@ def stream(*lines: dict[str, Any]) -> bytes:
         ("received unexpected HTTP status: 500 Internal Server Error", "registry-unreachable"),
         ("toomanyrequests: You have reached your pull rate limit", "registry-unreachable"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("inside", [False, True])
 def test_failed_pull_has_the_error_of_its_cause(
     caller: Caller, fake_engine: FakeEngine, words: str, code: str, inside: bool
@@ -88,9 +91,13 @@ def test_pull_without_resulting_image_fails(caller: Caller, fake_engine: FakeEng
 
 @pytest.mark.parametrize(
     ("image", "query"),
-    [("x", "fromImage=x&tag=latest"), ("r:5/x/y", "fromImage=r%3A5%2Fx%2Fy&tag=latest"), ("x:2", "fromImage=x&tag=2"),
-     ("x:2@sha256:" + "0" * 64, "fromImage=x&tag=sha256%3A" + "0" * 64)],
-)  # fmt: skip
+    [
+        ("x", "fromImage=x&tag=latest"),
+        ("r:5/x/y", "fromImage=r%3A5%2Fx%2Fy&tag=latest"),
+        ("x:2", "fromImage=x&tag=2"),
+        ("x:2@sha256:" + "0" * 64, "fromImage=x&tag=sha256%3A" + "0" * 64),
+    ],
+)
 def test_pull_requests_one_image_and_never_all_tags(
     caller: Caller, fake_engine: FakeEngine, image: str, query: str
 ) -> None:
@@ -107,14 +114,26 @@ def test_pull_requests_one_image_and_never_all_tags(
 
 def test_progress_is_the_sum_of_the_layers(caller: Caller, fake_engine: FakeEngine) -> None:
     downloading = {"status": "Downloading", "progressDetail": {"current": 5, "total": 10}}
-    fake_engine.on("POST /images/create", (200, stream(
-        {"status": "Pulling from library/x", "id": "latest"},
-        {"status": "Pulling fs layer", "id": "a"}, {"status": "Already exists", "id": "b"}, downloading | {"id": "a"},
-        {"status": "Download complete", "id": "a"}, {"status": "Pull complete", "id": "a"},
-        {"status": "Pulling fs layer", "id": "c"}, downloading | {"id": "c"},
-    )))  # fmt: skip
-    lines = [messages.read(messages.PullLine, line) for line in
-             caller.call(routes.PULL, message=messages.Pull("x")).body.splitlines()]  # fmt: skip
+    fake_engine.on(
+        "POST /images/create",
+        (
+            200,
+            stream(
+                {"status": "Pulling from library/x", "id": "latest"},
+                {"status": "Pulling fs layer", "id": "a"},
+                {"status": "Already exists", "id": "b"},
+                downloading | {"id": "a"},
+                {"status": "Download complete", "id": "a"},
+                {"status": "Pull complete", "id": "a"},
+                {"status": "Pulling fs layer", "id": "c"},
+                downloading | {"id": "c"},
+            ),
+        ),
+    )
+    lines = [
+        messages.read(messages.PullLine, line)
+        for line in caller.call(routes.PULL, message=messages.Pull("x")).body.splitlines()
+    ]
     assert lines[3].layer == messages.LayerProgress("a", "Downloading", 5, 10)
     progress = PullProgress(lambda _: None, time.monotonic)
     assert progress.image(iter(lines)) == messages.Image(str(IMAGE["Id"]), str(IMAGE["Id"]), 1)

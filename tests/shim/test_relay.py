@@ -21,13 +21,16 @@ from tests.shim.droplet import Droplet, free_port
 from tests.shim.fake_engine import FakeEngine
 from tests.shim.functions_client import soon
 from tests.shim.server_in_container import ADDRESS, Server
-from tests.shim.test_engine_faults import said
+from tests.shim.test_engine_faults import inspection
 
 OK = b"HTTP/1.1 200 OK\r\n"
 EVENTS = OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 RESULT: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "result": {"tools": []}}
-AT = {"NetworkSettings": {"Networks": {"none": {"EndpointID": "", "IPAddress": ""},
-                                       "bridge": {"EndpointID": "e", "IPAddress": ADDRESS}}}}  # fmt: skip
+AT = {
+    "NetworkSettings": {
+        "Networks": {"none": {"EndpointID": "", "IPAddress": ""}, "bridge": {"EndpointID": "e", "IPAddress": ADDRESS}}
+    }
+}
 Serve = Callable[..., Server]
 
 
@@ -37,14 +40,14 @@ def chunk(text: str) -> bytes:
 
 @pytest.fixture
 def container(fake_engine: FakeEngine, name: str, toolbox_id: str) -> Iterator[Serve]:
-    """Starts a server that answers so, at the address of a running container."""
+    """Starts a server with these answers at the address of a running container."""
     running: list[Server] = []
 
     def start(chunks: list[bytes], **how: Any) -> Server:
         server = Server(chunks, **how)
         running.append(server)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        fake_engine.on("GET /containers/tool", (200, said(name, toolbox_id) | AT))
+        fake_engine.on("GET /containers/tool", (200, inspection(name, toolbox_id) | AT))
         return server
 
     yield start
@@ -73,7 +76,7 @@ def relay(
     path: str = "/mcp?x=1",
     body: bytes = b"",
     **headers: str,
-) -> Answer:  # fmt: skip
+) -> Answer:
     sent = {key.replace("_", "-"): value for key, value in headers.items()}
     return by.raw(method, routes.relay_target(name, server.port, path), body, sent)
 
@@ -185,12 +188,12 @@ def test_container_that_is_stopped_or_silent_is_the_shims_own_error(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     target = routes.relay_target(name, 1, "/")
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id, "exited") | AT))
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id, "exited") | AT))
     assert caller.raw("GET", target).code == "not-running"
-    fake_engine.on("GET /containers/", (200, said(name, toolbox_id) | AT))
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id) | AT))
     answer = caller.raw("GET", target)
     assert answer.code == "not-answering" and "refused" in answer.json["error"]["message"]
-    fake_engine.on("GET /containers/", (200, said(name, "another") | AT))
+    fake_engine.on("GET /containers/", (200, inspection(name, "another") | AT))
     assert caller.raw("GET", target).code == "no-such-container"
 
 
@@ -230,7 +233,7 @@ def test_token_is_bound_to_method_port_and_path(caller: Caller, fake_engine: Fak
     assert fake_engine.calls == []
 
 
-# The functions' client: what the MCP probe reads.
+# The functions' client, whose answers the MCP probe reads.
 
 
 def requested(client: ShimClient, name: str, server: Server, **changed: Any) -> messages.Response:
@@ -257,7 +260,7 @@ def test_client_stops_at_the_first_response_of_an_event_stream(client: ShimClien
     answer = requested(client, name, server)
     assert (answer.body, answer.truncated) == (note + first + second, False)
     assert time.monotonic() - began < 2
-    # It closes its connection, so that the container's stream ends.
+    # The client closes its connection, which ends the container's stream.
     assert server.closed.wait(5)
 
 
@@ -305,5 +308,5 @@ def test_server_in_a_container_answers(droplet: Droplet, busybox: str) -> None:
     assert answer.body == b"hello\n"
     missing = droplet.caller.raw("GET", routes.relay_target(made.name, 8080, "/missing"))
     assert (missing.status, missing.headers[routes.RELAYED_HEADER]) == (404, "1")
-    droplet.caller.acted(routes.STOP, made.name, messages.Stop(0))
+    droplet.caller.perform(routes.STOP, made.name, messages.Stop(0))
     assert droplet.caller.raw("GET", target).code == "not-running"

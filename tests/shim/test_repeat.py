@@ -1,4 +1,4 @@
-"""Every step of a plan, run twice by the functions' own code through the real shim on a real engine."""
+"""The functions' own code runs each step of a plan twice, through the real shim on a real engine."""
 
 from __future__ import annotations
 
@@ -40,9 +40,18 @@ def shim(tmp_path: Path, toolbox_id: str, key: Ed25519PrivateKey, engine_socket:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     now = datetime.now(UTC)
     toolbox = Toolbox(
-        id=toolbox_id, account="a", name="box", status=ToolboxStatus.ACTIVE, region="r", size="s", image="i",
-        created_at=now, updated_at=now, address=ADDRESS, fingerprint=identity.fingerprint(pem),
-    )  # fmt: skip
+        id=toolbox_id,
+        account="a",
+        name="box",
+        status=ToolboxStatus.ACTIVE,
+        region="r",
+        size="s",
+        image="i",
+        created_at=now,
+        updated_at=now,
+        address=ADDRESS,
+        fingerprint=identity.fingerprint(pem),
+    )
     yield ToolboxShims(ShimClients(private)).for_toolbox(toolbox)
     served.stop()
     thread.join()
@@ -58,10 +67,10 @@ def engine(engine_socket: str, toolbox_id: str) -> Iterator[docker.APIClient]:
 
 
 def containers(engine: docker.APIClient, toolbox_id: str) -> dict[str, Any]:
-    """Each container's state, times and restarts, as the engine itself says."""
+    """The name, state and restart count of each container, as reported by the engine."""
     wanted = {"label": f"{names.LABEL_TOOLBOX}={toolbox_id}"}
-    found = [engine.inspect_container(one["Id"]) for one in engine.containers(all=True, filters=wanted)]
-    return {one["Id"]: (one["Name"], one["State"], one["RestartCount"]) for one in found}
+    found = [engine.inspect_container(entry["Id"]) for entry in engine.containers(all=True, filters=wanted)]
+    return {item["Id"]: (item["Name"], item["State"], item["RestartCount"]) for item in found}
 
 
 @pytest.mark.parametrize("case", STEP_CASES)

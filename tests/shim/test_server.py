@@ -1,4 +1,4 @@
-"""The server: TLS, slow and hostile clients, limits of bodies, idle connections, and its end."""
+"""The server: TLS, slow and hostile clients, limits of bodies, idle connections, and its shutdown."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def secured(port: int) -> ssl.SSLSocket:
 
 
 def raw(port: int, request: bytes, timeout: float = 10) -> bytes:
-    """All that the server answers before it closes the connection."""
+    """All bytes that the server sends before it closes the connection."""
     with secured(port) as connected:
         connected.settimeout(timeout)
         received = b""
@@ -100,8 +100,8 @@ def test_connections_without_a_first_byte_cost_no_thread(served: Served) -> None
     assert served.caller.call(routes.STATUS).status == 200
     assert time.monotonic() - began < 2
     assert threading.active_count() - before <= 3
-    for one in silent:
-        one.close()
+    for connection in silent:
+        connection.close()
 
 
 def test_idle_connections_cost_no_thread(served: Served) -> None:
@@ -112,7 +112,7 @@ def test_idle_connections_cost_no_thread(served: Served) -> None:
         connection.getresponse().read()
         connections.append(connection)
     time.sleep(0.2)
-    assert not [one for one in served.server._all if one.busy]
+    assert not [connection for connection in served.server._all if connection.busy]
     assert threading.active_count() - before <= 30
     connections[0].request("GET", "/health")
     assert connections[0].getresponse().status == 200
@@ -130,11 +130,11 @@ def test_idle_connection_is_closed(tls: TlsCaller, monkeypatch: pytest.MonkeyPat
 def test_more_connections_than_allowed_are_closed_at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 20)
     silent = [socket.create_connection(("127.0.0.1", served.caller.port)) for _ in range(40)]
-    for one in silent[30:]:
-        one.settimeout(5)
-        assert one.recv(1) == b""
-    for one in silent:
-        one.close()
+    for connection in silent[30:]:
+        connection.settimeout(5)
+        assert connection.recv(1) == b""
+    for connection in silent:
+        connection.close()
     time.sleep(0.2)
     assert served.caller.call(routes.STATUS).status == 200
 
@@ -142,15 +142,21 @@ def test_more_connections_than_allowed_are_closed_at_once(served: Served, monkey
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        b"\x00" * 100, b"GET http://x/health HTTP/1.1\r\n\r\n", b"GET health HTTP/1.1\r\n\r\n",
+        b"\x00" * 100,
+        b"GET http://x/health HTTP/1.1\r\n\r\n",
+        b"GET health HTTP/1.1\r\n\r\n",
         b"G\xffT / HTTP/1.1\r\n\r\n",
         b"GET /health HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"GET /health HTTP/1.1\r\nBad Header: 1\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nX: " + b"y" * 200_000, b"GET /health HTTP/1.1\r\n" + b"X: 1\r\n" * 300 + b"\r\n",
-        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\n\r\n", b"\r\n" * 50_000,
+        b"GET /health HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nBad Header: 1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nX: " + b"y" * 200_000,
+        b"GET /health HTTP/1.1\r\n" + b"X: 1\r\n" * 300 + b"\r\n",
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\n\r\n",
+        b"\r\n" * 50_000,
         b"GET /health HTTP/1.1\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
     ],
-)  # fmt: skip
+)
 def test_malformed_request_gets_no_good_answer_and_harms_nobody(tls: TlsCaller, request_bytes: bytes) -> None:
     assert b" 200 " not in raw(tls.port, request_bytes, timeout=4)
     assert tls.call(routes.STATUS).status == 200
@@ -166,7 +172,7 @@ def test_plain_http_ends_that_connection_only(tls: TlsCaller) -> None:
 
 
 def test_second_request_sent_too_early_is_not_answered(tls: TlsCaller) -> None:
-    """Nobody pipelines to a shim. Answering only the first can never mix two answers up."""
+    """No client of a shim pipelines. The server answers only the first, so that it cannot swap two answers."""
     answer = raw(tls.port, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
     assert answer.count(b"HTTP/1.1 200 ") == 1 and b"Connection: close" in answer
 
@@ -218,7 +224,7 @@ def test_unsigned_request_can_send_16_kib_and_no_more(served: Served) -> None:
             while time.monotonic() - began < 5:
                 sent += connected.send(b"x" * 4_096)
                 time.sleep(0.02)
-    # What the kernel's buffers take beside it is not the shim's memory.
+    # The kernel's buffers hold some bytes in addition, which are not memory of the shim.
     assert sent < 300_000
     assert served.server.budget._left == server.BODY_BUDGET_BYTES
 
@@ -245,7 +251,7 @@ def test_bodies_in_flight_share_one_budget(served: Served, monkeypatch: pytest.M
 
 
 def drip(port: int, request: bytes) -> ssl.SSLSocket:
-    """A client that sends a byte of the request's end every half second, and is never done."""
+    """A client that sends the last 40 bytes of the request one by one, half a second apart: too slow to be answered."""
     connected = secured(port)
     connected.sendall(request[:-40])
 
@@ -275,12 +281,12 @@ def test_slow_client_is_cut_off_after_the_time_for_the_whole_request(
 ) -> None:
     began = time.monotonic()
     slow = [drip(tls.port, request_of(tls)) for _ in range(3)]
-    for one in slow:
-        one.settimeout(REQUEST_SECONDS + 5)
+    for client in slow:
+        client.settimeout(REQUEST_SECONDS + 5)
         with contextlib.suppress(ssl.SSLError, ConnectionError):
-            while one.recv(1000):
+            while client.recv(1000):
                 pass
-        one.close()
+        client.close()
     assert REQUEST_SECONDS - 1 < time.monotonic() - began < REQUEST_SECONDS + 3
     assert tls.call(routes.STATUS).status == 200
 
@@ -308,9 +314,9 @@ def test_client_that_reads_nothing_is_cut_off(
         connected.sendall(f"GET /images HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
         time.sleep(0.5)
         deadline = time.monotonic() + 10
-        while [one for one in served.server._all if one.busy] and time.monotonic() < deadline:
+        while [connection for connection in served.server._all if connection.busy] and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert not [one for one in served.server._all if one.busy]
+        assert not [connection for connection in served.server._all if connection.busy]
 
 
 def test_command_may_last_longer_than_its_request(tls: TlsCaller, fake_engine: FakeEngine) -> None:
@@ -370,6 +376,6 @@ def test_create_with_its_body_in_many_pieces_is_read_whole(tls: TlsCaller, fake_
         for start in range(0, len(head + body), 9_000):
             connected.sendall((head + body)[start : start + 9_000])
             time.sleep(0.01)
-        # The fake engine makes no container.
+        # The fake engine creates no container.
         assert b"no-such-image" in connected.recv(1_000)
     assert "POST /containers/create" in fake_engine.calls

@@ -1,4 +1,4 @@
-"""Every way in which a token can be wrong."""
+"""A token is refused for each thing that can be wrong with it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def token(**changed: Any) -> str:
 
 
 def forged(change: Callable[[dict[str, Any]], Any], key: Any = KEY, algorithm: str = "EdDSA", **header: Any) -> str:
-    """A token whose claims `sign` would never make, signed with the right key all the same."""
+    """A token with claims that `sign` never makes, signed with the right key."""
     claims = jwt.decode(token(), options={"verify_signature": False})
     change(claims)
     return jwt.encode(claims, key, algorithm, headers={"kid": tokens.kid(KEY.public_key())} | header)
@@ -66,7 +66,7 @@ def test_header_without_bearer_token_is_refused(header: str) -> None:
 
 
 def hs256_with_the_public_key(public: bytes) -> str:
-    """By hand: a JWT library refuses to make one."""
+    """An HS256 token whose secret is the public key. It is built by hand, since a JWT library refuses to make one."""
     segments = [
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
         for part in (

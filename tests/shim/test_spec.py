@@ -1,4 +1,4 @@
-"""The allow-list: exactly what the engine is requested for, and each way out of it."""
+"""The allow-list: the exact request to the engine, and each attempt to get more than the list allows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from shim.contract.messages import Create, HealthCheck, Limits, Port, Volume
 ID = "0a1b2c3d-0000-4000-8000-000000000001"
 PLAIN = Create(ID, 3, "nginx:1", Limits(512 << 20, 500_000_000, 256))
 LABELS = {
-    names.LABEL_TOOLBOX: "toolbox", names.LABEL_INSTANCE: ID, names.LABEL_SPEC_GENERATION: "3",
+    names.LABEL_TOOLBOX: "toolbox",
+    names.LABEL_INSTANCE: ID,
+    names.LABEL_SPEC_GENERATION: "3",
     names.LABEL_IMAGE_DIGEST: "sha256:1",
-}  # fmt: skip
+}
 
 
 def test_engine_config_is_exactly_this() -> None:
@@ -36,17 +38,33 @@ def test_engine_config_is_exactly_this() -> None:
         "Labels": LABELS,
         "ExposedPorts": {"80/tcp": {}, "53/udp": {}},
         "Healthcheck": {
-            "Test": ["CMD", "true"], "Retries": 3,
-            "Interval": 30_000_000_000, "Timeout": 10_000_000_000, "StartPeriod": 10_000_000_000,
+            "Test": ["CMD", "true"],
+            "Retries": 3,
+            "Interval": 30_000_000_000,
+            "Timeout": 10_000_000_000,
+            "StartPeriod": 10_000_000_000,
         },
         "HostConfig": {
-            "NetworkMode": "bridge", "IpcMode": "private", "CgroupnsMode": "private",
+            "NetworkMode": "bridge",
+            "IpcMode": "private",
+            "CgroupnsMode": "private",
             "CapDrop": ["ALL"],
             "CapAdd": [
-                "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID",
+                "CHOWN",
+                "DAC_OVERRIDE",
+                "FOWNER",
+                "FSETID",
+                "KILL",
+                "NET_BIND_SERVICE",
+                "SETGID",
+                "SETPCAP",
+                "SETUID",
             ],
             "SecurityOpt": ["no-new-privileges"],
-            "Memory": 536_870_912, "MemorySwap": 536_870_912, "NanoCpus": 500_000_000, "PidsLimit": 256,
+            "Memory": 536_870_912,
+            "MemorySwap": 536_870_912,
+            "NanoCpus": 500_000_000,
+            "PidsLimit": 256,
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             "RestartPolicy": {"Name": "unless-stopped"},
             "Init": True,
@@ -54,12 +72,16 @@ def test_engine_config_is_exactly_this() -> None:
                 "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "20001"}],
                 "53/udp": [{"HostIp": "127.0.0.1", "HostPort": "20002"}],
             },
-            "Mounts": [{
-                "Type": "volume", "Source": f"{ID}-data", "Target": "/var/lib/data",
-                "VolumeOptions": {"Labels": {names.LABEL_TOOLBOX: "toolbox", names.LABEL_INSTANCE: ID}},
-            }],
+            "Mounts": [
+                {
+                    "Type": "volume",
+                    "Source": f"{ID}-data",
+                    "Target": "/var/lib/data",
+                    "VolumeOptions": {"Labels": {names.LABEL_TOOLBOX: "toolbox", names.LABEL_INSTANCE: ID}},
+                }
+            ],
         },
-    }  # fmt: skip
+    }
 
 
 ESCAPES: list[tuple[dict[str, Any], str]] = [
@@ -170,8 +192,12 @@ ESCAPES: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changed", "named"), ESCAPES)
 def test_field_outside_the_allow_list_is_refused(changed: dict[str, Any], named: str) -> None:
-    plain = {"instance_id": ID, "spec_generation": 1, "image": "nginx:1",
-             "limits": {"memory_bytes": 1 << 30, "nano_cpus": 10**9, "pids": 64}}  # fmt: skip
+    plain = {
+        "instance_id": ID,
+        "spec_generation": 1,
+        "image": "nginx:1",
+        "limits": {"memory_bytes": 1 << 30, "nano_cpus": 10**9, "pids": 64},
+    }
     with pytest.raises(messages.Malformed) as refused:
         messages.read(Create, json.dumps(plain | changed).encode())
     assert named in str(refused.value)

@@ -1,4 +1,4 @@
-"""What a container uses, in the engine's words and in the contract's."""
+"""The resource usage of a container: the engine's statistics as a message of the contract."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from shim.contract.messages import Stats
 from tests.shim.caller import Caller
 from tests.shim.droplet import Droplet
 from tests.shim.fake_engine import FakeEngine
-from tests.shim.test_engine_faults import said
+from tests.shim.test_engine_faults import inspection
 
-# As an engine on cgroup 2 answers; what is not read is left out.
+# The answer of an engine on cgroup 2, without the fields that the shim does not read.
 MEASURED: dict[str, Any] = {
-    "read": "2026-01-01T00:00:01.5Z", "pids_stats": {"current": 3},
-    "blkio_stats": {"io_service_bytes_recursive": [
-        {"major": 8, "minor": 0, "op": "read", "value": 100}, {"major": 8, "minor": 0, "op": "write", "value": 7},
-        {"major": 8, "minor": 1, "op": "read", "value": 10}]},
+    "read": "2026-01-01T00:00:01.5Z",
+    "pids_stats": {"current": 3},
+    "blkio_stats": {
+        "io_service_bytes_recursive": [
+            {"major": 8, "minor": 0, "op": "read", "value": 100},
+            {"major": 8, "minor": 0, "op": "write", "value": 7},
+            {"major": 8, "minor": 1, "op": "read", "value": 10},
+        ]
+    },
     "cpu_stats": {"cpu_usage": {"total_usage": 3_000_000_000}, "system_cpu_usage": 12_000_000_000, "online_cpus": 2},
     "precpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}, "system_cpu_usage": 10_000_000_000},
     "memory_stats": {"usage": 5_000, "limit": 64 << 20, "stats": {"inactive_file": 1_000}},
     "networks": {"eth0": {"rx_bytes": 1, "tx_bytes": 2}, "eth1": {"rx_bytes": 10, "tx_bytes": 20}},
-}  # fmt: skip
+}
 
 
 def stats(caller: Caller, engine: FakeEngine, name: str, toolbox_id: str, answer: dict[str, Any]) -> Any:
-    engine.on(f"GET /containers/{name}/json", (200, said(name, toolbox_id)))
+    engine.on(f"GET /containers/{name}/json", (200, inspection(name, toolbox_id)))
     engine.on("GET /containers/c1/stats", (200, answer))
     return caller.call(routes.STATS, name)
 
@@ -36,10 +41,17 @@ def stats(caller: Caller, engine: FakeEngine, name: str, toolbox_id: str, answer
 def test_stats_are_converted(caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str) -> None:
     answer = stats(caller, fake_engine, name, toolbox_id, MEASURED)
     assert messages.read(Stats, answer.body) == Stats(
-        time="2026-01-01T00:00:01.5Z", cpu_percent=50.0, cpu_seconds=3.0, memory_used_bytes=4_000,
-        memory_limit_bytes=64 << 20, pids=3, network_received_bytes=11, network_sent_bytes=22, disk_read_bytes=110,
+        time="2026-01-01T00:00:01.5Z",
+        cpu_percent=50.0,
+        cpu_seconds=3.0,
+        memory_used_bytes=4_000,
+        memory_limit_bytes=64 << 20,
+        pids=3,
+        network_received_bytes=11,
+        network_sent_bytes=22,
+        disk_read_bytes=110,
         disk_written_bytes=7,
-    )  # fmt: skip
+    )
 
 
 def test_stats_of_cgroup_1_and_without_network_are_read(
@@ -69,7 +81,7 @@ def test_stats_need_a_running_container(droplet: Droplet, busybox: str) -> None:
         found = messages.read(Stats, answer.body)
         assert 0 < found.memory_used_bytes < found.memory_limit_bytes == 64 << 20 and found.pids > 0
     else:
-        # Where this machine's control groups do not let the engine measure, just that is said.
+        # The control groups of some machines do not let the engine measure. The answer is then that error.
         assert (answer.code, "measured nothing" in answer.json["error"]["message"]) == ("try-again", True)
-    droplet.caller.acted(routes.STOP, made.name, messages.Stop(0))
+    droplet.caller.perform(routes.STOP, made.name, messages.Stop(0))
     assert droplet.caller.call(routes.STATS, made.name).code == "not-running"

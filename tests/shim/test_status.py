@@ -1,4 +1,4 @@
-"""What is on the droplet, by one look: the list, the engine's id, and an answer to whoever knows it already."""
+"""The status of a droplet: its containers, its engine's id, and 304 for a list that the caller has already."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shim.contract.messages import Limits
 from tests.shim.caller import Answer, Caller
 from tests.shim.droplet import Droplet, create
 from tests.shim.fake_engine import FakeEngine
-from tests.shim.test_engine_faults import listed
+from tests.shim.test_engine_faults import list_entry
 
 
 def status(caller: Caller, known: str = "", query: str = "") -> Answer:
@@ -25,12 +25,17 @@ def containers(answer: Answer) -> messages.Status:
     return messages.read(messages.Status, answer.body)
 
 
+def limits_of(answer: Answer) -> dict[str, Limits | None]:
+    """The limits of each listed container, by its id."""
+    return {container.id: container.limits for container in containers(answer).containers}
+
+
 def test_known_list_returns_304(caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str) -> None:
-    fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, "Up 5 minutes")]))
+    fake_engine.on("GET /containers/json", (200, [list_entry(name, toolbox_id, "Up 5 minutes")]))
     first = status(caller)
     tag = first.headers["ETag"]
     assert tag[0] == tag[-1] == '"' and int(tag.strip('"'), 16)
-    fake_engine.on("GET /containers/json", (200, [listed(name, toolbox_id, "Up 6 minutes")]))
+    fake_engine.on("GET /containers/json", (200, [list_entry(name, toolbox_id, "Up 6 minutes")]))
     again = status(caller, tag)
     assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
     assert again.headers[routes.CONTRACT_HEADER] == str(routes.CONTRACT)
@@ -40,7 +45,7 @@ def test_known_list_returns_304(caller: Caller, fake_engine: FakeEngine, name: s
 def test_changed_list_is_answered_in_full(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, changed: str
 ) -> None:
-    entry = listed(name, toolbox_id, "Up 5 minutes (healthy)")
+    entry = list_entry(name, toolbox_id, "Up 5 minutes (healthy)")
     fake_engine.on("GET /containers/json", (200, [entry]))
     tag = status(caller).headers["ETag"]
     later: dict[str, list[dict[str, Any]]] = {
@@ -66,7 +71,7 @@ def test_metrics_are_never_answered_304(caller: Caller, fake_engine: FakeEngine)
 def test_status_needs_one_list_where_a_label_names_the_engine(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    entry = listed(name, toolbox_id, **{names.LABEL_ENGINE: "engine-7", names.LABEL_MEMORY: "64"})
+    entry = list_entry(name, toolbox_id, **{names.LABEL_ENGINE: "engine-7", names.LABEL_MEMORY: "64"})
     fake_engine.on("GET /containers/json", (200, [entry]))
     found = containers(status(caller))
     assert (found.engine_id, found.containers[0].memory_bytes) == ("engine-7", 64)
@@ -76,7 +81,7 @@ def test_status_needs_one_list_where_a_label_names_the_engine(
 def test_engine_label_of_an_unmanaged_container_is_ignored(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
-    entry = listed("by-hand", toolbox_id, **{names.LABEL_ENGINE: "engine-7"})
+    entry = list_entry("by-hand", toolbox_id, **{names.LABEL_ENGINE: "engine-7"})
     fake_engine.on("GET /containers/json", (200, [entry]))
     assert containers(status(caller)).engine_id == "engine-1"
 
@@ -85,7 +90,7 @@ def test_engine_id_is_read_where_labels_differ(
     caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str
 ) -> None:
     other = names.container_name(names.CONTAINER_NAME.fullmatch(name)["instance"], 2)  # type: ignore[index]
-    entries = [listed(name, toolbox_id, **{names.LABEL_ENGINE: "engine-7"}), listed(other, toolbox_id)]
+    entries = [list_entry(name, toolbox_id, **{names.LABEL_ENGINE: "engine-7"}), list_entry(other, toolbox_id)]
     fake_engine.on("GET /containers/json", (200, entries))
     assert containers(status(caller)).engine_id == "engine-1"
 
@@ -95,8 +100,8 @@ def test_status_of_a_real_engine(droplet: Droplet, busybox: str) -> None:
     empty = containers(status(droplet.caller))
     made = droplet.make(busybox, "sleep", "600", limits=Limits(48 << 20, 500_000_000, 64))
     answer = status(droplet.caller)
-    [one] = containers(answer).containers
-    assert (one.memory_bytes, one.endpoint_id, one.state) == (48 << 20, made.endpoint_id, "running")
+    [container] = containers(answer).containers
+    assert (container.memory_bytes, container.endpoint_id, container.state) == (48 << 20, made.endpoint_id, "running")
     assert containers(answer).engine_id == empty.engine_id == droplet.docker.inspect_network("none")["Id"]
     assert status(droplet.caller, answer.headers["ETag"]).status == 304
     droplet.docker.restart(made.id, timeout=0)
@@ -108,24 +113,23 @@ def test_limits_of_updated_or_of_all_containers_are_listed(droplet: Droplet, bus
     requested = Limits(48 << 20, 500_000_000, 64)
     edited, other = (droplet.make(busybox, "sleep", "600", limits=requested) for _ in range(2))
     before = status(droplet.caller)
-    assert [one.limits for one in containers(before).containers] == [None, None]
+    assert [container.limits for container in containers(before).containers] == [None, None]
     droplet.docker.update_container(edited.id, mem_limit=64 << 20, memswap_limit=64 << 20)
-    # The engine tells of what happened up to the second before this one.
+    # The engine reports events up to the second before this one.
     time.sleep(1)
-    now = {one.id: one.limits for one in containers(status(droplet.caller, before.headers["ETag"])).containers}
+    now = limits_of(status(droplet.caller, before.headers["ETag"]))
     assert now == {edited.id: replace(requested, memory_bytes=64 << 20), other.id: None}
-    all_of_them = {one.id: one.limits for one in containers(status(droplet.caller, query="limits=1")).containers}
-    assert all_of_them == now | {other.id: requested}
+    assert limits_of(status(droplet.caller, query="limits=1")) == now | {other.id: requested}
 
 
 @pytest.mark.docker
 def test_container_renamed_by_hand_gets_its_name_back(droplet: Droplet, busybox: str) -> None:
     requested = create(busybox, "sleep", "600")
-    made = droplet.caller.acted(routes.CREATE, message=requested).container
+    made = droplet.caller.perform(routes.CREATE, message=requested).container
     assert made
     droplet.docker.rename(made.id, "something-else")
     assert containers(status(droplet.caller)).containers == []
-    again = droplet.caller.acted(routes.CREATE, message=requested)
+    again = droplet.caller.perform(routes.CREATE, message=requested)
     assert again == messages.ActionResult(made, changed=True)
     assert (
         len(droplet.docker.containers(all=True, filters={"label": f"{names.LABEL_TOOLBOX}={droplet.toolbox_id}"})) == 1
@@ -135,10 +139,10 @@ def test_container_renamed_by_hand_gets_its_name_back(droplet: Droplet, busybox:
 @pytest.mark.docker
 def test_container_with_the_name_wins_over_one_with_its_labels(droplet: Droplet, busybox: str) -> None:
     requested = create(busybox, "sleep", "600")
-    made = droplet.caller.acted(routes.CREATE, message=requested).container
+    made = droplet.caller.perform(routes.CREATE, message=requested).container
     assert made
     labels = droplet.docker.inspect_container(made.id)["Config"]["Labels"]
     config = {"Image": busybox, "Labels": labels, "Cmd": ["true"]}
     theirs = droplet.docker.create_container_from_config(config, f"x-{made.id[:9]}")  # type: ignore[no-untyped-call]
-    assert droplet.caller.acted(routes.CREATE, message=requested) == messages.ActionResult(made, changed=False)
+    assert droplet.caller.perform(routes.CREATE, message=requested) == messages.ActionResult(made, changed=False)
     droplet.docker.remove_container(theirs["Id"])

@@ -1,4 +1,4 @@
-"""The helper that replaces a shim, killed before and after each thing that it does, and begun again each time."""
+"""The helper that replaces a shim is killed before or after each of its actions, and is then restarted."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ OLD_IMAGE, NEW_IMAGE = "shim@sha256:old", "shim@sha256:new"
 
 
 class Machine:
-    """Containers by id, as an engine keeps them: [name, image, runs]. Each act is counted, and may be the last."""
+    """The containers of an engine by id: [name, image, is running].
+
+    It counts the actions of the helper. Action number `dies_at` kills the helper: before its effect or, if `after` is
+    set, after it.
+    """
 
     def __init__(self, engine: FakeEngine) -> None:
         self.containers: dict[str, list[Any]] = {"c0": [SHIM, OLD_IMAGE, True]}
         self.ids, self.acts, self.dies_at, self.after = itertools.count(1), 0, -1, False
         for verb, act in (("stop", self.stop), ("start", self.start), (r"rename\?name=", self.rename)):
-            engine.on(rf"POST /containers/\w+/{verb}", self.acted(act))
-        engine.on("POST /containers/create", self.acted(self.create))
-        engine.on("DELETE /containers/", self.acted(self.remove))
+            engine.on(rf"POST /containers/\w+/{verb}", self.counted(act))
+        engine.on("POST /containers/create", self.counted(self.create))
+        engine.on("DELETE /containers/", self.counted(self.remove))
         engine.on("GET /containers/", self.inspect)
 
-    def acted(self, act: Callable[[Handler, str], tuple[int, Any]]) -> Callable[[Handler], None]:
+    def counted(self, act: Callable[[Handler, str], tuple[int, Any]]) -> Callable[[Handler], None]:
         def reply(handler: Handler) -> None:
             self.acts += 1
             killed = self.acts == self.dies_at
@@ -61,7 +65,7 @@ class Machine:
 
     def rename(self, handler: Handler, key: str) -> tuple[int, Any]:
         name = handler.path.partition("name=")[2]
-        if name in (one[0] for one in self.containers.values()):
+        if name in (container[0] for container in self.containers.values()):
             return 409, {"message": "the name is in use"}
         self.containers[key][0] = name
         return 204, None
@@ -78,14 +82,14 @@ class Machine:
         del self.containers[key]
         return 204, None
 
-    def upgraded(self, engine: Engine, *, works: bool, proofs: Iterator[bool]) -> None:
-        """Runs the helper until it comes to its end, as the engine does."""
+    def upgrade(self, engine: Engine, *, works: bool, proofs: Iterator[bool]) -> None:
+        """Run the helper until it ends without an error, as the engine's restart policy does."""
         while True:
             try:
                 Replacement(engine, NEW_IMAGE, lambda: works).run(proven=next(proofs))
                 return
             except errors.ShimError:
-                # Once is enough: what is begun again is not killed again.
+                # A restarted helper is not killed again.
                 self.dies_at = -1
 
 
@@ -103,7 +107,7 @@ def test_helper_killed_at_any_moment_ends_with_one_serving_shim(
     for moment in itertools.count(1):
         machine.containers, machine.acts = {"c0": [SHIM, OLD_IMAGE, True]}, 0
         machine.dies_at, machine.after = moment, after
-        machine.upgraded(engine, works=works, proofs=itertools.repeat(True))
+        machine.upgrade(engine, works=works, proofs=itertools.repeat(True))
         assert list(machine.containers.values()) == [[SHIM, NEW_IMAGE if works else OLD_IMAGE, True]]
         if machine.dies_at != -1:
             break
@@ -114,11 +118,11 @@ def test_proof_that_fails_after_a_restart_restores_the_old_shim(machine: Machine
     for moment in range(1, 6):
         machine.containers, machine.acts, machine.dies_at = {"c0": [SHIM, OLD_IMAGE, True]}, 0, moment
         machine.after = True
-        machine.upgraded(Engine(fake_engine.url), works=True, proofs=iter([True, False]))
+        machine.upgrade(Engine(fake_engine.url), works=True, proofs=iter([True, False]))
         assert list(machine.containers.values()) == [[SHIM, OLD_IMAGE, True]]
 
 
 def test_unproven_shim_leaves_the_old_one_alone(machine: Machine, fake_engine: FakeEngine) -> None:
-    machine.upgraded(Engine(fake_engine.url), works=True, proofs=iter([False]))
+    machine.upgrade(Engine(fake_engine.url), works=True, proofs=iter([False]))
     assert machine.containers == {"c0": [SHIM, OLD_IMAGE, True]}
-    assert not {NEXT, OLD} & {one[0] for one in machine.containers.values()}
+    assert not {NEXT, OLD} & {name for name, *_ in machine.containers.values()}

@@ -1,4 +1,4 @@
-"""The version of the contract grows with each change, and the functions speak the present and the previous one."""
+"""Each change of the contract has a new version. The functions speak the present and the previous version."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ from tests.shim.functions_client import Serve, soon
 from tests.shim.version_1 import Peer
 
 NAME = "tool-0a1b2c3d-0000-4000-8000-000000000001-g1"
-# Of the present version, for routes that the previous one has as well, unchanged.
+# Messages of the present version, for routes that are the same in the previous version.
 BODIES: dict[Route, Any] = {
     routes.CREATE: create("probe:1", "sh", ports=[messages.Port(80, 20_000)], environment={"A": "1"}),
-    routes.STOP: messages.Stop(5), routes.RESTART: messages.Restart("t"), routes.EXECUTE: messages.Execute(["true"]),
+    routes.STOP: messages.Stop(5),
+    routes.RESTART: messages.Restart("t"),
+    routes.EXECUTE: messages.Execute(["true"]),
     routes.UPGRADE: messages.Upgrade("probe@sha256:" + "0" * 64),
-}  # fmt: skip
+}
 STREAMS = (routes.PULL, routes.FOLLOW, routes.SAVE, routes.LOAD)
-SHARED = [one for one in routes.ROUTES if one not in (*shim_versions.NEW, *STREAMS, routes.RELAY, routes.HEALTH)]
+SHARED = [route for route in routes.ROUTES if route not in (*shim_versions.NEW, *STREAMS, routes.RELAY, routes.HEALTH)]
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def peer() -> Peer:
 
 @pytest.fixture
 def speak(serve: Serve, client_of: Callable[..., ShimClient], peer: Peer) -> Callable[..., ShimClient]:
-    """A client of the peer, whose toolbox's record says that it speaks this version."""
+    """Makes a client of the peer, with this version in the record of the toolbox."""
     address = serve(peer.app)
 
     def client(known: int | None) -> ShimClient:
@@ -52,7 +54,7 @@ def speak(serve: Serve, client_of: Callable[..., ShimClient], peer: Peer) -> Cal
 
 
 def test_contract_is_the_one_recorded_for_its_version() -> None:
-    """It changed? Then it is another version: see shim/README.md, "Contract and versions"."""
+    """If this fails, the contract has changed and needs a new version: see shim/README.md, "Contract and versions"."""
     assert described() == recorded(routes.CONTRACT)
 
 
@@ -61,8 +63,8 @@ def test_previous_version_is_the_number_before_and_is_recorded() -> None:
 
 
 def test_every_present_route_is_new_or_recorded_or_converted() -> None:
-    old = {(one["method"], one["path"]) for one in recorded(1)["routes"]}
-    new = {one for one in routes.ROUTES if (one.method, one.path) not in old}
+    old = {(route["method"], route["path"]) for route in recorded(1)["routes"]}
+    new = {route for route in routes.ROUTES if (route.method, route.path) not in old}
     assert new == {*shim_versions.NEW, routes.RELAY}
 
 
@@ -77,7 +79,7 @@ def test_unchanged_route_works_with_a_previous_shim(
     assert [(method, json.dumps(sent)) for method, _, sent in peer.received] == [
         (route.method, json.dumps(dataclasses.asdict(body)))
     ]
-    # A record that is right costs one request, any other one more.
+    # A correct record takes one request. Any other record takes one more.
     assert peer.refused == (0 if known == 1 else 1)
 
 
@@ -101,9 +103,9 @@ def test_progress_that_a_previous_shim_adds_up_is_passed_on(speak: Callable[...,
     image = {"id": "sha256:1", "digest": "sha256:2", "size_bytes": 3}
     lines = [{"progress": progress, "image": None, "error": None}, {"progress": None, "image": image, "error": None}]
     peer.answers["/images/pull"] = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-    seen: list[messages.Progress] = []
-    pulled = speak(1).pull(messages.Pull("probe:1"), start_by=soon(), on_progress=seen.append)
-    assert (pulled, seen) == (messages.Image("sha256:1", "sha256:2", 3), [messages.Progress(1, 2, 0, 1)])
+    received: list[messages.Progress] = []
+    pulled = speak(1).pull(messages.Pull("probe:1"), start_by=soon(), on_progress=received.append)
+    assert (pulled, received) == (messages.Image("sha256:1", "sha256:2", 3), [messages.Progress(1, 2, 0, 1)])
 
 
 def test_error_in_a_pull_of_a_previous_shim_is_raised(speak: Callable[..., ShimClient], peer: Peer) -> None:
@@ -116,7 +118,7 @@ def test_log_of_a_previous_shim_is_followed(speak: Callable[..., ShimClient], pe
     line = {"line": {"time": "t", "stream": "stdout", "text": "x"}, "error": None}
     peer.answers["/tools/{name}/logs/follow"] = json.dumps(line).encode() + b"\n"
     lines = speak(None).follow(NAME, start_by=soon(), query="")
-    assert [one.line for one in lines] == [messages.LogLine("t", "stdout", "x")]
+    assert [item.line for item in lines] == [messages.LogLine("t", "stdout", "x")]
 
 
 @pytest.mark.parametrize("known", [None, 1])

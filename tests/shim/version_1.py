@@ -1,7 +1,7 @@
 """A shim of contract version 1, as its recorded contract describes it.
 
-It has that version's routes and message shapes, and its answer to commands of another version. Of the present code it
-uses nothing: the form of tokens is the same in all versions.
+It has that version's routes and message shapes, and its answer to commands of another version. It uses no
+module of the present shim. The form of tokens is the same in all versions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HEADER = {"Toolboxes-Contract": "1"}
 
 
 class Peer:
-    """`received` holds (method, path, body) of each command that it accepted, `answers` what to say instead."""
+    """`received` lists (method, path, body) of each accepted command; `answers` replaces the sample answer by path."""
 
     def __init__(self) -> None:
         self.received: list[tuple[str, str, Any]] = []
@@ -35,7 +35,7 @@ class Peer:
         if claims["contract"] != 1:
             self.refused += 1
             return _error(409, "shim-incompatible", f"the command speaks contract {claims['contract']}, this shim 1")
-        route = next((one for one in CONTRACT["routes"] if _matches(one, request.method, request.path)), None)
+        route = next((known for known in CONTRACT["routes"] if _matches(known, request.method, request.path)), None)
         if route is None:
             return _error(404, "unknown-route", "this shim has no such route")
         body = json.loads(request.get_data() or b"{}")
@@ -62,7 +62,7 @@ def sample(kind: str) -> Any:
 
 
 def problem_of(kind: str, value: Any) -> str:
-    """What a shim of version 1 would refuse in a body, "" for nothing."""
+    """The reason for which a shim of version 1 refuses this body, or "" if it accepts it."""
     fields = CONTRACT["messages"][kind]
     if unknown := sorted(value.keys() - fields.keys()):
         return f"{kind} has no field {unknown[0]!r}"
@@ -70,8 +70,8 @@ def problem_of(kind: str, value: Any) -> str:
         return f"{kind} lacks the field {missing[0]!r}"
     for name, item in value.items():
         inner = fields[name]["type"].removesuffix(" | null").strip("[]")
-        for one in item if isinstance(item, list) else [item]:
-            if inner in CONTRACT["messages"] and one is not None and (problem := problem_of(inner, one)):
+        for element in item if isinstance(item, list) else [item]:
+            if inner in CONTRACT["messages"] and element is not None and (problem := problem_of(inner, element)):
                 return problem
     return ""
 

@@ -62,40 +62,51 @@ def serving(directory: Path) -> Iterator[tuple[Served, Served, Droplet]]:
     peer = world.STATE / "bench-peer"
     shutil.copytree(HERE / "peer", peer, dirs_exist_ok=True)
     command.run([BIN / "npm", "install", "--omit=dev", "--no-package-lock", "--prefix", peer])
-    # As the shim's image sets it.
+    # The shim's image sets the same.
     os.environ["MALLOC_ARENA_MAX"] = "2"
     url = f"unix://{engine.SOCKET}"
-    agent = [str(BIN / "node"), str(peer / "agent.js"), str(callers[1].port), str(pem), str(engine.SOCKET), audience,
-             str(directory / "key.pem"), toolbox]  # fmt: skip
+    agent = [
+        str(BIN / "node"),
+        str(peer / "agent.js"),
+        str(callers[1].port),
+        str(pem),
+        str(engine.SOCKET),
+        audience,
+        str(directory / "key.pem"),
+        toolbox,
+    ]
     served: list[Served] = []
     try:
         served.append(Served("shim", process.command(directory, url, callers[0].port), callers[0]))
         served.append(Served("node", agent, callers[1]))
         yield served[0], served[1], Droplet(callers[0], url, toolbox)
     finally:
-        for one in served:
-            one.end()
+        for server in served:
+            server.end()
 
 
 def measure_inspect(shim: Served, node: Served, droplet: Droplet, name: str) -> None:
-    straight = f"/v{droplet.docker.api_version}/containers/{name}/json"
+    target = f"/v{droplet.docker.api_version}/containers/{name}/json"
     for connections in (1, 16):
         what = f"inspect, {connections} connection" + "s" * (connections > 1)
-        bare = load_socket(str(engine.SOCKET), straight, connections)
-        ours, theirs = (server.load(f"/tools/{name}", connections) for server in (shim, node))
-        report(what, bare, ours, theirs)
-        print(f"{what}: p50 {ours.p50 - bare.p50:+.2f} ms to the socket's, "
-              f"throughput {ours.rate / theirs.rate:.2f} of node's", flush=True)  # fmt: skip
+        bare = load_socket(str(engine.SOCKET), target, connections)
+        shim_load, node_load = (server.load(f"/tools/{name}", connections) for server in (shim, node))
+        report(what, bare, shim_load, node_load)
+        print(
+            f"{what}: p50 {shim_load.p50 - bare.p50:+.2f} ms to the socket's, "
+            f"throughput {shim_load.rate / node_load.rate:.2f} of node's",
+            flush=True,
+        )
 
 
 def measure_status(shim: Served, node: Served, droplet: Droplet) -> None:
     filters = f"%7B%22label%22:%5B%22{contract_names.LABEL_TOOLBOX}={droplet.toolbox_id}%22%5D%7D"
-    straight = f"/v{droplet.docker.api_version}/containers/json?all=1&filters={filters}"
-    bare = load_socket(str(engine.SOCKET), straight, 1)
-    ours, theirs = (server.load("/status", 1) for server in (shim, node))
-    report(f"status of {CONTAINERS}", bare, ours, theirs)
-    print(f"status of {CONTAINERS}: {ours.p50 / bare.p50:.2f} of the socket's list, node {theirs.p50 / bare.p50:.2f}",
-          flush=True)  # fmt: skip
+    target = f"/v{droplet.docker.api_version}/containers/json?all=1&filters={filters}"
+    bare = load_socket(str(engine.SOCKET), target, 1)
+    shim_load, node_load = (server.load("/status", 1) for server in (shim, node))
+    report(f"status of {CONTAINERS}", bare, shim_load, node_load)
+    shim_ratio, node_ratio = shim_load.p50 / bare.p50, node_load.p50 / bare.p50
+    print(f"status of {CONTAINERS}: {shim_ratio:.2f} of the socket's list, node {node_ratio:.2f}", flush=True)
 
 
 def measure_memory(shim: Served, node: Served, target: str, idle: list[float], requests: int) -> None:

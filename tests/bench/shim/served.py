@@ -1,4 +1,4 @@
-"""A process under measure: its memory, and requests to it over kept connections, timed by wrk.
+"""A process under measure: its memory, and requests to it over kept-alive connections, timed by wrk.
 
 wrk is written in C, so that the load generator is not the bottleneck on the machine that it shares with the process.
 """
@@ -20,11 +20,11 @@ from pathlib import Path
 from tests.shim.caller import TlsCaller
 
 ROOT = Path(__file__).resolve().parents[3]
-# A token is accepted from 5 s before to 5 s after its time of issue. All of a run are issued in its middle.
+# A token is accepted from 5 s before to 5 s after its time of issue. All tokens of a run are issued for its middle.
 RUN_SECONDS = 7
 MIDDLE_SECONDS = 4.0
 MAX_RATE = 2_500
-# Each request has a token of its own, since a token is good once.
+# Each request has its own token, since a token is accepted once.
 SCRIPT = """
 local tokens, next_token = {}, 0
 for line in io.lines(os.getenv("TOKENS")) do tokens[#tokens + 1] = line end
@@ -54,10 +54,10 @@ class Load:
 
 
 class Served:
-    """A server in a process of its own."""
+    """A server in its own process."""
 
     def __init__(self, name: str, command: list[str], caller: TlsCaller) -> None:
-        """`caller` knows its port. Its output is dropped."""
+        """Start `command` and wait until it answers on the port of `caller`. Its output is discarded."""
         self.name, self.caller = name, caller
         self._started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
         for _ in range(200):
@@ -78,7 +78,7 @@ class Served:
         return sum(sizes) / 1024
 
     def load(self, target: str, connections: int, seconds: int = RUN_SECONDS) -> Load:
-        """Requests for `target` over so many connections for so long, each with a token that was signed before."""
+        """Request `target` over `connections` connections for `seconds`, each time with a token signed in advance."""
         tokens, issued = self._sign(target, MAX_RATE * seconds)
         before = self._cpu_seconds()
         with tempfile.TemporaryDirectory() as directory:
@@ -86,10 +86,24 @@ class Served:
             (Path(directory) / "tokens").write_text("\n".join(tokens))
             time.sleep(max(0.0, issued - MIDDLE_SECONDS - time.time()))
             output = subprocess.run(
-                ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--latency",
-                 "--script", f"{directory}/script.lua", f"https://127.0.0.1:{self.caller.port}{target}"],
-                env=os.environ | {"TOKENS": f"{directory}/tokens"}, check=True, capture_output=True, text=True,
-            ).stdout  # fmt: skip
+                [
+                    "wrk",
+                    "--threads",
+                    "1",
+                    "--connections",
+                    str(connections),
+                    "--duration",
+                    f"{seconds}s",
+                    "--latency",
+                    "--script",
+                    f"{directory}/script.lua",
+                    f"https://127.0.0.1:{self.caller.port}{target}",
+                ],
+                env=os.environ | {"TOKENS": f"{directory}/tokens"},
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
         assert "Non-2xx" not in output and "Socket errors" not in output, output
         requests = re.search(r"(\d+) requests in", output)
         rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
@@ -100,7 +114,7 @@ class Served:
         return Load(_percentile(output, 50), _percentile(output, 99), float(rate[1]), count, cpu)
 
     def _sign(self, target: str, count: int) -> tuple[list[str], float]:
-        """So many tokens, and their time of issue, which is soon."""
+        """Sign `count` tokens; return them and their time of issue, which is shortly after the signing ends."""
         allowed = 0.0
         while True:
             began, allowed = time.time(), allowed * 1.5 + count * 0.0003
@@ -125,7 +139,7 @@ class Served:
 
 def _descendants(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [one for child in map(int, children) for one in (child, *_descendants(child))]
+    return [pid for child in map(int, children) for pid in (child, *_descendants(child))]
 
 
 def _percentile(output: str, percent: int) -> float:

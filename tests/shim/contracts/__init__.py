@@ -1,4 +1,4 @@
-"""The contract as data: a description of the present one, and recorded versions beside this file."""
+"""The contract as data: a description of the present version, and the recorded versions in this folder."""
 
 from __future__ import annotations
 
@@ -33,13 +33,18 @@ def described() -> dict[str, Any]:
             "path": routes.RELAY_PATH.pattern,
         },
         "routes": [
-            {"method": one.method, "path": one.path, "query": list(one.query), "body": one.body.__name__,
-             "answer": one.answer.__name__}
-            for one in routes.ROUTES
+            {
+                "method": route.method,
+                "path": route.path,
+                "query": list(route.query),
+                "body": route.body.__name__,
+                "answer": route.answer.__name__,
+            }
+            for route in routes.ROUTES
         ],
         "messages": dict(sorted(kinds.items())),
         "errors": {code: error.status for code, error in sorted(errors.ERRORS.items())},
-    }  # fmt: skip
+    }
 
 
 def _describe(kind: Any, kinds: dict[str, Any]) -> None:
@@ -47,19 +52,19 @@ def _describe(kind: Any, kinds: dict[str, Any]) -> None:
         return
     fields = kinds[kind.__name__] = dict[str, Any]()
     hints = typing.get_type_hints(kind, include_extras=True)
-    for one in dataclasses.fields(kind):
-        fields[one.name] = {"type": _type(hints[one.name], kinds)}
-        if one.default is not dataclasses.MISSING:
-            fields[one.name]["default"] = one.default
-        elif one.default_factory is not dataclasses.MISSING:
-            fields[one.name]["default"] = one.default_factory()
+    for field in dataclasses.fields(kind):
+        fields[field.name] = {"type": _type(hints[field.name], kinds)}
+        if field.default is not dataclasses.MISSING:
+            fields[field.name]["default"] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            fields[field.name]["default"] = field.default_factory()
 
 
 def _type(hint: Any, kinds: dict[str, Any]) -> str:
     bounds = ""
     if typing.get_origin(hint) is Annotated:
         hint, *annotated = typing.get_args(hint)
-        bounds = "".join(f" {_bound(one)}" for one in annotated)
+        bounds = "".join(f" {_bound(bound)}" for bound in annotated)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return f"{_type(arguments[0], kinds)}{bounds} | null"
