@@ -16,20 +16,39 @@ def findings(path: Path, text: str) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize(
     ("definition", "name"),
-    [("def told(): ...", "told"), ("class Birth: ...", "Birth"), ("def f(asked): ...", "asked"),
-     ("x = told_at = 1", "told_at"), ("class C:\n    strays: int", "strays"), ("ASLEEP = 1", "ASLEEP"),
-     ("def f(self):\n    self._kept = 1", "_kept"), ("for one in (): ...", "one"), ("class Ports: ...", "Ports"),
-     ("import os as weather", "weather")],
-)  # fmt: skip
+    [
+        ("def told(): ...", "told"),
+        ("class Birth: ...", "Birth"),
+        ("def f(asked): ...", "asked"),
+        ("x = told_at = 1", "told_at"),
+        ("class C:\n    strays: int", "strays"),
+        ("ASLEEP = 1", "ASLEEP"),
+        ("def f(self):\n    self._kept = 1", "_kept"),
+        ("for one in (): ...", "one"),
+        ("class Ports: ...", "Ports"),
+        ("import os as weather", "weather"),
+    ],
+)
 def test_refused_name_is_found_where_it_is_defined(tmp_path: Path, definition: str, name: str) -> None:
     assert [word for _, word in findings(tmp_path / "module.py", definition)] == [name]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["x = query.asked", "f(told=1)", "from x import told", "x = ports", "ports = 1", "def test_what_is_told(): ...",
-     "# The caller asked for one.", "most_recent = 1", "wished = 1", "claims = {}", "standing = 1"],
-)  # fmt: skip
+    [
+        "x = query.asked",
+        "f(told=1)",
+        "from x import told",
+        "x = ports",
+        "ports = 1",
+        "def test_what_is_told(): ...",
+        "# The caller asked for one.",
+        "most_recent = 1",
+        "wished = 1",
+        "claims = {}",
+        "standing = 1",
+    ],
+)
 def test_uses_and_ordinary_english_are_accepted(tmp_path: Path, text: str) -> None:
     assert findings(tmp_path / "module.py", text) == []
 
@@ -60,6 +79,12 @@ def test_module_is_found_below_a_folder_and_the_exit_status_is_1(
     with pytest.raises(SystemExit, match="1 findings"):
         language.main()
     assert f"{tmp_path}/module.py:1: told: use detail" in capsys.readouterr().out
+
+
+def test_only_the_check_and_its_own_test_are_left_out() -> None:
+    folder = Path(__file__).parent
+    modules = set(folder.glob("*.py"))
+    assert modules - set(language.files([str(folder)])) == {folder / "language.py", folder / "test_language.py"}
 
 
 def test_folder_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

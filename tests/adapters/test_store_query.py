@@ -82,9 +82,9 @@ def test_in_finds_what_equals_one_of_the_values(store: Store) -> None:
 def test_query_of_some_fields_reads_no_others(store: Store) -> None:
     put(store, {"a": {"n": 1, "m": {"x": 1, "y": 2}, "s": "t"}, "b": {"n": 2}})
     found = store.query(Query("things", order_by="n", fields=("n", "m")))
-    assert [one.data for one in found] == [{"n": 1, "m": {"x": 1, "y": 2}}, {"n": 2}]
-    assert [one.data for one in store.query(Query("things", fields=()))] == [{}, {}]
-    assert [one.version for one in found] == [one.version for one in store.query(Query("things"))]
+    assert [document.data for document in found] == [{"n": 1, "m": {"x": 1, "y": 2}}, {"n": 2}]
+    assert [document.data for document in store.query(Query("things", fields=()))] == [{}, {}]
+    assert [document.version for document in found] == [document.version for document in store.query(Query("things"))]
 
 
 def test_times_with_and_without_a_fraction_are_compared_as_times(store: Store) -> None:

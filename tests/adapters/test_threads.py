@@ -44,6 +44,6 @@ def test_error_of_one_call_is_raised_after_all_have_ended() -> None:
 
 def test_calls_see_the_context_of_their_caller() -> None:
     REQUEST.set("a")
-    seen: list[str] = []
-    concurrently([lambda: seen.append(REQUEST.get())])
-    assert seen == ["a"]
+    observed: list[str] = []
+    concurrently([lambda: observed.append(REQUEST.get())])
+    assert observed == ["a"]

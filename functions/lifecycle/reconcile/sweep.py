@@ -70,7 +70,7 @@ def _pages(deps: Dependencies, query: Query, until: datetime) -> Iterator[list[s
             return
         if deps.now() >= until:
             log.error(
-                "the sweep was at %d documents of %s after %d s; the next one begins anew",
+                "the sweep was at %d documents of %s after %d s; the next sweep starts from the beginning",
                 read,
                 query.collection,
                 WITHIN.total_seconds(),

@@ -223,16 +223,16 @@ def test_heartbeat_moves_the_time_of_the_list_along(batch: Batch) -> None:
 
 def test_toolbox_with_an_old_list_has_no_other_instances_read(batch: Batch) -> None:
     batch.change(0, listed_at=batch.now() - timedelta(days=3), status=ToolboxStatus.UNRESPONSIVE)
-    asked: list[Query] = []
+    queries: list[Query] = []
     query = batch.counting.query
 
     def record(searched: Query) -> list[object]:
-        asked.append(searched)
+        queries.append(searched)
         return query(searched)  # type: ignore[return-value]
 
     batch.counting.query = record  # type: ignore[assignment]
     inspect.changed_instances(batch.deps, [batch.toolbox(index) for index in range(4)], batch.now())
-    alone, together = ({name: value for name, _, value in one.where} for one in asked)
-    assert {one.collection for one in asked} == {INSTANCES}
+    alone, together = ({name: value for name, _, value in searched.where} for searched in queries)
+    assert {searched.collection for searched in queries} == {INSTANCES}
     assert alone["toolbox_id"] == batch.ids[0]
     assert together["toolbox_id"] == batch.ids[1:]
