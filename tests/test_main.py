@@ -137,13 +137,24 @@ def test_a_webhook_secret_has_the_form_and_size_of_the_standard(secrets: str, tm
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("STORE", "mysql"), ("STORE", "sqlite"), ("QUEUE", "pubsub"), ("CALLER_ALGORITHM", "RS384"),
-     ("CALLER_ALGORITHM", "none"), ("FUNCTION_TARGET", "nothing"), ("CALLER_JWKS_URL", "http://issuer.test/jwks.json"),
-     ("SECRET_KEYS", "abc"), ("SECRET_KEYS", "a:AAAA"), ("SECRET_KEYS", SECRET_KEYS.replace("b:", "a:")),
-     ("SECRET_KEYS", " "),
-     ("CALLER_ADMIN_CLAIM", "user_metadata.role"),
-     ("COMMAND_KEY", "x"), ("LIMIT_PAGE", "0"), ("LIMIT_MEMORY_MIB", "64g")],
-)  # fmt: skip
+    [
+        ("STORE", "mysql"),
+        ("STORE", "sqlite"),
+        ("QUEUE", "pubsub"),
+        ("CALLER_ALGORITHM", "RS384"),
+        ("CALLER_ALGORITHM", "none"),
+        ("FUNCTION_TARGET", "nothing"),
+        ("CALLER_JWKS_URL", "http://issuer.test/jwks.json"),
+        ("SECRET_KEYS", "abc"),
+        ("SECRET_KEYS", "a:AAAA"),
+        ("SECRET_KEYS", SECRET_KEYS.replace("b:", "a:")),
+        ("SECRET_KEYS", " "),
+        ("CALLER_ADMIN_CLAIM", "user_metadata.role"),
+        ("COMMAND_KEY", "x"),
+        ("LIMIT_PAGE", "0"),
+        ("LIMIT_MEMORY_MIB", "64g"),
+    ],
+)
 def test_an_invalid_setting_is_named(name: str, value: str, tmp_path: Path) -> None:
     variables = environment("toolbox_tools", tmp_path) | {"FUNCTION_TARGET": "toolbox_tools", name: value}
     with pytest.raises(Misconfigured, match=f"{name} must be"):

@@ -24,8 +24,14 @@ NEW = (routes.IMAGES, routes.REMOVE_IMAGES)
 _RELAY_1 = "/tools/{name}/request"
 _LAYER_DONE = ("Pull complete", "Already exists")
 _LAYER = (
-    "Pulling fs layer", "Waiting", "Downloading", "Verifying Checksum", "Download complete", "Extracting", *_LAYER_DONE,
-)  # fmt: skip
+    "Pulling fs layer",
+    "Waiting",
+    "Downloading",
+    "Verifying Checksum",
+    "Download complete",
+    "Extracting",
+    *_LAYER_DONE,
+)
 
 
 @dataclass(frozen=True, slots=True)

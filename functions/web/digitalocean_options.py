@@ -49,8 +49,11 @@ class Size(Record):
 
 
 _PROBLEMS = (
-    errors.TooManyRequests, errors.DigitalOceanRefused, errors.DigitalOceanBusy, errors.DigitalOceanUnknown,
-)  # fmt: skip
+    errors.TooManyRequests,
+    errors.DigitalOceanRefused,
+    errors.DigitalOceanBusy,
+    errors.DigitalOceanUnknown,
+)
 REGIONS = Route(
     operation="listRegions",
     method="GET",

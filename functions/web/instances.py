@@ -149,9 +149,18 @@ POST_MORTEMS = Route(
     headers=("Link",),
 )
 ROUTES = (
-    LIST, DEPLOY, GET, PATCH, DELETE, *(route for route, _ in VERBS), WAIT, EVENTS, POST_MORTEMS,
-    *containers.ROUTES, *instance_actions.ROUTES,
-)  # fmt: skip
+    LIST,
+    DEPLOY,
+    GET,
+    PATCH,
+    DELETE,
+    *(route for route, _ in VERBS),
+    WAIT,
+    EVENTS,
+    POST_MORTEMS,
+    *containers.ROUTES,
+    *instance_actions.ROUTES,
+)
 
 
 def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask:

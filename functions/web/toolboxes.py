@@ -163,9 +163,20 @@ OPENAPI = Route(
     proof=Proof.ANYBODY,
 )
 ROUTES = (
-    LIST, GET, REFRESH, REFRESH_ONCE, OPENAPI, PROVISION, DEPROVISION, REBUILD, UPGRADE, EVENTS, STATS,
-    *operators.ROUTES, *registries.ROUTES,
-)  # fmt: skip
+    LIST,
+    GET,
+    REFRESH,
+    REFRESH_ONCE,
+    OPENAPI,
+    PROVISION,
+    DEPROVISION,
+    REBUILD,
+    UPGRADE,
+    EVENTS,
+    STATS,
+    *operators.ROUTES,
+    *registries.ROUTES,
+)
 
 Change = Callable[[Dependencies, ToolboxRequest], Toolbox]
 

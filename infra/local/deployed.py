@@ -115,9 +115,16 @@ def _program(world: World, function: str, environment: dict[str, str]) -> Progra
     file = world.directory / "functions" / f"{function}.env"
     secret.write(file, assignments)
     server = [
-        str(BIN / "functions-framework"), "--source", "functions/main.py", "--target", entry_point,
-        "--host", "127.0.0.1", "--port", str(port(world, function)),
-    ]  # fmt: skip
+        str(BIN / "functions-framework"),
+        "--source",
+        "functions/main.py",
+        "--target",
+        entry_point,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port(world, function)),
+    ]
     version = hashlib.sha256(f"{assignments}{source_version('functions', 'shim')}".encode()).hexdigest()[:16]
     # A shell reads the settings, because supervisord's configuration cannot contain the line breaks of a PEM key.
     command = ["/bin/sh", "-c", 'set -a; . "$0"; exec "$@"', str(file), *server]

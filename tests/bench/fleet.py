@@ -163,8 +163,14 @@ class Shims:
     """The process that simulates the shims of `numbers`."""
 
     def __init__(self, certificates: Path, numbers: range) -> None:
-        words = [sys.executable, "-m", "tests.bench.functions.shims", str(certificates), str(numbers.start),
-                 str(numbers.stop)]  # fmt: skip
+        words = [
+            sys.executable,
+            "-m",
+            "tests.bench.functions.shims",
+            str(certificates),
+            str(numbers.start),
+            str(numbers.stop),
+        ]
         self._process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Shims:

@@ -102,9 +102,13 @@ def test_nothing_is_found(issuer: Issuer, path: str, verb: str) -> None:
 
     @given(st.one_of(modes), st.booleans())
     @settings(
-        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     def hold(case: Case[Any], known: bool) -> None:
         assume(not senseless(case.body))
         if known and case.meta and case.meta.generation.mode is GenerationMode.POSITIVE:

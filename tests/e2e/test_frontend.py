@@ -107,8 +107,10 @@ def test_deploy_with_nested_fields_runs(output: dict[str, Any], answers: dict[st
     record = answers["running"]["data"]
     assert (record["status_on_toolbox"], record["instance_name_on_toolbox"]) == ("running", output["name"])
     assert (record["tool_catalog_id"], record["mcp_transport_type"], record["mcp_endpoint_path"]) == (
-        "catalogue-1", "streamable-http", "/mcp"
-    )  # fmt: skip
+        "catalogue-1",
+        "streamable-http",
+        "/mcp",
+    )
     assert record["ports"][0]["host_port"] in range(20_000, 30_000)
     assert record["mcp"]["tools_count"] > 0
     assert record["id"] in [instance["id"] for instance in answers["instances"]["data"]]

@@ -28,9 +28,12 @@ def private_registry(tmp_path: Path) -> Iterator[str]:
     certificate, key = authority.server(world.NETWORK_GATEWAY)
     (tmp_path / "htpasswd").write_text(f"u:{HASHED}\n")
     settings = {
-        "HTTP_ADDR": f"{world.NETWORK_GATEWAY}:{port}", "HTTP_TLS_CERTIFICATE": str(certificate),
-        "HTTP_TLS_KEY": str(key), "AUTH_HTPASSWD_REALM": "private", "AUTH_HTPASSWD_PATH": str(tmp_path / "htpasswd"),
-    }  # fmt: skip
+        "HTTP_ADDR": f"{world.NETWORK_GATEWAY}:{port}",
+        "HTTP_TLS_CERTIFICATE": str(certificate),
+        "HTTP_TLS_KEY": str(key),
+        "AUTH_HTPASSWD_REALM": "private",
+        "AUTH_HTPASSWD_PATH": str(tmp_path / "htpasswd"),
+    }
     program = registry.program(registry.CONFIG)
     environment = (
         os.environ | dict(program.environment) | {f"REGISTRY_{name}": value for name, value in settings.items()}

@@ -18,8 +18,10 @@ MCP_SERVER = {"portMappings": [{"containerPort": MCP_PORT}], "mcp": {"port": MCP
 SMALL_MEMORY = {"resourceLimits": {"memory": "128m"}}
 SERVER = "everything"
 FORBIDDEN_URLS = [
-    "http://169.254.169.254/metadata/v1/user-data", "https://172.17.0.1:30000/health", "https://{own}:30000/health",
-]  # fmt: skip
+    "http://169.254.169.254/metadata/v1/user-data",
+    "https://172.17.0.1:30000/health",
+    "https://{own}:30000/health",
+]
 
 
 class ToolboxClient:

@@ -14,11 +14,22 @@ NOTHING = messages.Nothing()
 
 # A route by the short name that tests and traces use. Routes are compared by identity, so this name crosses processes.
 VERBS = {
-    "create": routes.CREATE, "inspect": routes.INSPECT, "start": routes.START, "stop": routes.STOP,
-    "restart": routes.RESTART, "remove": routes.REMOVE, "logs": routes.LOGS, "status": routes.STATUS,
-    "request": routes.RELAY, "execute": routes.EXECUTE, "stats": routes.STATS, "images": routes.IMAGES,
-    "remove_images": routes.REMOVE_IMAGES,    "upgrade": routes.UPGRADE, "restart_shim": routes.RESTART_SHIM,
-}  # fmt: skip
+    "create": routes.CREATE,
+    "inspect": routes.INSPECT,
+    "start": routes.START,
+    "stop": routes.STOP,
+    "restart": routes.RESTART,
+    "remove": routes.REMOVE,
+    "logs": routes.LOGS,
+    "status": routes.STATUS,
+    "request": routes.RELAY,
+    "execute": routes.EXECUTE,
+    "stats": routes.STATS,
+    "images": routes.IMAGES,
+    "remove_images": routes.REMOVE_IMAGES,
+    "upgrade": routes.UPGRADE,
+    "restart_shim": routes.RESTART_SHIM,
+}
 
 
 def verb_of(route: Route) -> str:

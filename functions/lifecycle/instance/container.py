@@ -112,9 +112,13 @@ MAX_STORED_BYTES = 600_000
 MARGIN_SECONDS = 15
 # These prove that nothing was run, so the same request may be sent again.
 NOT_STARTED = (
-    NotAllowedNow, ToolboxUnavailable, ShimIncompatible, shim_errors.Refused, shim_errors.StartFailed,
+    NotAllowedNow,
+    ToolboxUnavailable,
+    ShimIncompatible,
+    shim_errors.Refused,
+    shim_errors.StartFailed,
     shim_errors.Transient,
-)  # fmt: skip
+)
 _RESULT = TypeAdapter(ExecResult)
 
 

@@ -27,8 +27,13 @@ START_SECONDS = 60
 BYTECODE = Path(tempfile.gettempdir()) / "toolboxes-bench-bytecode"
 TICKS = os.sysconf("SC_CLK_TCK")
 # What no account and no droplet of a benchmark reaches.
-LIMITS = {"LIMIT_INSTANCES": "100000", "LIMIT_MEMORY_MIB": "999999999", "LIMIT_REQUESTS_AT_ONCE": "99999999",
-          "LIMIT_REQUESTS_A_MINUTE": "99999999", "LIMIT_TOOLBOXES": "100000"}  # fmt: skip
+LIMITS = {
+    "LIMIT_INSTANCES": "100000",
+    "LIMIT_MEMORY_MIB": "999999999",
+    "LIMIT_REQUESTS_AT_ONCE": "99999999",
+    "LIMIT_REQUESTS_A_MINUTE": "99999999",
+    "LIMIT_TOOLBOXES": "100000",
+}
 
 
 def environment(target: str, backends: Mapping[str, str], issuer: TokenSettings) -> dict[str, str]:
@@ -71,8 +76,17 @@ class ServedFunction:
 
     def __init__(self, target: str, settings: Mapping[str, str], port: int, log: Path, source: str = "") -> None:
         self.url = f"http://127.0.0.1:{port}"
-        words = [str(BIN / "functions-framework"), "--source", source or "functions/main.py", "--target", target,
-                 "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
+        words = [
+            str(BIN / "functions-framework"),
+            "--source",
+            source or "functions/main.py",
+            "--target",
+            target,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
         self._log = log
         with log.open("wb") as file:
             self._process = subprocess.Popen(

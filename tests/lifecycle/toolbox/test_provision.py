@@ -39,8 +39,12 @@ def test_toolbox_is_stored_at_once_and_active_after_the_enrolment(world: FleetWo
     assert (active.status, active.settled, active.due_at) == ("active", True, None)
     assert (active.address, active.droplet_state, active.shim_version) == ("192.0.2.1", "active", "1.0.0")
     assert sorted(str(event_type) for event_type, _, _ in world.toolbox_events(toolbox)) == [
-        "droplet_created", "enrolled", "provision_requested", "status_changed", "status_changed",
-    ]  # fmt: skip
+        "droplet_created",
+        "enrolled",
+        "provision_requested",
+        "status_changed",
+        "status_changed",
+    ]
 
 
 def test_droplet_is_created_with_its_own_name_tags_and_firewall(world: FleetWorld) -> None:

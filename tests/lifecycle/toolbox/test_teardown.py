@@ -37,8 +37,9 @@ def test_deprovision_deletes_instances_with_post_mortems_and_reservations(world:
             instances.get(world.deps, CALLER, toolbox.id, instance.id)
     assert world.documents("instance_names") == world.documents("port_claims") == []
     assert [after for event_type, _, after in world.toolbox_events(toolbox) if event_type == "status_changed"][-2:] == [
-        "deprovisioning", "deprovisioned",
-    ]  # fmt: skip
+        "deprovisioning",
+        "deprovisioned",
+    ]
 
 
 def test_deprovision_does_not_wait_for_an_unreachable_shim(world: FleetWorld) -> None:
