@@ -27,7 +27,11 @@ _ID = "__name__"
 
 
 def decode_fields(fields: Any) -> Document:
-    """The document in the protobuf map `fields`. Raises ValueError for a type that this project does not store."""
+    """Decode the document in the protobuf map `fields`.
+
+    A value of a type that this project does not store stays as Google's message. The codec refuses the document that it
+    is in, and of a batch that one alone.
+    """
     return {key: _decode(value) for key, value in fields.items()}
 
 
@@ -43,9 +47,7 @@ def _decode(value: Any) -> Any:
         return _EPOCH + timedelta(seconds=at.seconds, microseconds=at.nanos // 1000)
     if kind == "null_value":
         return None
-    if kind in ("string_value", "integer_value", "boolean_value", "double_value"):
-        return getattr(value, kind)
-    raise ValueError(f"A document has a value of the type {kind}, which this version of the functions does not store.")
+    return getattr(value, kind)
 
 
 def structured_query(query: Query, collection: str) -> StructuredQuery:
