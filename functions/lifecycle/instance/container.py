@@ -6,7 +6,7 @@ Logs are what Docker recorded, with secrets redacted, or a clear error; nothing 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -26,7 +26,7 @@ from functions.domain.errors import (
 from functions.domain.instance import event
 from functions.domain.instance.container import ContainerStats, ExecCommand, ExecResult, LogLine, Logs
 from functions.domain.instance.model import Instance
-from functions.domain.secrets import redact
+from functions.domain.secrets import Redactor
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.account.admission import require_active
 from functions.lifecycle.dependencies import Dependencies, Lines
@@ -54,12 +54,12 @@ def read_logs(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, *, 
     Raises NotAllowedNow where there is no container, SecretsUnreadable.
     """
     toolbox, found = find(deps, caller, toolbox_id, key)
-    values = secrets.secret_values(deps.vault, found.value)
+    redact = Redactor(secrets.secret_values(deps.vault, found.value))
     start_by = lease.start_by_without_lease(deps.now())
     with caller_errors(found.value):
         shim = deps.shims.for_toolbox(toolbox)
         logs = shim.logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
-    return Logs([_redacted(line, values) for line in logs.lines], logs.truncated)
+    return Logs([_redacted(line, redact) for line in logs.lines], logs.truncated)
 
 
 def follow_logs(
@@ -67,23 +67,23 @@ def follow_logs(
 ) -> FollowedLog:
     """Return the same lines and then each new one until the container stops. Raises as `read_logs` does."""
     toolbox, found = find(deps, caller, toolbox_id, key)
-    values = secrets.secret_values(deps.vault, found.value)
+    redact = Redactor(secrets.secret_values(deps.vault, found.value))
     start_by = lease.start_by_without_lease(deps.now())
     with caller_errors(found.value):
         shim = deps.shims.for_toolbox(toolbox)
         lines = shim.follow_logs(found.value.container_name, tail=tail, since=since, start_by=start_by)
-    return FollowedLog(lines, values)
+    return FollowedLog(lines, redact)
 
 
 class FollowedLog:
     """Log lines as they arrive; None is a sign of life every 10 s. Close it even if it was not read."""
 
-    def __init__(self, lines: Lines[LogLine | None], values: Collection[str]) -> None:
-        self._lines, self._values = lines, values
+    def __init__(self, lines: Lines[LogLine | None], redact: Redactor) -> None:
+        self._lines, self._redact = lines, redact
 
     def __iter__(self) -> Iterator[LogLine | None]:
         for line in self._lines:
-            yield _redacted(line, self._values) if line else None
+            yield _redacted(line, self._redact) if line else None
 
     def close(self) -> None:
         """Close the connection to the shim."""
@@ -98,8 +98,8 @@ def read_stats(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) ->
         return deps.shims.for_toolbox(toolbox).stats(found.value.container_name, start_by=start_by)
 
 
-def _redacted(line: LogLine, values: Collection[str]) -> LogLine:
-    return replace(line, text=redact(line.text, values))
+def _redacted(line: LogLine, redact: Redactor) -> LogLine:
+    return replace(line, text=redact(line.text))
 
 
 # Run a command in an instance's container: once, even where the answer is lost and the request is repeated.

@@ -35,7 +35,7 @@ from functions.domain.instance.steps import (
     Step,
     StopContainer,
 )
-from functions.domain.secrets import redact
+from functions.domain.secrets import Redactor
 from functions.lifecycle.account import registries
 from functions.lifecycle.dependencies import Dependencies, Document, Put, Ref, Shim, Vault, Write
 from functions.lifecycle.instance import secrets
@@ -97,10 +97,10 @@ def _redacted(error: observe.Problem, vault: Vault, instance: Instance) -> obser
     if isinstance(error, SecretsUnreadable):
         return error
     try:
-        values = secrets.secret_values(vault, instance)
+        redact = Redactor(secrets.secret_values(vault, instance))
     except SecretsUnreadable:
         return type(error)(f"{error.code}; the message is left out, since it may hold a secret that cannot be redacted")
-    return type(error)(redact(str(error), values))
+    return type(error)(redact(str(error)))
 
 
 # The MCP probe: `initialize`, then `tools/list`, through the shim.
@@ -156,9 +156,9 @@ def record(step: RecordPostMortem, shim: Shim, instance: Instance, start_by: dat
     lines: list[str] = []
     now = deps.now()
     try:
-        values = secrets.secret_values(deps.vault, instance)
+        redact = Redactor(secrets.secret_values(deps.vault, instance))
         logs = shim.logs(step.container, tail=LINES, start_by=start_by, timeout=TIMEOUT.total_seconds())
-        lines = _newest([f"{line.time} {line.stream} {redact(line.text, values)}" for line in logs.lines])
+        lines = _newest([f"{line.time} {line.stream} {redact(line.text)}" for line in logs.lines])
     except (shim_errors.ShimError, ToolboxesError) as error:
         missing.append(f"logs: {error}")
     observed = instance.observed
