@@ -302,7 +302,8 @@ def _wire_error(error: Exception, context: dict[str, Any]) -> tuple[dict[str, st
         _log.error("An unexpected error.", exc_info=error, extra=context)
         error = errors.ShimError("Internal error. The shim's log has the details.")
     else:
-        _log.warning("%s: %s", error.code, error.message, extra=context)
+        # Not its message, which quotes the command: the functions get that, and store it with secrets redacted.
+        _log.warning("%s", error.code, extra=context)
     return {"code": error.code, "message": error.message}, error.status
 
 

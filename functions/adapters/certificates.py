@@ -13,6 +13,7 @@ import time
 
 import jwt
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -24,6 +25,9 @@ CONNECT_SECONDS = 5.0
 LEEWAY_SECONDS = 10
 # A shim signs tokens for a minute. The limit keeps a token that leaked from being of use for long.
 MAX_LIFETIME_SECONDS = 90
+KEY_REQUIRED = "The certificate's key must be an elliptic curve key on P-256."
+# PyJWT lets through what foreign JSON may hold: nesting deeper than the stack, and times that are not finite.
+_INVALID = (jwt.PyJWTError, ValueError, OverflowError, RecursionError)
 _REQUIRED_CLAIMS = ["sub", "aud", "iat", "exp", "jti"]
 
 
@@ -37,9 +41,13 @@ class ShimCertificates:
         return hashlib.sha256(_parse(pem).public_bytes(Encoding.DER)).hexdigest()
 
     def verify(self, pem: str, token: str, audience: str, toolbox_id: str) -> None:
-        key = _parse(pem).public_key()
+        try:
+            key = _parse(pem).public_key()
+        # A curve or an algorithm that the library does not know, or a key that is malformed.
+        except (UnsupportedAlgorithm, ValueError):
+            raise BadRequest(KEY_REQUIRED) from None
         if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-            raise BadRequest("The certificate's key must be an elliptic curve key on P-256.")
+            raise BadRequest(KEY_REQUIRED)
         try:
             claims = jwt.decode(
                 token,
@@ -49,7 +57,7 @@ class ShimCertificates:
                 leeway=LEEWAY_SECONDS,
                 options={"require": _REQUIRED_CLAIMS},
             )
-        except jwt.PyJWTError as error:
+        except _INVALID as error:
             raise Unauthorized(f"The shim's token is not valid: {error}. Sign a new one.") from None
         if claims["sub"] != toolbox_id:
             raise Unauthorized("The shim's token is for another toolbox.")
@@ -59,7 +67,7 @@ class ShimCertificates:
     def unverified_toolbox_id(self, token: str) -> str:
         try:
             subject = jwt.decode(token, options={"verify_signature": False}).get("sub")
-        except jwt.PyJWTError as error:
+        except _INVALID as error:
             raise Unauthorized(f"The shim's token is not a JWT: {error}.") from None
         if not isinstance(subject, str) or not names.UUID.fullmatch(subject):
             raise Unauthorized("The shim's token must name its toolbox's id in `sub`.")
@@ -84,5 +92,5 @@ class ShimCertificates:
 def _parse(pem: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem.encode())
-    except ValueError:
+    except (x509.InvalidVersion, ValueError):
         raise BadRequest("The certificate must be an X.509 certificate in PEM.") from None

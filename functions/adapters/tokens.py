@@ -60,7 +60,8 @@ class TokenVerifier:
             raise Unavailable(f"The keys of {expected.issuer} cannot be fetched now. Try again.") from error
         except jwt.ExpiredSignatureError:
             raise Unauthorized("The token has expired. Sign in again.") from None
-        except jwt.PyJWTError as error:
+        # PyJWT lets through what a forged token may hold: nesting deeper than the stack, and times that are not finite.
+        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             raise Unauthorized(f"The token is not valid: {error}"[:200]) from None
         return claims
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from ipaddress import IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import AI_ADDRCONFIG, SHUT_RDWR, SOCK_STREAM, getaddrinfo, socket
 from urllib.parse import urlsplit
 
@@ -30,8 +30,24 @@ _ID = re.compile(r"[\x21-\x2d\x2f-\x7e]{1,255}")
 SOCKET_SECONDS = 5.0
 # For the whole delivery.
 DELIVERY_SECONDS = 15.0
+# Of the IANA special-purpose address registries; what is anycast or reserved serves no webhook, even where the registry
+# calls it globally reachable. Listed here, because `is_global` differs between versions of Python.
+# https://www.iana.org/assignments/iana-ipv4-special-registry
+SPECIAL_IPV4 = [
+    IPv4Network(network)
+    for network in """0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24
+    192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15
+    198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4""".split()
+]
+# IANA has allocated global unicast addresses from this network alone, so ::/128, ::1/128, IPv4-compatible addresses,
+# 64:ff9b:1::/48, 100::/64, 100:0:0:1::/64, 5f00::/16, fc00::/7, fe80::/10, fec0::/10 and ff00::/8 need no line below.
+GLOBAL_IPV6 = IPv6Network("2000::/3")
+# https://www.iana.org/assignments/iana-ipv6-special-registry; 2001::/23 includes Teredo, and 2002::/16 is 6to4.
+SPECIAL_IPV6 = [IPv6Network(n) for n in "2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20".split()]
 # IPv4 addresses as networks without IPv4 write them: RFC 6052.
 NAT64 = IPv6Network("64:ff9b::/96")
+# The upper half of an ISATAP interface identifier, which an IPv4 address follows: RFC 5214.
+ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
 
 class WebhookVerifier:
@@ -72,15 +88,17 @@ class WebhookSigner:
 def is_public(address: str) -> bool:
     """Whether an IP address is on the public internet.
 
-    False for private, loopback, link-local and multicast addresses, also where an IPv6 address embeds them: a webhook
-    must not reach the metadata server or the network of the functions.
+    False for special-purpose and multicast addresses, and for IPv6 addresses that embed an IPv4 address by which a
+    tunnel would deliver them: a webhook must not reach the metadata server or the network of the functions.
     """
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv6Address):
-        embedded = ip.ipv4_mapped or ip.sixtofour or (ip_address(int(ip) & 0xFFFFFFFF) if ip in NAT64 else None)
-        if embedded:
-            return is_public(str(embedded))
-    return ip.is_global and not ip.is_multicast
+        embedded = ip.ipv4_mapped or (IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in NAT64 else None)
+        if embedded is None:
+            is_isatap = int(ip) >> 32 & 0xFFFF_FFFF in ISATAP
+            return ip in GLOBAL_IPV6 and not is_isatap and not any(ip in network for network in SPECIAL_IPV6)
+        ip = embedded
+    return not any(ip in network for network in SPECIAL_IPV4)
 
 
 class WebhookSender:

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as WsgiResponse
 
 from functions.domain.account.model import Limits
 from functions.web import problems
-from functions.web.requests import path_below, request_id
+from functions.web.requests import path_below, request_id, trace_id
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +71,14 @@ def serve(app: Flask, name: str, outer: Request) -> WsgiResponse:
 
 class _RequestId(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request = request_id()
+        record.request, record.trace = request_id(), trace_id()
         return True
 
 
 def log_formatter() -> JsonFormatter:
     """One JSON object a line in Cloud Logging's field names: https://cloud.google.com/logging/docs/structured-logging"""
     names = {"levelname": "severity", "exc_info": "stack_trace"}
-    fields = "%(levelname)s %(message)s %(name)s %(request)s"
+    fields = "%(levelname)s %(message)s %(name)s %(request)s %(trace)s"
     return JsonFormatter(fields, rename_fields=names, timestamp="time")
 
 

@@ -77,7 +77,7 @@ def install(app: Flask) -> None:
     @app.errorhandler(errors.ToolboxesError)
     def expected(error: errors.ToolboxesError) -> Response:
         if error.status >= 500:
-            log.error("%s: %s", error.code, error.detail, exc_info=error)
+            _log_unexpected(error)
         response = problem_answer(problem_of(error))
         if isinstance(error, errors.Unauthorized):
             response.headers["WWW-Authenticate"] = "Bearer"
@@ -89,7 +89,8 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(ShimError)
     def from_shim(error: ShimError) -> Response:
-        log.error("the shim answered %s: %s", error.code, error.message, exc_info=error)
+        # Its message, and so its traceback, quotes what the caller sent: a command's first word and its directory.
+        log.error("the shim answered %s", error.code)
         return problem_answer(problem_of(error))
 
     @app.errorhandler(HTTPException)
@@ -106,6 +107,14 @@ def install(app: Flask) -> None:
     def bug(error: Exception) -> Response:
         log.exception("unexpected error", exc_info=error)
         return problem_answer(internal_problem())
+
+
+def _log_unexpected(error: errors.ToolboxesError) -> None:
+    if isinstance(error, errors.ToolboxRefused | errors.ShimIncompatible):
+        # These quote the shim's answer, which quotes what the caller sent.
+        log.error("%s", error.code)
+    else:
+        log.error("%s: %s", error.code, error.detail, exc_info=error)
 
 
 def _problem(code: str, status: int, detail: str) -> ProblemDocument:

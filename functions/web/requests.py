@@ -24,7 +24,8 @@ from functions.web.route import Query, query_values
 from shim.contract.names import UUID
 
 DEFAULT_LIMIT = 100
-_TRACE = re.compile(r"[0-9a-f]{32}")
+# X-Cloud-Trace-Context: https://cloud.google.com/trace/docs/trace-context
+_TRACE = re.compile(r"([0-9a-f]{32})/[0-9]{1,20}(?:;o=[0-3])?")
 
 B = TypeVar("B", bound=BaseModel)
 Q = TypeVar("Q", bound=Query)
@@ -94,13 +95,22 @@ def path_below(function: str, path: str) -> str:
 
 
 def request_id() -> str:
-    """The platform's trace id, else a random id; the same for the whole request. "" outside a request."""
+    """A random id, the same for the whole request; "" outside a request.
+
+    Not the platform's trace id: the platform continues a trace that the caller began, so the caller could choose it.
+    """
     if not has_request_context():
         return ""
     if "request_id" not in g:
-        trace = request.headers.get("X-Cloud-Trace-Context", "").partition("/")[0]
-        g.request_id = trace if _TRACE.fullmatch(trace) else uuid.uuid4().hex
+        g.request_id = uuid.uuid4().hex
     return str(g.request_id)
+
+
+def trace_id() -> str:
+    """The platform's trace id for log lines; "" outside a request, or where the header is not in its format."""
+    header = request.headers.get("X-Cloud-Trace-Context", "") if has_request_context() else ""
+    found = _TRACE.fullmatch(header)
+    return found[1] if found else ""
 
 
 def body(kind: type[B]) -> B:

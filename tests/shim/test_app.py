@@ -18,6 +18,7 @@ from shim.contract.routes import Route
 from tests.shim.caller import Caller
 from tests.shim.droplet import create
 from tests.shim.fake_engine import FakeEngine
+from tests.shim.test_engine_faults import inspection
 
 INTERNAL = {"code": "internal-error", "message": "Internal error. The shim's log has the details."}
 COMMANDS = [route for route in routes.ROUTES if route != routes.HEALTH]
@@ -207,6 +208,18 @@ def test_log_contains_no_token_and_no_environment_value(
     assert "s3cret" not in caplog.text and text.split(".")[2] not in caplog.text
     access = next(record for record in caplog.records if record.getMessage() == "POST /tools 400")
     assert access.jti and access.milliseconds >= 0  # type: ignore[attr-defined]
+
+
+def test_log_contains_neither_a_command_nor_its_directory(
+    caller: Caller, fake_engine: FakeEngine, name: str, toolbox_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    fake_engine.on("GET /containers/", (200, inspection(name, toolbox_id)))
+    fake_engine.on("POST /containers/c1/exec", (400, {"message": "no s3cret-word in /s3cret-directory"}))
+    answer = caller.call(routes.EXECUTE, name, messages.Execute(["s3cret-word"], {}, "/s3cret-directory"))
+    assert answer.status >= 400 and "s3cret-word" in answer.json["error"]["message"]
+    assert caller.call(routes.EXECUTE, name, messages.Execute(["s3cret-word"], {}, "s3cret-directory")).status == 400
+    assert caplog.records and "s3cret" not in caplog.text
 
 
 def test_every_route_has_a_handler(caller: Caller) -> None:

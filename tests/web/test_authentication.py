@@ -165,3 +165,11 @@ def test_workers_take_only_the_platforms_own_identity(
 def test_a_list_shows_the_callers_own(world: World, call: Caller, apps: dict[str, Flask], issuer: Issuer) -> None:
     assert [record["id"] for record in call("GET", "toolboxes-user", "/").json] == [TOOLBOX]
     assert Caller(apps, issuer.token("account-b"))("GET", "toolboxes-user", "/").json == []
+
+
+@pytest.mark.parametrize("part", ["[" * 12_000, "1" * 12_000, '{"alg":' * 1_500])
+def test_a_token_of_deep_or_long_json_returns_401(apps: dict[str, Flask], part: str) -> None:
+    encoded = base64.urlsafe_b64encode(part.encode()).decode().rstrip("=")[:16_000]
+    header = base64.urlsafe_b64encode(b'{"alg":"ES256","kid":"k"}').decode().rstrip("=")
+    for token in (f"{encoded}.e30.x", f"{header}.{encoded}.x"):
+        assert Caller(apps, token)("GET", "toolboxes-user", "/").status_code == 401

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
+import subprocess
 import threading
 import time
 import uuid
@@ -151,6 +153,38 @@ def test_a_proof_by_another_key(scene: Scene, tmp_path: Path) -> None:
 )
 def test_a_body_that_is_not_one(scene: Scene, wrong: dict[str, Any]) -> None:
     assert scene.ask(**wrong).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ["ec", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1"],
+        ["ec", "-pkeyopt", "ec_paramgen_curve:secp112r1"],
+        ["ec", "-pkeyopt", "ec_paramgen_curve:prime192v2"],
+        ["ec", "-pkeyopt", "ec_paramgen_curve:sect163k1"],
+        ["ed448"],
+        ["rsa-pss", "-pkeyopt", "rsa_keygen_bits:1024"],
+    ],
+    ids=lambda key: "-".join(key[::2]),
+)
+def test_a_certificate_with_another_kind_of_key_returns_400(scene: Scene, tmp_path: Path, key: list[str]) -> None:
+    pem, command = tmp_path / "other.pem", ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=x", "-newkey", *key]
+    subprocess.run([*command, "-keyout", tmp_path / "key", "-out", pem], check=True, capture_output=True)
+    assert scene.ask(certificate=pem.read_text()).status_code == 400
+
+
+@pytest.mark.parametrize("claims", [{"exp": float("inf")}, {"iat": float("inf")}, {"iat": float("nan")}], ids=str)
+def test_a_proof_with_numbers_that_are_no_times_returns_401(scene: Scene, claims: dict[str, Any]) -> None:
+    assert scene.ask(proof=scene.shim.token("enrol", **claims)).status_code == 401
+
+
+@pytest.mark.parametrize("text", ["[" * 2_500, '{"alg":"ES256","kid":' + "[" * 2_000, "1" * 2_900])
+def test_a_proof_of_deep_or_long_json_returns_401(scene: Scene, text: str) -> None:
+    part = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    header = scene.body["proof"].partition(".")[0]
+    for proof in (f"{part}.e30.x", f"{header}.{part}.x"):
+        assert scene.ask(proof=proof[:4096]).status_code == 401
+        assert scene.hint(proof) == 401
 
 
 def test_an_unreachable_droplet_is_told_to_come_again(scene: Scene) -> None:

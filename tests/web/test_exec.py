@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from functions.domain.errors import ToolboxUnreachable, Unavailable
+from functions.domain.errors import ShimIncompatible, ToolboxRefused, ToolboxUnreachable, Unavailable
 from functions.web.app import log_formatter
 from shim.contract import errors as shim_errors
 from shim.contract import messages, routes
@@ -141,6 +141,27 @@ def test_of_environment_and_input_nothing_is_kept_or_logged_and_the_act_is_on_re
     events = call("GET", "toolbox-tools", EXEC.replace("exec", "events")).json
     acts = [(event["type"], event["actor"]) for event in events if event["type"] == "exec_requested"]
     assert acts == [("exec_requested", deployed["user_id"])] * 2
+
+
+def test_neither_the_command_nor_its_directory_stands_in_the_log(
+    call: Caller, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    quoted = "no such command planted-word in /planted-directory"
+    errors = (
+        shim_errors.StartFailed,
+        shim_errors.Refused,
+        shim_errors.OutcomeUnknown,
+        ToolboxRefused,
+        ShimIncompatible,
+    )
+    for error in errors:
+        world.droplet.faults.append(Fault(error(quoted), routes.EXECUTE))
+        answer = run(call, command=["planted-word"], workingDirectory="/planted-directory")
+        assert answer.status_code >= 400 and "planted-word" in answer.json["detail"]
+    lines = [log_formatter().format(record) for record in caplog.records]
+    assert any("start-failed" in line for line in lines)
+    assert all("planted" not in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from functions.adapters.tokens import TokenVerifier
 from functions.domain.account.model import Limits
 from functions.lifecycle.account.admission import AccountRates
 from functions.web import instances
-from functions.web.requests import Callers, client_address
+from functions.web.requests import Callers, client_address, trace_id
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
 from tests.web.conftest import ADMIN_CLAIM, Caller
@@ -66,3 +66,33 @@ def test_a_page_is_no_longer_than_it_may_be(call: Caller, limit: str) -> None:
     answer = call("GET", "toolbox-tools", TOOLS, query_string={"limit": limit})
     assert (answer.status_code, answer.json["detail"].partition(" ")[0].strip(":")) == (400, "limit")
     assert call("GET", "toolbox-tools", TOOLS, query_string={"limit": "2"}).status_code == 200
+
+
+@pytest.mark.parametrize("length", ["-5", "+2", "2_0", "two", "0x2"])
+def test_content_length_that_is_no_number_returns_400(call: Caller, length: str) -> None:
+    environ = {"CONTENT_LENGTH": length}
+    answer = call("POST", "toolbox-tools", TOOLS, data=b"{}", environ_overrides=environ)
+    assert (answer.status_code, answer.json["type"]) == (400, "urn:toolboxes:problem:bad-request")
+
+
+@pytest.mark.parametrize("trace", ["a" * 32, "a" * 32 + "/1;o=1", "chosen", "a" * 32 + "/chosen"])
+def test_a_caller_does_not_choose_the_request_id(call: Caller, trace: str) -> None:
+    headers = {"X-Cloud-Trace-Context": trace, "X-Request-Id": "a" * 32}
+    ids = {call("GET", "toolbox-tools", TOOLS, headers=headers).headers["X-Request-Id"] for _ in range(2)}
+    assert len(ids) == 2 and "a" * 32 not in ids
+
+
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        ("0123456789abcdef" * 2 + "/12345;o=1", "0123456789abcdef" * 2),
+        ("0123456789abcdef" * 2 + "/12345", "0123456789abcdef" * 2),
+        ("0123456789abcdef" * 2, ""),
+        ("0123456789abcdef" * 2 + "/chosen", ""),
+        ("0123456789abcdef/1;o=1", ""),
+    ],
+)
+def test_log_lines_name_the_trace_of_a_header_in_the_platforms_format(header: str, trace: str) -> None:
+    with Flask("x").test_request_context(headers={"X-Cloud-Trace-Context": header}):
+        assert trace_id() == trace
+    assert trace_id() == ""

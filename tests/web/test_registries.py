@@ -51,6 +51,7 @@ def test_a_registry_is_kept_shown_without_its_password_replaced_and_forgotten(ca
         ("docker.io", "team/server:2"),
         ("docker.io", "server"),
         ("localhost", "localhost/server"),
+        ("docker.io", "index.docker.io/team/server"),
     ],
 )
 def test_a_pull_is_made_with_the_credentials_of_the_images_own_host(

@@ -112,6 +112,12 @@ def test_a_request_that_can_be_read_in_two_ways_is_not_read_in_a_second_one(
     assert all(TOOLBOX.encode() not in content for _, content in answers)
 
 
+@pytest.mark.parametrize("length", ["-5", "-0", "+2", "2_0", "0x2", "1e1", "9" * 5_000])
+def test_content_length_that_is_no_number_returns_400(port: int, authorized: str, length: str) -> None:
+    lines = [HOST, authorized, f"Content-Length: {length}", "Connection: close"]
+    assert statuses(send(port, "POST /toolboxes-user HTTP/1.1", *lines, body=b"{}")) == [400]
+
+
 def test_what_follows_a_whole_request_is_the_next_one(port: int, authorized: str) -> None:
     """So that the test above would see what it looks for."""
     hidden = f"GET /toolboxes-user/{TOOLBOX} HTTP/1.1\r\n{HOST}\r\n{authorized}\r\n\r\n".encode()

@@ -130,20 +130,24 @@ class Registry:
 
 
 def is_host(text: str) -> bool:
-    """Whether the part of an image reference before the first slash is a registry's host.
-
-    As the Docker Engine decides it (https://github.com/distribution/reference): a host has a dot or a port, or is
-    localhost. Anything else is part of a path on Docker Hub.
-    """
+    """Whether credentials can be stored for `text`: a host in lower case with a dot or a port, or localhost."""
     name, _, port = text.partition(":")
     names_host = "." in name or bool(port) or name == "localhost"
     return names_host and len(text) <= 255 and HOST.fullmatch(text) is not None and int(port or 1) < 65536
 
 
 def registry_host(image: str) -> str:
-    """The host of the registry that an image is pulled from."""
+    """The host of the registry that an image is pulled from, in lower case.
+
+    As `splitDockerDomain` of https://github.com/distribution/reference, which the engine follows, decides it: the part
+    before the first slash is a host where it has a dot, a colon or an upper-case letter, or is localhost. Deciding
+    otherwise would send Docker Hub's credentials to another registry.
+    """
     first, slash, _ = image.partition("/")
-    return first.lower() if slash and is_host(first.lower()) else DOCKER_HUB
+    host = first.lower()
+    if not slash or host == "index.docker.io":
+        return DOCKER_HUB
+    return host if "." in first or ":" in first or first != host or host == "localhost" else DOCKER_HUB
 
 
 # The quotas of an account, and how often it may send requests.
