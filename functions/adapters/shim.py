@@ -150,7 +150,8 @@ class ShimClient:
             answer = self._send(request, version, start_by, ends, headers)
             try:
                 theirs = shim_versions.version_of(answer)
-                is_good = answer.header(routes.RELAYED_HEADER) if route is routes.RELAY and version != 1 else False
+                relayed = route is routes.RELAY and shim_versions.marks_relayed(version)
+                is_good = answer.header(routes.RELAYED_HEADER) if relayed else False
                 if theirs == version and (is_good or answer.status in GOOD):
                     return answer, version
                 error = error_of(answer.status, content(answer))

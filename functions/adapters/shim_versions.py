@@ -1,5 +1,7 @@
 """The present and the previous version of the contract: how a command is written for each, and its answer read.
 
+The one place that compares version numbers. shim/README.md, "Contract and versions", lists what a change must touch.
+
 The rest of the functions knows the present version only. A shim of the previous one serves until its upgrade, and what
 it cannot do is ShimTooOld. When the contract grows, its present form becomes the previous one here: what has not
 changed needs nothing, and what is older goes.
@@ -92,6 +94,11 @@ def read_response(version: int, answer: Answer) -> messages.Response:
         return relayed(answer)
     response: messages.Response = read(messages.Response, content(answer))
     return response
+
+
+def marks_relayed(version: int) -> bool:
+    """Return whether a shim of that version marks a container's own answer with the header Toolboxes-Relayed."""
+    return version != PREVIOUS
 
 
 def pull_line(version: int) -> type[Any]:

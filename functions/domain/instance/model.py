@@ -52,7 +52,7 @@ def check_move(before: InstanceStatus, after: InstanceStatus) -> None:
 
 
 class DesiredState(StrEnum):
-    """The state that the account desires."""
+    """The state that the account desires. functions/README.md, "How to change", says what a new one must touch."""
 
     RUNNING = "running"
     STOPPED = "stopped"

@@ -2,6 +2,8 @@
 
 Two steps call nothing and are a commit only: ReallocatePorts and RollBack.
 
+functions/README.md, "How to change", says what a new step must touch.
+
 Every step that changes a container is idempotent, because any of them may be repeated: a worker that dies after the
 call leaves no record of it, and the next one decides from the same observation.
 """
