@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +19,8 @@ MAX_ANSWER_BYTES = 8 << 20
 # Of a stream. A log's line has at most 64 KiB, which JSON may make six times as long.
 MAX_LINE_BYTES = 1 << 20
 MAX_RELAYED_BYTES = 1_000_000
+# Of a version or an id.
+MAX_IDENTIFIER_CHARACTERS = 256
 _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
@@ -66,6 +69,30 @@ def read(kind: type[Any], body: bytes) -> Any:
         return messages.read(kind, body)
     except messages.Malformed as error:
         raise ToolboxRefused(f"The toolbox's answer does not follow the contract: {error}.") from None
+
+
+def time_of(text: str) -> str:
+    """Return `text` where it is empty or an RFC 3339 time with a zone. Raises ToolboxRefused.
+
+    A time is computed with later, and is the id of a server-sent event, which a line end in it would forge.
+    """
+    try:
+        is_time = not text or (text.isascii() and datetime.fromisoformat(text).tzinfo is not None)
+    except ValueError:
+        is_time = False
+    if not is_time:
+        raise ToolboxRefused(f"The toolbox answered {text[:40]!r}, which is not an RFC 3339 time.")
+    return text
+
+
+def identifier(text: str) -> str:
+    """Return a version or an id: it is stored and shown. Raises ToolboxRefused."""
+    if len(text) > MAX_IDENTIFIER_CHARACTERS or not text.isprintable():
+        raise ToolboxRefused(
+            f"The toolbox answered a version or id that is not at most {MAX_IDENTIFIER_CHARACTERS} printable "
+            f"characters: {text[:40]!r}."
+        )
+    return text
 
 
 def relayed(answer: Answer) -> messages.Response:

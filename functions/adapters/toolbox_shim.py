@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
+from functions.adapters.shim_answers import identifier, time_of
 from functions.domain.instance.container import (
     Container,
     ContainerConfig,
@@ -298,8 +299,8 @@ def to_container(container: messages.Container) -> Container:
         exit_code=container.exit_code,
         oom_killed=container.oom_killed,
         error=container.error,
-        started_at=container.started_at,
-        finished_at=container.finished_at,
+        started_at=time_of(container.started_at),
+        finished_at=time_of(container.finished_at),
         restart_count=container.restart_count,
         image=container.image,
         image_digest=container.image_digest,
@@ -333,7 +334,7 @@ def _limits(limits: messages.Limits) -> ContainerLimits:
 
 
 def _log_line(line: messages.LogLine) -> LogLine:
-    return LogLine(line.time, line.stream, line.text)
+    return LogLine(time_of(line.time), line.stream, line.text)
 
 
 def _stats(stats: messages.Stats) -> ContainerStats:
@@ -362,9 +363,9 @@ def _pull_progress(progress: messages.Progress) -> PullProgress:
 
 def _status(status: messages.Status) -> ShimStatus:
     return ShimStatus(
-        version=status.version,
+        version=identifier(status.version),
         contract=status.contract,
-        engine_id=status.engine_id,
+        engine_id=identifier(status.engine_id),
         complete=status.complete,
         containers=[_listed_container(listed) for listed in status.containers],
         metrics=_metrics(status.metrics) if status.metrics else None,
@@ -376,7 +377,7 @@ def _status(status: messages.Status) -> ShimStatus:
 def _metrics(metrics: messages.Metrics) -> DropletMetrics:
     memory, disk = metrics.memory, metrics.disk
     return DropletMetrics(
-        engine_version=metrics.engine_version,
+        engine_version=identifier(metrics.engine_version),
         cpu_load_percent=metrics.cpu_load_percent,
         memory=MemoryMetrics(memory.total_bytes, memory.active_bytes, memory.free_bytes, memory.used_bytes),
         disk=DiskMetrics(disk.mount, disk.total_bytes, disk.used_bytes, disk.free_bytes),

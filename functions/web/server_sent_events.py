@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 COMMENT_EVERY = timedelta(seconds=15)
 MAX_DURATION = timedelta(minutes=5)
 COMMENT = ": \n\n"
+# An id comes from a droplet: a line end in it would forge a field or an event, and NUL has the client ignore the id.
+_LINE_END = re.compile("[\r\n\0]")
 
 
 class LogEvent(TypedDict, total=False):
@@ -47,7 +50,8 @@ class ServerSentEvent:
     def __str__(self) -> str:
         # Each of CRLF, CR and LF ends a line of the format, and so would end the event.
         lines = self.data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        named = [f"{name}: {value}" for name, value in (("event", self.type), ("id", self.id)) if value]
+        fields = (("event", _LINE_END.sub("", self.type)), ("id", _LINE_END.sub("", self.id)))
+        named = [f"{name}: {value}" for name, value in fields if value]
         return "\n".join([*named, *(f"data: {line}" for line in lines)]) + "\n\n"
 
 

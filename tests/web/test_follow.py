@@ -9,6 +9,7 @@ import pytest
 from flask import Flask, request
 
 from functions.web import app
+from functions.web.server_sent_events import ServerSentEvent
 from shim.contract import errors, messages
 from tests.fakes.droplet import IMAGE, FakeLines
 from tests.fakes.world import TOOLBOX, World
@@ -99,3 +100,9 @@ def test_a_stream_outlives_the_request_of_the_application_that_handed_it_on(
     path = f"/api/toolbox-tools{TOOLS}/server/logs?follow=1"
     answer = outer.test_client().get(path, headers={"Authorization": f"Bearer {call.token}"})
     assert (answer.status_code, "data: 2026" in answer.text, "internal error" in answer.text) == (200, True, True)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\n\n", "\0"])
+def test_an_event_cannot_be_forged_by_its_id_or_type(end: str) -> None:
+    event = str(ServerSentEvent("line", f"a{end}data: forged", f"b{end}data: forged"))
+    assert event == "event: adata: forged\nid: bdata: forged\ndata: line\n\n"

@@ -132,9 +132,7 @@ def _list_tools(
     cursor: str | None = None
     for page in range(mcp.MAX_PAGES):
         result = mcp.result(send(mcp.list_tools(port, path, session, page, cursor)), page + 1)
-        listed, cursor = result.get("tools"), result.get("nextCursor")
-        if not isinstance(listed, list):
-            raise mcp.McpError("the answer to tools/list holds no list")
+        listed, cursor = mcp.tools_page(result, len(tools))
         tools += listed
         if not cursor:
             return tools

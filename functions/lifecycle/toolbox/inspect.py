@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from functions.domain import lease
-from functions.domain.errors import ShimIncompatible, ToolboxUnavailable
+from functions.domain.errors import ShimIncompatible, ToolboxRefused, ToolboxUnavailable
 from functions.domain.instance.condition import compare
 from functions.domain.instance.container import ListedContainer
 from functions.domain.instance.model import DesiredState, Instance
@@ -93,7 +93,7 @@ def inspect_loaded(deps: Dependencies, found: Loaded[Toolbox], batch: ChangedIns
         log.info("the toolbox does not answer: %s", error, extra={"toolbox": toolbox.id})
         _record(deps, found, replace(toolbox, status=ToolboxStatus.UNRESPONSIVE))
         return
-    except (shim_errors.ShimError, ShimIncompatible) as error:
+    except (shim_errors.ShimError, ShimIncompatible, ToolboxRefused) as error:
         log.warning("the containers could not be listed: %s", error, extra={"toolbox": toolbox.id})
         return
     if not status.complete:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from functions.domain.instance.mcp import HttpResponse, McpError, result, session_headers, tools_hash
+from functions.domain.instance.mcp import HttpResponse, McpError, result, session_headers, tools_hash, tools_page
 
 
 def answer(body: str, *, status: int = 200, content_type: str = "application/json", **headers: str) -> HttpResponse:
@@ -43,6 +43,49 @@ def test_result_is_found_among_the_events_of_a_stream() -> None:
 def test_answer_of_no_mcp_server_is_described(response: HttpResponse, message: str) -> None:
     with pytest.raises(McpError, match=message):
         session_headers(response)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[" * 200_000,
+        '{"id":' * 200_000,
+        '{"id": 0, "result": ' + "[" * 900 + "]" * 900 + "}",
+        '{"id": 0, "error": ' + "[" * 900 + "]" * 900 + "}",
+        '{"id": 0, "result": {"protocolVersion": ' + "1" * 10_000 + "}}",
+        json.dumps({"id": 10**30, "result": {}}),
+        json.dumps({"id": float("nan"), "result": {}}),
+        json.dumps({"id": 0, "result": {"protocolVersion": "x" * 65}}),
+        json.dumps({"id": 0, "result": {"protocolVersion": "1\r\nX-Forged: 1"}}),
+    ],
+    ids=lambda body: body[:40],
+)
+def test_answer_out_of_bounds_is_no_answer_of_an_mcp_server(body: str) -> None:
+    for content_type in ("application/json", "text/event-stream"):
+        with pytest.raises(McpError):
+            session_headers(answer(f"data: {body}" if "event" in content_type else body, content_type=content_type))
+
+
+@pytest.mark.parametrize("session", ["x" * 1_025, "a b", "\xe9", ""])
+def test_session_id_that_is_no_header_value_is_refused(session: str) -> None:
+    with pytest.raises(McpError, match="Mcp-Session-Id"):
+        session_headers(HttpResponse(200, {"mcp-session-id": session}, INITIALIZED, truncated=False))
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ({}, "no list"),
+        ({"tools": {}}, "no list"),
+        ({"tools": [0] * 10_001}, "more than 10000"),
+        ({"tools": [], "nextCursor": "x" * 4_097}, "nextCursor"),
+        ({"tools": [], "nextCursor": {"a": 1}}, "nextCursor"),
+    ],
+    ids=["none", "object", "many", "long", "object-cursor"],
+)
+def test_a_page_of_tools_out_of_bounds_is_refused(listed: dict[str, object], message: str) -> None:
+    with pytest.raises(McpError, match=message):
+        tools_page(listed, 0)
 
 
 def test_tools_hash_ignores_order_and_changes_with_a_description() -> None:
