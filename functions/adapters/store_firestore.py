@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from functions.adapters.firestore_protocol import decode_fields, structured_query
 from functions.adapters.google_calls import call_within, no_retries
 from functions.domain import errors
+from functions.domain.storable import require_id, require_storable
 from functions.lifecycle.dependencies import (
     Create,
     Delete,
@@ -54,7 +55,8 @@ class FirestoreStore:
     (grpc#41725), and importing it takes 400 ms. Google's client reads FIRESTORE_EMULATOR_HOST then.
 
     Raises errors.Unavailable when no answer came within GET_SECONDS, COMMIT_SECONDS or QUERY_SECONDS, errors.Conflict
-    when a commit was refused, ValueError for a document or query that Firestore cannot store or answer.
+    when a commit was refused, errors.Unstorable for a document that Firestore cannot store, ValueError for a query that
+    it cannot answer and for a place or a commit that it does not have.
     """
 
     def __init__(self, project: str) -> None:
@@ -94,6 +96,8 @@ class FirestoreStore:
         client = self._connect_once()
         batch = client.batch()
         for write in writes:
+            if not isinstance(write, Delete):
+                require_storable(write.data)
             _add(client, batch, write)
         try:
             results = call_within(
@@ -101,6 +105,9 @@ class FirestoreStore:
             )
         except (exceptions.AlreadyExists, exceptions.FailedPrecondition, exceptions.NotFound) as refusal:
             raise errors.Conflict("The document was changed in the meantime. Read it again.") from refusal
+        except ValueError as refusal:
+            # The fields that a Replace leaves out count too, and only Firestore knows them.
+            raise errors.Unstorable(f"Firestore cannot hold a document of this commit: {refusal}") from refusal
         return _version_after(writes, [result.update_time for result in results])
 
     def query(self, query: Query) -> list[Snapshot]:
@@ -181,8 +188,7 @@ def _ref(name: str, root: str) -> Ref:
 
 
 def _reference(client: Client, ref: Ref) -> DocumentReference:
-    if "/" in ref.id:
-        raise ValueError(f"A document id must not contain a slash, and is {ref.id!r}.")
+    require_id(ref.id)
     return client.collection(ref.collection).document(ref.id)
 
 

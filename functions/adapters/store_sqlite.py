@@ -19,6 +19,7 @@ from typing import Any
 
 from functions.adapters.sqlite import Database
 from functions.domain import errors
+from functions.domain.storable import require_id, require_storable
 from functions.lifecycle.dependencies import (
     MAX_IN,
     Create,
@@ -63,15 +64,11 @@ _SCHEMA = (
     ),
 )
 
-# Firestore's limit of a document's size, and the names that it reserves: https://firebase.google.com/docs/firestore/quotas
-_MAX_BYTES = 1_048_576
-_RESERVED = re.compile(r"__.*__", re.DOTALL)
-
 # In Firestore's order of types. bool comes before int, because isinstance(True, int) is true.
 _SCALARS: tuple[Any, ...] = (bool, (int, float), datetime, str)
 
-# What JSON can hold as it is. bool is here, and int is not: its size is limited.
-_UNTAGGED = frozenset({str, bool, type(None)})
+# What JSON can hold as it is.
+_UNTAGGED = frozenset({str, bool, int, type(None)})
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {"==": eq, "<": lt, "<=": le, ">": gt, ">=": ge}
 
@@ -82,7 +79,8 @@ class SqliteStore:
     A document's version is the number of the commit that last wrote it.
 
     Raises errors.Unavailable when the file is locked for longer than sqlite.BUSY_SECONDS, errors.Conflict when a commit
-    was refused, ValueError for a document or query that Firestore would refuse.
+    was refused, errors.Unstorable for a document that Firestore would refuse, ValueError for such a query, place or
+    commit.
     """
 
     def __init__(self, path: str) -> None:
@@ -250,8 +248,7 @@ def _rank(value: Any) -> tuple[Any, ...]:
 
 
 def _checked(ref: Ref) -> Ref:
-    if "/" in ref.id or ref.id in ("", ".", "..") or _RESERVED.fullmatch(ref.id):
-        raise ValueError(f"A document id must not contain a slash, nor be empty, '.', '..' or __…__; it is {ref.id!r}.")
+    require_id(ref.id)
     _check_collection(ref.collection)
     return ref
 
@@ -262,35 +259,24 @@ def _check_collection(path: str) -> None:
 
 
 def _encoded(data: Document) -> str:
-    text = json.dumps(_tagged(data), ensure_ascii=False)
-    # Encoding also refuses lone surrogates, which have no UTF-8.
-    if len(text.encode()) > _MAX_BYTES:
-        raise ValueError(f"A document has at most {_MAX_BYTES} bytes, and this one has {len(text.encode())}.")
-    return text
+    require_storable(data)
+    return json.dumps(_tagged(data), ensure_ascii=False)
 
 
-def _tagged(value: Any, in_list: bool = False) -> Any:
+def _tagged(value: Any) -> Any:
     # Most values of a document are of these types.
     if type(value) in _UNTAGGED:
         return value
     match value:
         case float() if not math.isfinite(value):
             return {_NUMBER: repr(value)}
-        case float() | str():
-            return value
-        case int() if -(2**63) <= value < 2**63:
-            return value
-        case datetime() if value.tzinfo is not None:
+        case datetime():
             return {_TIME: value.astimezone(UTC).isoformat()}
-        case list() | tuple() if not in_list:
-            return [_tagged(item, in_list=True) for item in value]
-        case dict() if all(map(_is_key, value)):
+        case list() | tuple():
+            return [_tagged(item) for item in value]
+        case dict():
             return {("$" + key if key[0] == "$" else key): _tagged(item) for key, item in value.items()}
-    raise ValueError(f"Firestore cannot store this value, or cannot store it in a list: {value!r:.80}")
-
-
-def _is_key(key: object) -> bool:
-    return isinstance(key, str) and key != "" and not (key[:2] == "__" and _RESERVED.fullmatch(key))
+    return value
 
 
 def _decoded(text: str) -> Document:

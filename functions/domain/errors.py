@@ -203,6 +203,12 @@ class DocumentUnreadable(ToolboxesError):
     code, status = "document-unreadable", 503
 
 
+class Unstorable(ToolboxesError):
+    """The store cannot hold a document: it is too large, or has a value or key of a kind that the store refuses."""
+
+    code, status = "unstorable", 422
+
+
 class Unavailable(ToolboxesError):
     """The store or the queue did not answer in time: try again."""
 
@@ -219,6 +225,10 @@ class Conflict(ToolboxesError):
     """A commit was refused as a whole: a precondition failed, or a created document exists. Read again and decide."""
 
     code, status = "conflict", 409
+
+
+# What is wrong with one document and with no other: a loop over documents logs it and goes on with the next.
+OF_ONE_DOCUMENT = (Contended, DocumentUnreadable, Unstorable)
 
 
 class Misconfigured(ToolboxesError):

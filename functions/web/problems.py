@@ -76,7 +76,7 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(errors.ToolboxesError)
     def expected(error: errors.ToolboxesError) -> Response:
-        if error.status >= 500:
+        if error.status >= 500 or isinstance(error, errors.Unstorable):
             _log_unexpected(error)
         response = problem_answer(problem_of(error))
         if isinstance(error, errors.Unauthorized):

@@ -67,7 +67,13 @@ class Media:
 # The type of the JSON that goes with a status, a Media, or a tuple of these; None: no content.
 Answer = Any
 
-ANY_ROUTE: tuple[Problem, ...] = (errors.BadRequest, errors.PayloadTooLarge, errors.Unavailable, errors.Contended)
+ANY_ROUTE: tuple[Problem, ...] = (
+    errors.BadRequest,
+    errors.PayloadTooLarge,
+    errors.Unstorable,
+    errors.Unavailable,
+    errors.Contended,
+)
 # What can come of a command to a shim.
 SHIM_COMMAND: tuple[Problem, ...] = (
     errors.ToolboxUnavailable,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from functions.domain.errors import Unstorable
 from functions.lifecycle.dependencies import Create, Document, Put, Ref, Replace, Store
 
 A, B = Ref("things", "a"), Ref("things", "b")
@@ -71,13 +72,25 @@ def test_changing_a_read_or_written_value_does_not_change_the_store(store: Store
 
 @pytest.mark.parametrize(
     "value",
-    [2**63, -(2**63) - 1, [[1]], {"__name__": 1}, {"": 1}, "\ud800", object(), "x" * 1_048_577],
+    [
+        *(2**63, -(2**63) - 1, [[1]], {"__name__": 1}, {"": 1}, {"k" * 1_501: 1}, "\ud800", {"\ud800": 1}, object()),
+        *(datetime(2026, 1, 1), "x" * 1_048_577),
+    ],
     ids=lambda value: ascii(value)[:30],
 )
 def test_value_that_firestore_cannot_hold_is_refused(store: Store, value: Any) -> None:
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises(Unstorable):
         store.commit([Put(B, {"n": 1}), Put(A, {"value": value})])
     assert store.get([A, B]) == [None, None]
+
+
+def test_replace_is_refused_where_all_fields_together_are_too_large(store: Store) -> None:
+    version = store.commit([Create(A, {"first": "x" * 600_000})])
+    with pytest.raises(Unstorable):
+        store.commit([Replace(A, {"second": "x" * 600_000}, version)])
+    with pytest.raises(Unstorable):
+        store.commit([Replace(A, {"__x__": 1}, version)])
+    assert read(store, A) == {"first": "x" * 600_000}
 
 
 @pytest.mark.parametrize("id", ["a/b", "a/b/c", "..", ".", "__a__", ""])
