@@ -1,6 +1,7 @@
 """Idempotency keys: a request that is sent again gets the first attempt's answer, and nothing is done twice.
 
-`requests/{hash(account, key)}` holds the fingerprint of the request, the id of what it is about, and the final answer.
+`requests/{hash(account, key)}` holds the fingerprint of the request, the id of what it is about, and the final answer
+unless that is large.
 It is created in the commit that records the intent, so that neither exists without the other, and takes the answer in
 the commit that settles the document. Where the worker of a first attempt died in between, a repeat finds the intent by
 that id and carries it on.
@@ -35,6 +36,10 @@ from functions.lifecycle.repository import D, Loaded, save_or_conflict
 
 REQUESTS = "requests"
 STORED_FOR = timedelta(hours=24)
+# Of an answer's JSON, which is ASCII. A larger one is made again of the present record.
+MAX_ANSWER_CHARACTERS = 16_384
+# Encrypted and in base64 it is a third larger, and a document holds 1 MiB.
+MAX_CONFIDENTIAL_CHARACTERS = 720_000
 CONTENDED = "Another request with this Idempotency-Key arrived at the same time. Try again."
 
 T = TypeVar("T")
@@ -172,21 +177,33 @@ class KeyedRequest:
             "account": self._key.account,
             "fingerprint": self._key.fingerprint,
             "about": about,
-            "answer": {"status": answer.status, "body": self._sealed(answer.body)} if answer else None,
+            "answer": self._stored(answer) if answer else None,
             "created_at": now,
             "expire_at": now + STORED_FOR,
         }
 
-    def _sealed(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        if not self._confidential:
-            return dict(body)
-        return asdict(self._deps.vault.seal({"answer": json.dumps(body)}, self._associated_data))
+    def _stored(self, answer: StoredAnswer) -> dict[str, Any] | None:
+        """The answer as it is stored: its body as JSON text, since a document cannot hold every shape of JSON.
+
+        None where it is too large: the record keeps only what it is about, and a repeat answers from that.
+        """
+        text = json.dumps(answer.body)
+        if self._confidential:
+            # What can be read again is not confidential, so this one is stored unless a document cannot hold it.
+            if len(text) > MAX_CONFIDENTIAL_CHARACTERS:
+                return None
+            body: Any = asdict(self._deps.vault.seal({"answer": text}, self._associated_data))
+        elif len(text) > MAX_ANSWER_CHARACTERS:
+            return None
+        else:
+            body = text
+        return {"status": answer.status, "body": body}
 
     def _opened(self, answer: Mapping[str, Any]) -> StoredAnswer:
         body = answer["body"]
         if self._confidential:
-            body = json.loads(self._deps.vault.open(Sealed(**body), self._associated_data)["answer"])
-        return StoredAnswer(answer["status"], body)
+            body = self._deps.vault.open(Sealed(**body), self._associated_data)["answer"]
+        return StoredAnswer(answer["status"], json.loads(body))
 
     @property
     def _associated_data(self) -> str:

@@ -24,12 +24,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from functions.domain.errors import Conflict, Contended, PortTaken, Unavailable
+from functions.domain.errors import (
+    Conflict,
+    Contended,
+    DocumentUnreadable,
+    PayloadTooLarge,
+    PortTaken,
+    Unavailable,
+    Unstorable,
+)
 from functions.domain.event import Event
 from functions.domain.instance.condition import derive_status
 from functions.domain.instance.container import Port
 from functions.domain.instance.host_port import ANY_HOST_PORT
 from functions.domain.instance.model import Instance, check_move
+from functions.domain.instance.size import MAX_SPEC_BYTES, condensed, spec_alone
+from functions.domain.storable import stored_bytes
 from functions.domain.toolbox.model import Toolbox, check_toolbox_move
 from functions.lifecycle.dependencies import (
     Create,
@@ -139,26 +149,30 @@ def query(deps: Dependencies, kind: type[T], search: Query) -> list[Loaded[T]]:
 
 
 def pages(deps: Dependencies, kind: type[D], search: Query) -> Iterator[Loaded[D]]:
-    """Every document that `search` finds, in pages of `search.limit`; `search` orders by `created_at`."""
+    """Every readable document that `search` finds, in pages of `search.limit`; `search` orders by `created_at`.
+
+    One that cannot be read is logged and left out, so that it does not keep a loop from the others.
+    """
     assert search.order_by == "created_at"
     while True:
-        page = query(deps, kind, search)
-        yield from page
+        page = deps.store.query(search)
+        for snapshot in page:
+            try:
+                found = decode(deps, kind, snapshot)
+            except DocumentUnreadable:
+                log.exception("a document cannot be read, and is skipped", extra={"document": snapshot.ref.id})
+            else:
+                if found:
+                    yield found
         if len(page) < search.limit:
             return
-        search = replace(search, after=(page[-1].value.created_at, page[-1].value.id))
+        search = replace(search, after=(page[-1].data["created_at"], page[-1].ref.id))
 
 
 def living_instances(toolbox_id: str, limit: int) -> Query:
     """The toolbox's instances that are not tombstones, newest first."""
     where = (("toolbox_id", "==", toolbox_id), ("deleted_at", "==", None))
     return Query(INSTANCES, where, "created_at", descending=True, limit=limit)
-
-
-def event_history(deps: Dependencies, collection: str, limit: int, after: tuple[object, str] | None) -> list[Event]:
-    """The events of one instance or toolbox, newest first."""
-    search = Query(collection, order_by="time", descending=True, limit=limit, after=after)
-    return [loaded.value for loaded in query(deps, Event, search)]
 
 
 # Writing.
@@ -182,13 +196,13 @@ def save(deps: Dependencies, document: D, base: Loaded[D] | None, writes: Sequen
     """Commit a stamped `document` over `base` (None: it is new), with `writes` in the same commit.
 
     Returns None where another writer was first or one of `writes` was refused; nothing is written then. A commit whose
-    answer was lost is recognised by the document's revision. Raises Unavailable.
+    answer was lost is recognised by the document's revision. Raises Unavailable, Unstorable.
     """
     if base:
         check_status_move(base.value, document)
     ref = ref_of(document)
     try:
-        return Loaded(document, deps.store.commit([overwrite(ref, encode(deps, document), base), *writes]))
+        return commit(deps, document, base, writes)
     except (Conflict, Unavailable) as error:
         current = load(deps, type(document), ref)
         if current and current.value.revision == document.revision:
@@ -196,6 +210,33 @@ def save(deps: Dependencies, document: D, base: Loaded[D] | None, writes: Sequen
         if isinstance(error, Unavailable):
             raise
         return None
+
+
+def commit(deps: Dependencies, document: D, base: Loaded[D] | None, writes: Sequence[Write]) -> Loaded[D]:
+    """Commit `document` over `base` with `writes`; an instance that is too large is stored condensed.
+
+    Return the document as it is stored. Raises Conflict, Unavailable, Unstorable.
+    """
+    ref = ref_of(document)
+    try:
+        return Loaded(document, deps.store.commit([overwrite(ref, encode(deps, document), base), *writes]))
+    except Unstorable:
+        if base is None or not isinstance(document, Instance):
+            raise
+        smaller = stamp(deps, condensed(document), document.revision)
+        log.exception("a document is too large, and is stored without what can be observed again", extra={"id": ref.id})
+        return Loaded(smaller, deps.store.commit([overwrite(ref, encode(deps, smaller), base), *writes]))
+
+
+def require_spec_size(deps: Dependencies, instance: Instance) -> Instance:
+    """Return the instance. Raises PayloadTooLarge where its spec is larger than a document has room for."""
+    size = stored_bytes(encode(deps, spec_alone(instance)))
+    if size > MAX_SPEC_BYTES:
+        raise PayloadTooLarge(
+            f"The instance's configuration needs {size} bytes as it is stored, names and values and encrypted secrets "
+            f"included; at most {MAX_SPEC_BYTES} are allowed. Shorten it, or put large data into the image or a volume."
+        )
+    return instance
 
 
 def save_or_conflict(

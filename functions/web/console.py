@@ -136,7 +136,7 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_ima
         return idempotent.act(
             caller,
             lambda: get().id,
-            lambda _: status(caller, get()),
+            lambda _: status(get()),
             lambda record: StoredAnswer(200, as_json(record)),
         )
 
@@ -152,10 +152,9 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes, shim_ima
             lambda toolbox: _redeployed(toolbox, deps),
         )
 
-    def status(caller: Caller, toolbox: Toolbox) -> ConsoleStatus:
+    def status(toolbox: Toolbox) -> ConsoleStatus:
         answered = toolbox_shim.query_status(deps, toolbox)
-        listed = instances.page(deps, caller, toolbox.id, deps.limits.page, None)
-        return console_status(toolbox, answered, {instance.id: instance for instance in listed}, deps.now())
+        return console_status(toolbox, answered, instances.by_id(deps, toolbox), deps.now())
 
     return app
 

@@ -25,9 +25,10 @@ from functions.lifecycle.toolbox import read as toolboxes
 from functions.web.containers import log_line
 from functions.web.fields import InstanceKey, ToolboxId
 from functions.web.idempotency import Idempotent
+from functions.web.pages import DEFAULT_LIMIT
 from functions.web.problems import problem_of
 from functions.web.records import CamelRecord, InstanceRecord, Record, Time, as_json
-from functions.web.requests import DEFAULT_LIMIT, Callers, body, instance_key, toolbox_id
+from functions.web.requests import Callers, body, instance_key, toolbox_id
 from functions.web.route import SHIM_COMMAND, Body, Route
 
 Change = Callable[[Dependencies, InstanceRequest], Instance]
@@ -148,7 +149,7 @@ def _overview(deps: Dependencies, caller: Caller, box: str) -> Overview:
     found = instances.page(deps, caller, box, min(DEFAULT_LIMIT, deps.limits.page), None)
     return Overview(
         success=True,
-        tool_instances=[InstanceRecord.model_validate(instance) for instance in found],
+        tool_instances=[InstanceRecord.model_validate(instance) for instance in found.records],
         dtma_connected=toolbox.status is ToolboxStatus.ACTIVE,
         last_checked=deps.now().isoformat(),
     )

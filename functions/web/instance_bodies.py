@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -152,6 +153,13 @@ class Override(Configuration):
         default=None, description="The caller's template; stored and shown."
     )
 
+    @field_validator("mcp_capabilities")
+    @classmethod
+    def _numbers_of_json(cls, value: Any) -> Any:
+        """Refuse what `1e999` is read as: JSON has no infinity, so the record could not show it."""
+        _require_finite(value)
+        return value
+
 
 # The image can stand in either place.
 _IMAGE_HERE: dict[str, Any] = {"required": ["dockerImage"], "properties": {"dockerImage": {"type": "string"}}}
@@ -209,6 +217,14 @@ class Deploy(Configuration):
         )
         secrets = _plaintext(configured["secret_variables"] or {})
         return NewInstance(self.instance_name_on_toolbox, spec, catalogue, self.start, secrets)
+
+
+def _require_finite(value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number in it is too large, or is not a number")
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _require_finite(item)
 
 
 def _require_distinct(what: str, keys: list[str]) -> None:

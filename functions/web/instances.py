@@ -22,8 +22,9 @@ from functions.web.app import create
 from functions.web.fields import DIGITS
 from functions.web.idempotency import Idempotent
 from functions.web.instance_bodies import Deploy, Patch
-from functions.web.records import EventRecord, InstanceRecord, PostMortemRecord, answer, answer_page, as_json
-from functions.web.requests import Callers, Page, body, instance_key, page, query, toolbox_id
+from functions.web.pages import Page, Pages
+from functions.web.records import EventRecord, InstanceRecord, PostMortemRecord, answer, as_json
+from functions.web.requests import Callers, body, instance_key, query, toolbox_id
 from functions.web.route import NoFields, Query, Route
 from shim.contract import errors as shim_errors
 
@@ -166,14 +167,14 @@ ROUTES = (
 def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask:
     """Build the function's app."""
     app, idempotent = create(NAME, deps.limits), Idempotent(deps, fingerprint_key)
+    pages = Pages(deps.limits, fingerprint_key)
 
     @LIST.on(app)
     def list_instances(toolbox: str) -> Response:
         caller = callers()
-        limit, after = page(deps.limits)
+        limit, after = pages.requested()
         found = instances.page(deps, caller, toolbox_id(toolbox), limit, after)
-        last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
-        return answer_page(InstanceRecord, found, limit, last)
+        return pages.answer(InstanceRecord, found, limit, lambda last: (last.created_at, last.id))
 
     @DEPLOY.on(app)
     def deploy_instance(toolbox: str) -> Response:
@@ -236,18 +237,16 @@ def build(deps: Dependencies, callers: Callers, fingerprint_key: bytes) -> Flask
     @EVENTS.on(app)
     def list_events(toolbox: str, instance: str) -> Response:
         caller = callers()
-        limit, after = page(deps.limits)
+        limit, after = pages.requested()
         found = instances.events(deps, caller, toolbox_id(toolbox), instance_key(instance), limit, after)
-        last = (found[-1].time, found[-1].id) if len(found) == limit else None
-        return answer_page(EventRecord, found, limit, last)
+        return pages.answer(EventRecord, found, limit, lambda last: (last.time, last.id))
 
     @POST_MORTEMS.on(app)
     def list_post_mortems(toolbox: str, instance: str) -> Response:
         caller = callers()
-        limit, after = page(deps.limits)
+        limit, after = pages.requested()
         found = instances.post_mortems(deps, caller, toolbox_id(toolbox), instance_key(instance), limit, after)
-        last = (found[-1]["time"], found[-1]["id"]) if len(found) == limit else None
-        return answer_page(PostMortemRecord, found, limit, last)
+        return pages.answer(PostMortemRecord, found, limit, lambda last: (last["time"], last["id"]))
 
     containers.add_to(app, deps, callers, idempotent)
     instance_actions.add_to(app, deps, callers, idempotent)

@@ -7,13 +7,10 @@ null where there is no value. Times are RFC 3339 in UTC. Names are the columns t
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlencode
 
 from flask import Response
 from pydantic import AliasGenerator, AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, Json, TypeAdapter
@@ -61,21 +58,6 @@ def answer_list(kind: type[Record], documents: Iterable[object]) -> Response:
     """The documents as a JSON array of records of `kind`."""
     adapter = _list_of(kind)
     return Response(adapter.dump_json(adapter.validate_python(documents), by_alias=True), mimetype="application/json")
-
-
-def answer_page(
-    kind: type[Record], documents: Sequence[object], limit: int, last: tuple[datetime, str] | None
-) -> Response:
-    """One page of a list; `last` is time and id of its last record where more may follow.
-
-    The `Link` header (RFC 8288) is relative to the request's own URL, since a function does not know its public one.
-    """
-    response = answer_list(kind, documents)
-    if last:
-        place = json.dumps([last[0].isoformat(), last[1]]).encode()
-        query = urlencode({"limit": limit, "cursor": base64.urlsafe_b64encode(place).decode()})
-        response.headers["Link"] = f'<?{query}>; rel="next"'
-    return response
 
 
 def as_json(record: Record) -> dict[str, Any]:

@@ -1,29 +1,25 @@
-"""Reading a request: who sends it, the path below its function's name, ids, query, one page of a list, the body."""
+"""Reading a request: who sends it, the path below its function's name, ids, query, the body."""
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import unicodedata
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from ipaddress import IPv4Address, IPv6Network, ip_address
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from flask import g, has_request_context, request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from functions.domain.account.model import AdminClaim, Caller, Claims, Limits, caller_from_claims
+from functions.domain.account.model import AdminClaim, Caller, Claims, caller_from_claims
 from functions.domain.errors import BadRequest, NotFound, PayloadTooLarge, Unauthorized
 from functions.lifecycle.account.admission import AccountRates
-from functions.web.fields import DIGITS, InstanceKey, RegistryHost, ToolboxId
+from functions.web.fields import InstanceKey, RegistryHost, ToolboxId
 from functions.web.route import Query, query_values
 from shim.contract.names import UUID
 
-DEFAULT_LIMIT = 100
 # X-Cloud-Trace-Context: https://cloud.google.com/trace/docs/trace-context
 _TRACE = re.compile(r"([0-9a-f]{32})/[0-9]{1,20}(?:;o=[0-3])?")
 
@@ -51,37 +47,6 @@ PATH_PARAMETERS = {
         "host", RegistryHost, "The registry's host as in image references, with its port.", "registry.example:5000"
     ),
 }
-
-
-class Page(Query):
-    """One page of a list."""
-
-    limit: Annotated[int, Field(ge=1, le=Limits().page), DIGITS] | None = Field(
-        default=None,
-        description=f"Largest number of records; {DEFAULT_LIMIT} if left out. A deployment can lower the maximum.",
-    )
-    cursor: Annotated[str, Field(json_schema_extra={"format": "cursor"})] | None = Field(
-        default=None, description="Where the page begins: from the `Link` header of the page before."
-    )
-
-    def after(self) -> tuple[object, str] | None:
-        """The (time, id) after which the page begins. Raises BadRequest."""
-        if self.cursor is None:
-            return None
-        try:
-            time, last_id = json.loads(base64.urlsafe_b64decode(self.cursor.encode("ascii")))
-            return datetime.fromisoformat(time), str(last_id)
-        except (ValueError, TypeError):
-            raise BadRequest("cursor is invalid. Use the URL of a Link header, or leave cursor out.") from None
-
-
-def page(limits: Limits) -> tuple[int, tuple[object, str] | None]:
-    """`limit` and the (time, id) after which the page begins. Raises BadRequest."""
-    parameters = query(Page)
-    limit = min(DEFAULT_LIMIT, limits.page) if parameters.limit is None else parameters.limit
-    if limit > limits.page:
-        raise BadRequest(f"limit is {limit} and can be at most {limits.page}.")
-    return limit, parameters.after()
 
 
 def path_below(function: str, path: str) -> str:

@@ -20,8 +20,9 @@ from functions.lifecycle.toolbox.change import NewToolbox, ToolboxRequest
 from functions.web import operators, registries
 from functions.web.app import create
 from functions.web.idempotency import Idempotent
-from functions.web.records import EventRecord, Health, ToolboxRecord, answer, answer_page, as_json
-from functions.web.requests import Callers, Page, body, page, toolbox_id
+from functions.web.pages import Page, Pages
+from functions.web.records import EventRecord, Health, ToolboxRecord, answer, as_json
+from functions.web.requests import Callers, body, toolbox_id
 from functions.web.route import SHIM_COMMAND, Body, NoFields, Proof, Route
 
 NAME = "toolboxes-user"
@@ -190,14 +191,14 @@ def build(
 ) -> Flask:
     """`openapi_document` makes the document of all functions; upgrades install `shim_image`, by digest."""
     app, idempotent = create(NAME, deps.limits), Idempotent(deps, fingerprint_key)
+    pages = Pages(deps.limits, fingerprint_key)
 
     @LIST.on(app)
     def list_toolboxes() -> Response:
         caller = callers()
-        limit, after = page(deps.limits)
+        limit, after = pages.requested()
         found = toolboxes.page(deps, caller, limit, after)
-        last = (found[-1].created_at, found[-1].id) if len(found) == limit else None
-        return answer_page(ToolboxRecord, found, limit, last)
+        return pages.answer(ToolboxRecord, found, limit, lambda last: (last.created_at, last.id))
 
     @GET.on(app)
     def get_toolbox(toolbox: str) -> Response:
@@ -257,10 +258,9 @@ def build(
     @EVENTS.on(app)
     def list_events(toolbox: str) -> Response:
         caller = callers()
-        limit, after = page(deps.limits)
+        limit, after = pages.requested()
         found = toolboxes.events(deps, caller, toolbox_id(toolbox), limit, after)
-        last = (found[-1].time, found[-1].id) if len(found) == limit else None
-        return answer_page(EventRecord, found, limit, last)
+        return pages.answer(EventRecord, found, limit, lambda last: (last.time, last.id))
 
     @STATS.on(app)
     def get_stats(toolbox: str) -> Response:

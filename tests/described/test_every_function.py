@@ -6,10 +6,9 @@ Idempotency-Key that came with another request before. What no schema can say of
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from werkzeug.wrappers import Request
 
 from functions.domain.account.model import Limits
 from functions.web import app, openapi
+from functions.web.pages import Pages
 from tests.fakes.droplet import IMAGE
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import ACCOUNT, TOOLBOX, World
@@ -29,7 +29,7 @@ from tests.web.conftest import Caller, built
 
 EXAMPLES = 25
 OPERATIONS = [(path, verb) for path, verbs in openapi.document()["paths"].items() for verb in verbs]
-CURSOR = base64.urlsafe_b64encode(json.dumps(["2026-01-01T00:00:00+00:00", "1"]).encode()).decode()
+CURSOR = Pages(Limits(), b"secret").cursor(datetime(2026, 1, 1, tzinfo=UTC), "1")
 
 # What a pattern cannot say of a value, by the format that the document names.
 schemathesis.openapi.format("cursor", st.just(CURSOR))

@@ -116,7 +116,7 @@ def _status_message(status: AccountStatus, day: int) -> Ask:
 
 
 def _rotating(deps: Dependencies, key: RequestKey | None) -> None:
-    [instance] = instances.page(deps, CALLER, TOOLBOX, 1, None)
+    [instance] = instances.page(deps, CALLER, TOOLBOX, 1, None).records
     at = datetime(2026, 1, 1, tzinfo=UTC)
     rotation.receive(deps, CredentialRotation("msg_1", ACCOUNT, instance.id, at, {"API_KEY": "new"}))
 

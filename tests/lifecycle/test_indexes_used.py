@@ -47,7 +47,7 @@ def test_every_query_of_operations_lists_and_sweeps_has_an_index(world: World) -
     world.droplet.containers.clear()
     sweep_and_reconcile(world, deps)
     toolboxes.page(deps, CALLER, 10, None)
-    [instance] = instances.page(deps, CALLER, TOOLBOX, 10, None)
+    [instance] = instances.page(deps, CALLER, TOOLBOX, 10, None).records
     toolboxes.page(deps, CALLER, 10, (world.time, TOOLBOX))
     instances.page(deps, CALLER, TOOLBOX, 10, (instance.created_at, instance.id))
     for history in (instances.events, instances.post_mortems):

@@ -13,6 +13,7 @@ from functions.domain.instance.condition import describe_last_exit, exit_id, rea
 from functions.domain.instance.container import Container
 from functions.domain.instance.host_port import MAX_REALLOCATIONS, refused_ports
 from functions.domain.instance.model import DesiredState, Failure, Instance, McpServer, Observed, Reason, RestartCount
+from functions.domain.instance.size import without_large_parts
 from functions.domain.instance.spec import engine_limits
 from functions.domain.instance.steps import RecordPostMortem, Step, StopContainer
 from functions.domain.lease import MAX_SKEW
@@ -21,6 +22,9 @@ from shim.contract import errors as shim_errors
 Problem = shim_errors.ShimError | ToolboxesError
 # The account's spec, its image or its program is at fault: another attempt would fail in the same way.
 FAILURES = (shim_errors.ImageUnavailable, shim_errors.StartFailed, shim_errors.BodyTooLarge, shim_errors.NameTaken)
+
+# Characters of an error's message; a shim's answer has up to 8 MiB.
+MAX_MESSAGE = 4_000
 
 CRASH_LOOP = "crash-loop"
 CRASHES, CRASHES_WITHIN = 5, timedelta(minutes=10)
@@ -119,8 +123,9 @@ def fail(observed: Observed, generation: int, reason: Reason) -> Observed:
 
 
 def reason_of(error: Problem) -> Reason:
-    """Return the error as it is stored and shown."""
-    return Reason(error.code, error.message if isinstance(error, shim_errors.ShimError) else error.detail)
+    """Return the error as it is stored and shown: a message of any length would make the document too large."""
+    message = error.message if isinstance(error, shim_errors.ShimError) else error.detail
+    return Reason(error.code, message[:MAX_MESSAGE])
 
 
 def _restarts(observed: Observed, container: Container | None, now: datetime) -> list[RestartCount]:
@@ -178,7 +183,7 @@ def settle(instance: Instance, now: datetime) -> Instance:
     final = replace(instance, previous_version=None, due_at=None, attempts=0)
     final = replace(final, observed=replace(final.observed, generation=final.desired.generation))
     if final.desired.state is DesiredState.DELETED:
-        return replace(final, deleted_at=now, expire_at=now + TOMBSTONE_TTL)
+        return replace(without_large_parts(final), deleted_at=now, expire_at=now + TOMBSTONE_TTL)
     return _with_rollback_reason(replace(final, observed=replace(final.observed, previous=None)))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from functions.domain.instance.container import LIVE_STATES
 from functions.domain.instance.model import DesiredState, Instance, PreviousVersion
+from functions.domain.instance.size import without_large_parts
 from functions.domain.instance.spec import Spec
 
 
@@ -18,6 +19,9 @@ def request_state(instance: Instance, state: DesiredState, *, fresh: bool = Fals
     restart_after = container.started_at if container and (fresh or dead) else None
     generation = instance.desired.generation + 1
     desired = replace(instance.desired, state=state, generation=generation, restart_after=restart_after)
+    if state is DesiredState.DELETED:
+        # Nothing leaves this state. A document at the limit has no room even for the request to delete it.
+        return replace(without_large_parts(instance), desired=desired)
     return replace(instance, desired=desired)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from functions.domain.account.model import Account, AccountStatus, Caller
-from functions.domain.errors import Conflict
+from functions.domain.errors import OF_ONE_DOCUMENT, Conflict
 from functions.domain.event import BACKEND
 from functions.domain.toolbox import event
 from functions.domain.toolbox.model import Toolbox
@@ -87,15 +87,24 @@ def apply(deps: Dependencies, account_id: str) -> None:
     if found is None or found.value.due_at is None:
         return
     account = found.value
-    pending = [toolbox for toolbox in _toolboxes(deps, account.account) if not _apply_to(deps, toolbox, account)]
-    if account.status is AccountStatus.DELETED:
-        _delete_all(deps, Caller(account.account, BACKEND))
+    pending = [toolbox for toolbox in _toolboxes(deps, account.account) if not _try_to_apply(deps, toolbox, account)]
+    if account.status is AccountStatus.DELETED and not _delete_all(deps, Caller(account.account, BACKEND)):
+        return
     if pending:
         return
     try:
         deps.store.commit([account_write(deps, found, replace(account, due_at=None))])
     except Conflict:
         log.info("the account's status changed again in the meantime", extra={"account": account.account})
+
+
+def _try_to_apply(deps: Dependencies, found: Loaded[Toolbox], account: Account) -> bool:
+    """Apply the status to one toolbox as `_apply_to` does; one that cannot be saved does not stop the others."""
+    try:
+        return _apply_to(deps, found, account)
+    except OF_ONE_DOCUMENT:
+        log.exception("the account's status cannot be applied to a toolbox", extra={"toolbox": found.value.id})
+        return False
 
 
 def _apply_to(deps: Dependencies, found: Loaded[Toolbox], account: Account) -> bool:
@@ -120,12 +129,21 @@ def _apply_to(deps: Dependencies, found: Loaded[Toolbox], account: Account) -> b
     return True
 
 
-def _delete_all(deps: Dependencies, backend: Caller) -> None:
-    """Deprovision every toolbox and delete the registry credentials of a deleted account. A repeat does no harm."""
+def _delete_all(deps: Dependencies, backend: Caller) -> bool:
+    """Deprovision every toolbox and delete the registry credentials of a deleted account. A repeat does no harm.
+
+    Return whether that succeeded for each toolbox.
+    """
+    complete = True
     for toolbox in _toolboxes(deps, backend.account):
-        deprovision(deps, ToolboxRequest(backend, toolbox.value.id))
+        try:
+            deprovision(deps, ToolboxRequest(backend, toolbox.value.id))
+        except OF_ONE_DOCUMENT:
+            log.exception("a toolbox of a deleted account stays", extra={"toolbox": toolbox.value.id})
+            complete = False
     for registry in registries.page(deps, backend):
         registries.delete(deps, backend, registry.host)
+    return complete
 
 
 def _toolboxes(deps: Dependencies, account: str) -> Iterator[Loaded[Toolbox]]:

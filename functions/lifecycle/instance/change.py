@@ -32,6 +32,7 @@ from functions.lifecycle.repository import (
     load_instance,
     load_toolbox,
     refuse_reserved_ports,
+    require_spec_size,
     reserve,
     save,
     stamp,
@@ -91,7 +92,7 @@ def update(deps: Dependencies, request: InstanceRequest, changes: Changes, verb:
     """Change the spec; the container of the present one is replaced once the new one is proven.
 
     Raises PortTaken where a requested host port is reserved by another instance, NotAllowedNow during an update,
-    QuotaExceeded.
+    QuotaExceeded, PayloadTooLarge.
     """
 
     def with_changes(instance: Instance) -> Instance:
@@ -105,8 +106,8 @@ def update(deps: Dependencies, request: InstanceRequest, changes: Changes, verb:
         if changes.secrets is not None:
             spec = instance_secrets.set_secrets(deps.vault, instance, spec, changes.secrets)
         require_quota(deps, instance.account, spec, instead_of=instance.spec)
-        instance_secrets.require_size(deps.vault, instance, spec)
-        return request_spec(instance, spec)
+        instance_secrets.require_variables(deps.vault, instance, spec)
+        return require_spec_size(deps, request_spec(instance, spec))
 
     try:
         return change(deps, request, verb, with_changes, lambda before, after: reserve(after, before))

@@ -26,6 +26,7 @@ from functions.lifecycle.repository import (
     load_toolbox,
     name_ref,
     refuse_reserved_ports,
+    require_spec_size,
     reserve,
     update_with_retry,
 )
@@ -52,7 +53,7 @@ def deploy(
 ) -> Instance:
     """Record the new instance and reconcile it within the request.
 
-    Raises BadRequest, NameTaken, PortTaken, NoRoom, QuotaExceeded, AccountNotActive, NotAllowedNow.
+    Raises BadRequest, NameTaken, PortTaken, NoRoom, QuotaExceeded, AccountNotActive, NotAllowedNow, PayloadTooLarge.
     """
     toolbox = owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
     if toolbox.status in LEAVING:
@@ -94,8 +95,8 @@ def _drafted(deps: Dependencies, toolbox: Toolbox, new: NewInstance) -> Instance
         catalogue=new.catalogue,
     )
     spec = instance_secrets.set_secrets(deps.vault, drafted, drafted.spec, new.secrets)
-    instance_secrets.require_size(deps.vault, drafted, spec)
-    return replace(drafted, spec=spec)
+    instance_secrets.require_variables(deps.vault, drafted, spec)
+    return require_spec_size(deps, replace(drafted, spec=spec))
 
 
 def _refuse_taken(deps: Dependencies, toolbox_id: str, new: NewInstance) -> None:

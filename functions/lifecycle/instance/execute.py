@@ -158,7 +158,7 @@ def record(step: RecordPostMortem, shim: Shim, instance: Instance, start_by: dat
         logs = shim.logs(step.container, tail=LINES, start_by=start_by, timeout=TIMEOUT.total_seconds())
         lines = _newest([f"{line.time} {line.stream} {redact(line.text)}" for line in logs.lines])
     except (shim_errors.ShimError, ToolboxesError) as error:
-        missing.append(f"logs: {error}")
+        missing.append(f"logs: {observe.reason_of(error).message}")
     observed = instance.observed
     container = observed.previous if step.container == instance.previous_name else observed.container
     document: Document = {

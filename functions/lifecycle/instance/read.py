@@ -10,26 +10,27 @@ from functions.domain.account.model import Caller
 from functions.domain.errors import NotFound
 from functions.domain.event import Event
 from functions.domain.instance.model import Instance
+from functions.domain.instance.size import without_large_parts
 from functions.domain.toolbox.model import Toolbox, ToolboxStatus
+from functions.lifecycle import listing
 from functions.lifecycle.dependencies import Dependencies, Document, Query
+from functions.lifecycle.listing import After, Listed
 from functions.lifecycle.repository import (
     INSTANCES,
     Loaded,
     decode,
-    event_history,
     instance_ref,
     living_instances,
     load_toolbox,
     name_ref,
-    query,
+    pages,
     toolbox_ref,
 )
 from shim.contract import names
 
 WAIT_SECONDS = 0.25
-
-# Where a page continues: (value of the order's field, id) of the last entry of the page before.
-After = tuple[object, str] | None
+# So many whole documents are in memory at a time where a toolbox's instances are gone through.
+BATCH = 25
 
 
 def get(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) -> Instance:
@@ -38,28 +39,36 @@ def get(deps: Dependencies, caller: Caller, toolbox_id: str, key: str) -> Instan
     return _with_reachability(found.value, toolbox)
 
 
-def page(deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: After) -> list[Instance]:
+def page(deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: After) -> Listed[Instance]:
     """Return the toolbox's instances, newest first; `after` is by created_at."""
     toolbox = owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
     search = replace(living_instances(toolbox_id, limit), after=after)
-    return [_with_reachability(found.value, toolbox) for found in query(deps, Instance, search)]
+    return listing.page(
+        deps, search, lambda snapshot: _with_reachability(deps.documents.decode(Instance, snapshot.data), toolbox)
+    )
 
 
-def events(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, limit: int, after: After) -> list[Event]:
+def by_id(deps: Dependencies, toolbox: Toolbox) -> dict[str, Instance]:
+    """Return all of the toolbox's instances by their ids, without the large parts of their specs."""
+    found = pages(deps, Instance, living_instances(toolbox.id, BATCH))
+    return {loaded.value.id: without_large_parts(loaded.value) for loaded in found}
+
+
+def events(deps: Dependencies, caller: Caller, toolbox_id: str, key: str, limit: int, after: After) -> Listed[Event]:
     """Return an instance's events, newest first; those of a deleted instance are found by its id."""
     _, found = find(deps, caller, toolbox_id, key, deleted=True)
-    return event_history(deps, f"{INSTANCES}/{found.value.id}/events", limit, after)
+    return listing.event_history(deps, f"{INSTANCES}/{found.value.id}/events", limit, after)
 
 
 def post_mortems(
     deps: Dependencies, caller: Caller, toolbox_id: str, key: str, limit: int, after: After
-) -> list[Document]:
+) -> Listed[Document]:
     """Return an instance's post-mortems, newest first, each with its `id`; also those of a deleted one, by its id."""
     _, found = find(deps, caller, toolbox_id, key, deleted=True)
     search = Query(
         f"{INSTANCES}/{found.value.id}/post_mortems", order_by="time", descending=True, limit=limit, after=after
     )
-    return [{"id": snapshot.ref.id, **snapshot.data} for snapshot in deps.store.query(search)]
+    return listing.page(deps, search, lambda snapshot: {"id": snapshot.ref.id, **snapshot.data})
 
 
 def wait(

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from functions.domain.account.model import Caller
-from functions.domain.errors import AccountNotActive, Conflict, NotAllowedNow, NotFound
+from functions.domain.errors import (
+    AccountNotActive,
+    BadRequest,
+    Conflict,
+    NotAllowedNow,
+    NotFound,
+    PayloadTooLarge,
+)
 from functions.domain.event import BACKEND
 from functions.domain.instance.model import Instance, Rotation, newer_values
 from functions.lifecycle.account.status import RECEIVED_TTL, deduplication_ref, deduplication_write
@@ -81,6 +88,8 @@ def apply(deps: Dependencies, instance_id: str) -> None:
             _replace_secrets(deps, instance.value, rotation.value)
     except NotFound:
         log.info("dropped the credentials of a deleted instance", extra={"instance": instance_id})
+    except (BadRequest, PayloadTooLarge) as error:
+        log.error("dropped credentials that the instance can never have: %s", error, extra={"instance": instance_id})
     except (NotAllowedNow, AccountNotActive) as error:
         log.info("credentials cannot be applied yet: %s", error, extra={"instance": instance_id})
         return

@@ -10,8 +10,7 @@ from functions.domain.instance.model import Instance
 from functions.domain.instance.spec import Spec
 from functions.lifecycle.dependencies import Vault
 
-# A document holds 1 MiB, and all variables may be in it three times: in the spec, in the previous version's, and in the
-# catalogue's copy of the request.
+# Of all variables in plain text. What the whole spec may have as it is stored is domain/instance/size.py's.
 MAX_BYTES = 131_072
 
 
@@ -27,7 +26,7 @@ def set_secrets(vault: Vault, instance: Instance, spec: Spec, requested: Mapping
     return replace(spec, secrets=vault.seal(values, _associated_data(instance)) if values else None)
 
 
-def require_size(vault: Vault, instance: Instance, spec: Spec) -> None:
+def require_variables(vault: Vault, instance: Instance, spec: Spec) -> None:
     """Raise BadRequest where the plain and the secret variables share a name, or are too large together."""
     secret = decrypt(vault, instance, spec)
     if both := sorted(set(secret) & set(spec.environment)):

@@ -21,9 +21,8 @@ from functions.lifecycle.repository import (
     D,
     Loaded,
     check_status_move,
-    encode,
+    commit,
     load,
-    overwrite,
     pause_before_retry,
     ref_of,
     stamp,
@@ -72,8 +71,7 @@ class LeaseHolder(Generic[D]):
             check_status_move(self.stored, new)
             base = Loaded(self.stored, self._version)
             try:
-                version = self._deps.store.commit([overwrite(ref_of(new), encode(self._deps, new), base), *drafted[1]])
-                saved = Loaded(new, version)
+                saved = commit(self._deps, new, base, drafted[1])
             except (Conflict, Unavailable) as error:
                 found = self._reread(new, error)
                 if found is None:

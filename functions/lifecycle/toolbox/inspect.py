@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from functions.domain import lease
-from functions.domain.errors import ShimIncompatible, ToolboxRefused, ToolboxUnavailable
+from functions.domain.errors import OF_ONE_DOCUMENT, ShimIncompatible, ToolboxRefused, ToolboxUnavailable
 from functions.domain.instance.condition import compare
 from functions.domain.instance.container import ListedContainer
 from functions.domain.instance.model import DesiredState, Instance
@@ -124,7 +124,10 @@ def _look_into_differences(
         observed = replace(observed, etag="", listed_at=found.value.listed_at)
     if _record(deps, found, observed):
         for instance_id in differences.changed:
-            reconcile_instance.run(deps, instance_id, inspect=True)
+            try:
+                reconcile_instance.run(deps, instance_id, inspect=True)
+            except OF_ONE_DOCUMENT:
+                log.exception("an instance cannot be reconciled; its neighbours are", extra={"instance": instance_id})
 
 
 def changed_instances(deps: Dependencies, toolboxes: Sequence[Toolbox], read_at: datetime) -> ChangedInstances:
@@ -151,7 +154,7 @@ def _changed_since_list(deps: Dependencies, toolbox: Toolbox) -> bool:
         return True
     since = toolbox.listed_at - lease.GRACE
     where = (("toolbox_id", "==", toolbox.id), ("updated_at", ">=", since))
-    return bool(deps.store.query(Query(INSTANCES, where, "updated_at", limit=1)))
+    return bool(deps.store.query(Query(INSTANCES, where, "updated_at", limit=1, fields=("updated_at",))))
 
 
 def _list(
@@ -207,9 +210,14 @@ def _handle_orphans(deps: Dependencies, toolbox: Toolbox, orphans: list[ListedCo
     """
     first_observed: dict[str, datetime] = {}
     for orphan in orphans[:MAX_ORPHANS]:
-        tombstone = load_instance(deps, orphan.instance_id)
-        if tombstone and tombstone.value.toolbox_id == toolbox.id and tombstone.value.deleted_at:
-            _delete_again(deps, tombstone, orphan)
+        try:
+            tombstone = load_instance(deps, orphan.instance_id)
+            if tombstone and tombstone.value.toolbox_id == toolbox.id and tombstone.value.deleted_at:
+                _delete_again(deps, tombstone, orphan)
+                continue
+        except OF_ONE_DOCUMENT:
+            log.exception("the instance of an orphan cannot be read or saved", extra={"instance": orphan.instance_id})
+            first_observed[orphan.name] = toolbox.orphans.get(orphan.name, deps.now())
             continue
         since = toolbox.orphans.get(orphan.name, deps.now())
         first_observed[orphan.name] = since

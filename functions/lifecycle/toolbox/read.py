@@ -10,13 +10,13 @@ from functions.domain.errors import ToolboxUnavailable
 from functions.domain.event import Event
 from functions.domain.toolbox import event, observe
 from functions.domain.toolbox.model import CONTACTED, Toolbox, ToolboxStatus
+from functions.lifecycle import listing
 from functions.lifecycle.dependencies import Dependencies, Query
 from functions.lifecycle.instance.read import owned
+from functions.lifecycle.listing import After, Listed
 from functions.lifecycle.repository import (
     TOOLBOXES,
-    event_history,
     load_toolbox,
-    query,
     save_or_conflict,
     stamp,
     toolbox_event,
@@ -32,7 +32,7 @@ def get(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:
     return owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
 
 
-def page(deps: Dependencies, caller: Caller, limit: int, after: tuple[object, str] | None) -> list[Toolbox]:
+def page(deps: Dependencies, caller: Caller, limit: int, after: After) -> Listed[Toolbox]:
     """Return the account's toolboxes that are not deprovisioned, newest first; an admin gets those of all accounts.
 
     `after` is where to continue: (created_at, id) of the last toolbox of the page before.
@@ -40,15 +40,13 @@ def page(deps: Dependencies, caller: Caller, limit: int, after: tuple[object, st
     owner = () if caller.admin else (("account", "==", caller.account),)
     where = (*owner, ("deprovisioned_at", "==", None))
     search = Query(TOOLBOXES, where, "created_at", descending=True, limit=limit, after=after)
-    return [found.value for found in query(deps, Toolbox, search)]
+    return listing.page(deps, search, lambda snapshot: deps.documents.decode(Toolbox, snapshot.data))
 
 
-def events(
-    deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: tuple[object, str] | None
-) -> list[Event]:
+def events(deps: Dependencies, caller: Caller, toolbox_id: str, limit: int, after: After) -> Listed[Event]:
     """Return its events, newest first; also those of a deprovisioned toolbox."""
     owned(caller, toolbox_id, load_toolbox(deps, toolbox_id))
-    return event_history(deps, f"{TOOLBOXES}/{toolbox_id}/events", limit, after)
+    return listing.event_history(deps, f"{TOOLBOXES}/{toolbox_id}/events", limit, after)
 
 
 def stats(deps: Dependencies, caller: Caller, toolbox_id: str) -> Toolbox:

@@ -6,10 +6,12 @@ function does what there is time for and returns whether that was everything; ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from functions.domain.errors import OF_ONE_DOCUMENT
 from functions.domain.event import CONVERGE
 from functions.domain.instance import event
 from functions.domain.instance.model import DesiredState, Instance, mark_for_inspection
@@ -29,6 +31,8 @@ from functions.lifecycle.repository import (
     stamp,
 )
 
+log = logging.getLogger(__name__)
+
 PAGE = 100
 # A third of a lease: enough is left for what follows.
 BUDGET = timedelta(seconds=10)
@@ -46,7 +50,7 @@ def redeploy_instances(deps: Dependencies, toolbox: Toolbox) -> bool:
         if found.value.due_at is None:
             observed = replace(mark_for_inspection(found.value).observed, failure=None, refused_ports=[])
             due = stamp(deps, replace(found.value, observed=observed, due_at=deps.now()))
-            if not save(deps, due, found):
+            if not _saved_or_skipped(deps, due, found):
                 return False
         deps.queue.publish([Task("instance", found.value.id)])
     return True
@@ -74,7 +78,7 @@ def end_instances(deps: Dependencies, toolbox: Toolbox, start_by: datetime) -> b
             writes.append(recorded)
             if recorded.data["missing"]:
                 source = replace(toolbox, address=None)
-        if not save(deps, ending, found, writes):
+        if not _saved_or_skipped(deps, ending, found, writes):
             return False
     return True
 
@@ -86,7 +90,10 @@ def free_reservations(deps: Dependencies, toolbox: Toolbox) -> bool:
 
 
 def end_instance(deps: Dependencies, found: Loaded[Instance]) -> bool:
-    """Record the instance as deleted together with its droplet; False where another writer was first."""
+    """Record the instance as deleted together with its droplet; False where another writer was first.
+
+    One that cannot be saved is skipped.
+    """
     before = found.value
     deleting = before if before.desired.state is DesiredState.DELETED else request_state(before, DesiredState.DELETED)
     observed = replace(
@@ -94,7 +101,21 @@ def end_instance(deps: Dependencies, found: Loaded[Instance]) -> bool:
     )
     after = stamp(deps, settle(replace(deleting, observed=observed, lease=None), deps.now()))
     events = [instance_event(deps, after, new) for new in event.final_events(before, after, deps.now())]
-    return save(deps, after, found, [*events, *release_reservations(before, after)]) is not None
+    return _saved_or_skipped(deps, after, found, [*events, *release_reservations(before, after)])
+
+
+def _saved_or_skipped(
+    deps: Dependencies, after: Instance, found: Loaded[Instance], writes: Sequence[Write] = ()
+) -> bool:
+    """Save the instance; False where another writer was first.
+
+    One that cannot be saved is logged and counts as done: it must keep neither its neighbours nor the toolbox.
+    """
+    try:
+        return save(deps, after, found, writes) is not None
+    except OF_ONE_DOCUMENT:
+        log.exception("an instance cannot be saved, and is skipped", extra={"instance": after.id})
+        return True
 
 
 def _living(deps: Dependencies, toolbox: Toolbox) -> Iterator[Loaded[Instance]]:

@@ -14,8 +14,8 @@ OTHER_TOOLBOX = "22222222-2222-4222-8222-222222222222"
 
 def test_admin_lists_the_toolboxes_of_all_accounts(world: World) -> None:
     world.add_toolbox(OTHER_TOOLBOX, account=OTHER_CALLER.account)
-    assert {toolbox.id for toolbox in toolboxes.page(world.deps, ADMIN, 10, None)} == {TOOLBOX, OTHER_TOOLBOX}
-    assert [toolbox.id for toolbox in toolboxes.page(world.deps, OTHER_CALLER, 10, None)] == [OTHER_TOOLBOX]
+    assert {toolbox.id for toolbox in toolboxes.page(world.deps, ADMIN, 10, None).records} == {TOOLBOX, OTHER_TOOLBOX}
+    assert [toolbox.id for toolbox in toolboxes.page(world.deps, OTHER_CALLER, 10, None).records] == [OTHER_TOOLBOX]
 
 
 def test_instance_deployed_by_an_admin_belongs_to_the_toolboxs_account(world: World) -> None:

@@ -100,7 +100,7 @@ def test_delete_leaves_a_tombstone_and_releases_name_and_ports(world: World) -> 
         instances.get(world.deps, CALLER, TOOLBOX, instance.id)
     with pytest.raises(NotFound):
         instances.get(world.deps, CALLER, TOOLBOX, "server")
-    assert instances.page(world.deps, CALLER, TOOLBOX, 10, None) == []
+    assert instances.page(world.deps, CALLER, TOOLBOX, 10, None).records == []
 
 
 def test_instance_is_found_by_name_and_by_id(world: World) -> None:

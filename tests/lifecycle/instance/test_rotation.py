@@ -129,3 +129,13 @@ def test_rotation_for_a_deleted_instance_is_dropped(world: World, instance: Inst
     world.delete(instance.id)
     world.deliver()
     assert [(rotation["waiting"], rotation["due_at"]) for rotation in world.documents(ROTATIONS)] == [(None, None)]
+
+
+def test_values_that_the_instance_can_never_have_are_dropped_once(world: World, instance: Instance) -> None:
+    rotate(world, instance, 1, **{f"S{n}": "s" * 30_000 for n in range(5)})
+    world.deliver()
+    assert [rotation["waiting"] for rotation in world.documents(ROTATIONS)] == [None]
+    assert container_environment(world) == {"A": "old-a", "B": "old-b"}
+    rotate(world, instance, 2, A="new-a")
+    world.deliver()
+    assert container_environment(world) == {"A": "new-a", "B": "old-b"}

@@ -142,7 +142,7 @@ def test_unreachable_toolbox_is_unresponsive_until_it_answers_again(world: World
     assert toolbox(world).last_heartbeat_at == heartbeat_at
     shown = instance_read.get(world.deps, CALLER, TOOLBOX, instance.id)
     assert (shown.status, shown.observed.at, shown.observed.reachable) == (InstanceStatus.RUNNING, observed_at, False)
-    [listed] = instance_read.page(world.deps, CALLER, TOOLBOX, 9, None)
+    [listed] = instance_read.page(world.deps, CALLER, TOOLBOX, 9, None).records
     assert listed.observed.reachable is False
     world.droplet.die(instance.container_name)
     world.droplet.reachable = True
