@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import logging
 from functools import partial
 from typing import Any
 
 from flask import Flask, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from functions.domain.errors import BadRequest
+from functions.domain.errors import BadRequest, Unavailable
 from functions.lifecycle import outbox
 from functions.lifecycle.dependencies import Dependencies, Task
 from functions.lifecycle.outbox import Sender
@@ -20,6 +21,8 @@ from functions.web.records import Record, answer
 from functions.web.requests import Verify, body, require_service
 from functions.web.route import Proof, Route
 from functions.web.webhooks import outbound_message
+
+log = logging.getLogger(__name__)
 
 
 class PushedMessage(BaseModel):
@@ -73,7 +76,14 @@ def build_converge(deps: Dependencies, verify: Verify, email: str, sender: Sende
     def push() -> tuple[str, int]:
         require_service(verify, email)
         deliver = partial(outbox.deliver, deps, sender, outbound_message) if sender else None
-        run_task(deps, _task(body(Push)), deliver)
+        task = _task(body(Push))
+        try:
+            run_task(deps, task, deliver)
+        except Unavailable:
+            raise
+        except Exception:
+            # Acknowledged: the queue would repeat it at once and for ever. What is due is published by each sweep.
+            log.exception("a task failed unexpectedly", extra={"kind": task.kind, task.kind: task.id})
         return "", 204
 
     return app

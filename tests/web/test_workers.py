@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import pytest
 from flask import Flask
 
+from functions.domain.errors import Unavailable
 from functions.lifecycle.dependencies import Task
 from functions.lifecycle.instance.read import get
+from functions.lifecycle.reconcile import instance as instance_pass
 from tests.fakes.issuer import Issuer
 from tests.fakes.world import CALLER, TOOLBOX, World, new
 from tests.web.conftest import SERVICE, SERVICE_AUDIENCE, Caller
@@ -55,3 +57,27 @@ def test_a_sweep_publishes_what_is_due(world: World, platform: Caller) -> None:
     world.pass_time(60)
     assert platform("POST", "sweep", "/").json == {"published": 2}
     assert world.queue.tasks[1:] == [Task("instance", instance.id), Task("toolboxes", ids=(TOOLBOX,))]
+
+
+@pytest.mark.internal_error
+def test_a_task_that_fails_unexpectedly_is_acknowledged_and_logged(
+    world: World, platform: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RecursionError("planted")
+
+    monkeypatch.setattr(instance_pass, "run", fail)
+    assert platform("POST", "converge", "/", json=pushed({"kind": "instance", "id": "i"})).status_code == 204
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.exc_info and record.exc_info[0] is RecursionError
+
+
+def test_a_task_is_pushed_again_where_the_store_is_unavailable(world: World, platform: Caller) -> None:
+    instance = world.deploy(new(image=PULLED))
+
+    def lose(writes: object) -> None:
+        raise Unavailable("the store did not answer")
+
+    world.store.before_commit = lose
+    answer = platform("POST", "converge", "/", json=pushed({"kind": "instance", "id": instance.id}))
+    assert answer.status_code == 503

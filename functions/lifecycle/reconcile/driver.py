@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from typing import Generic, Protocol
 
 from functions.domain import lease
-from functions.domain.errors import Contended
+from functions.domain.errors import Contended, Unavailable
 from functions.domain.instance.model import Reason
 from functions.domain.plan import Plan, PlannedStep, S
 from functions.lifecycle.dependencies import Dependencies, Task, Write
@@ -37,6 +37,11 @@ START_BY_LEFT = timedelta(seconds=10)
 BACKOFF_FIRST, BACKOFF_LAST = timedelta(seconds=5), timedelta(minutes=10)
 # How long a pass may take when the queue pushed it: Pub/Sub pushes an unanswered message again after 600 s.
 PUSH_BUDGET = timedelta(seconds=540)
+
+
+INTERNAL_ERROR = Reason(
+    "internal-error", "An internal error interrupted the work. It is repeated with growing pauses; the log has details."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,9 @@ class Policy(Protocol[D, S]):
 
     def begin(self, stored: D) -> D:
         """The document at the start of a pass: the last pass's obstacle is forgotten, so its step is tried again."""
+
+    def after_lost_pass(self, stored: D, start_by: datetime) -> D:
+        """The document as last saved, after a pass that may have sent a command since, with this start-by time."""
 
     def align(self, run: Pass[D, S], document: D) -> D:
         """Apply what other documents say of this one, such as its account's suspension, before each decision."""
@@ -145,8 +153,39 @@ class Pass(Generic[D, S]):
     def run(self) -> D:
         """Work until nothing is left, an obstacle stops it, or the rest is handed over. The document as saved.
 
-        Raises Unavailable; the next pass then observes what was done.
+        Raises Unavailable; the next pass then observes what was done. Any other unexpected error is logged and becomes
+        the obstacle `internal-error`: a bug, or an answer that no parser foresaw, would otherwise be an HTTP 500, which
+        the queue repeats at once and for ever.
         """
+        try:
+            return self._run()
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("an unexpected error ended a pass", extra=self.policy.log_fields(self.holder.stored))
+        try:
+            return self._back_off_from_stored(INTERNAL_ERROR)
+        except Unavailable:
+            raise
+        except Exception:
+            # What cannot be saved either stays due: the sweep comes back to it once the lease has run out.
+            log.exception("an unexpected error cannot be recorded", extra=self.policy.log_fields(self.holder.stored))
+            return self.holder.stored
+
+    def _back_off_from_stored(self, reason: Reason) -> D:
+        """Back off with the document as last saved: what the pass has made of it since may be what is wrong."""
+        try:
+            for _ in range(ATTEMPTS):
+                document = self.policy.after_lost_pass(self.holder.stored, self.start_by())
+                try:
+                    return self._back_off(self.policy.with_obstacle(document, reason))
+                except Superseded:
+                    continue
+        except LeaseLost:
+            return self.holder.stored
+        raise Contended(f"{self.holder.stored.id} could not be saved: its desired state changed at every attempt")
+
+    def _run(self) -> D:
         document = self.policy.begin(self.holder.stored)
         previous: S | None = None
         try:

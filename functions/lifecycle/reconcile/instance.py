@@ -15,7 +15,7 @@ from functions.domain.instance.observe import settle
 from functions.domain.instance.request import request_suspension
 from functions.domain.instance.spec import PullProgress
 from functions.domain.instance.steps import PullImage, ReallocatePorts, RecordPostMortem, RollBack, Step
-from functions.domain.lease import is_free
+from functions.domain.lease import MAX_SKEW, is_free
 from functions.domain.plan import Plan
 from functions.domain.toolbox.model import Toolbox
 from functions.lifecycle.dependencies import Dependencies, Write
@@ -54,6 +54,12 @@ class InstancePolicy:
 
     def begin(self, stored: Instance) -> Instance:
         return replace(stored, observed=replace(stored.observed, obstacle=None))
+
+    def after_lost_pass(self, stored: Instance, start_by: datetime) -> Instance:
+        """As after a worker that died: inspect first, and nothing before its last command can no longer start."""
+        document = mark_for_inspection(self.begin(stored))
+        until = max(start_by + MAX_SKEW, document.observed.in_flight_until or start_by)
+        return replace(document, observed=replace(document.observed, in_flight_until=until, progress=None))
 
     def align(self, run: Pass[Instance, Step], document: Instance) -> Instance:
         """The account was suspended or resumed: recorded on its toolboxes first, then here."""

@@ -74,3 +74,5 @@ def _look(deps: Dependencies, found: Loaded[Toolbox], changed: ChangedInstances,
             toolbox_inspect.inspect_loaded(deps, found, changed)
         except (ToolboxesError, ShimError):
             log.warning("a look at a toolbox failed", extra={"toolbox": toolbox_id}, exc_info=True)
+        except Exception:
+            log.exception("an unexpected error ended a look at a toolbox", extra={"toolbox": toolbox_id})
