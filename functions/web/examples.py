@@ -59,7 +59,7 @@ _TOOLBOX_DOCUMENT = Toolbox(
     droplet_name=f"toolbox-{_TOOLBOX}-1",
     address="192.0.2.10",
     shim_version="1.0.0",
-    contract=1,
+    contract=2,
     metrics=_METRICS,
     last_heartbeat_at=_AT,
     observed_generation=1,
@@ -98,7 +98,7 @@ _INSTANCE_DOCUMENT = Instance(
 )
 _STATUS = ShimStatus(
     version="1.0.0",
-    contract=1,
+    contract=2,
     engine_id="engine-1",
     complete=True,
     metrics=_METRICS,

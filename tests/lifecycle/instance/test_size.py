@@ -39,11 +39,13 @@ def fill(world: World, instance: Instance, free: int, **parts: object) -> Instan
     [snapshot] = world.store.get([instance_ref(instance.id)])
     loaded = decode(Instance, snapshot)
     assert loaded
-    room = MAX_DOCUMENT_BYTES - free - stored_bytes(encode(loaded.value))
+    headroom = MAX_DOCUMENT_BYTES - free - stored_bytes(encode(loaded.value))
     if parts.get("catalogue"):
-        large = replace(loaded.value, catalogue=CatalogEntry(base_config_override_json='"' + "x" * (room - 2) + '"'))
+        large = replace(
+            loaded.value, catalogue=CatalogEntry(base_config_override_json='"' + "x" * (headroom - 2) + '"')
+        )
     else:
-        spec = replace(loaded.value.spec, command=[*loaded.value.spec.command, "x" * (room - 1)])
+        spec = replace(loaded.value.spec, command=[*loaded.value.spec.command, "x" * (headroom - 1)])
         large = replace(loaded.value, spec=spec)
     world.store.commit([Replace(instance_ref(instance.id), encode(large), loaded.version)])
     return large
