@@ -65,7 +65,9 @@ def senseless(body: Any) -> bool:
     nested = nested if isinstance(nested, dict) else {}
     if any(nested.get(key) not in (None, body[key]) for key in body if body[key] is not None):
         return True
-    mapped = [entry for at in (body, nested) for key in ("portMappings", "volumes") for entry in at.get(key) or []]
+    lists = [part.get(key) for part in (body, nested) for key in ("portMappings", "volumes")]
+    # A generated body that breaks the schema may hold anything in place of a list.
+    mapped = [entry for entries in lists if isinstance(entries, list) for entry in entries]
     keys = [
         str(entry.get(key))
         for entry in mapped
